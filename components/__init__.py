@@ -1,0 +1,1 @@
+"""What runs inside the nodes of the TFX pipeline."""

@@ -1,0 +1,84 @@
+"""Epoch checkpoints that survive a kill at any moment.
+
+Keras' own BackupAndRestore overwrites its files in place and forgets what early stopping has
+seen. Here each epoch is a folder, complete or absent: it is written under a temporary name and
+renamed, and holds all that the phase needs to go on.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import keras
+
+Epoch = dict[str, float]
+"""`accuracy`, `loss`, `val_accuracy`, `val_loss` of one epoch."""
+
+_STATE, _BEST, _HISTORY = "state.weights.h5", "best.weights.h5", "history.json"
+
+
+def best_epoch(history: list[Epoch]) -> int:
+    """The index of the epoch with the lowest validation loss, the earliest of equals."""
+    return min(range(len(history)), key=lambda i: history[i]["val_loss"])
+
+
+def is_finished(history: list[Epoch], *, epochs: int, patience: int) -> bool:
+    """Whether the phase has had its epochs, or `patience` of them since the best one."""
+    if not history:
+        return epochs == 0
+    return len(history) >= epochs or len(history) - 1 - best_epoch(history) >= patience
+
+
+class PhaseCheckpoint(keras.callbacks.Callback):
+    """Commits every epoch of one phase to a folder, stops early, and restores.
+
+    Attributes:
+        history: the epochs so far, those before a kill included.
+    """
+
+    def __init__(self, folder: Path, *, epochs: int, patience: int) -> None:
+        super().__init__()
+        self._folder = folder
+        self._epochs, self._patience = epochs, patience
+        committed = self._newest()
+        self.history: list[Epoch] = (
+            json.loads((committed / _HISTORY).read_text()) if committed else []
+        )
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train in this phase."""
+        return is_finished(self.history, epochs=self._epochs, patience=self._patience)
+
+    def restore_state(self, model: keras.Model) -> None:
+        """Puts a compiled model where the newest epoch left it, its optimizer included."""
+        if committed := self._newest():
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(committed / _STATE)
+
+    def restore_best(self, model: keras.Model) -> None:
+        """Gives the model the weights of the best epoch."""
+        if committed := self._newest():
+            model.optimizer.build(model.trainable_variables)
+            model.load_weights(committed / _BEST)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        previous = self._newest()
+        self.history.append({name: float(value) for name, value in (logs or {}).items()})
+        target = self._folder / f"epoch-{len(self.history):04d}"
+        unfinished = target.with_suffix(".tmp")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        self.model.save_weights(unfinished / _STATE)
+        is_best = best_epoch(self.history) == len(self.history) - 1
+        source = unfinished / _STATE if is_best or previous is None else previous / _BEST
+        shutil.copyfile(source, unfinished / _BEST)
+        (unfinished / _HISTORY).write_text(json.dumps(self.history))
+        unfinished.rename(target)
+        if previous:
+            shutil.rmtree(previous)
+        if self.finished:
+            self.model.stop_training = True
+
+    def _newest(self) -> Path | None:
+        return max(self._folder.glob("epoch-????"), default=None)

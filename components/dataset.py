@@ -1,0 +1,75 @@
+"""tf.data over the pipeline's Examples, seen through the Transform graph."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from data import features
+
+SHUFFLE_BUFFER = 4096
+"""Records, still encoded: about 64 MB."""
+
+
+def _records(pattern: str) -> tf.data.Dataset:
+    return tf.data.TFRecordDataset(
+        tf.data.Dataset.list_files(pattern, shuffle=False), compression_type="GZIP"
+    )
+
+
+def labelled_images(
+    pattern: str,
+    transform: tft.TFTransformOutput,
+    *,
+    batch_size: int,
+    shuffle_seed: int | None = None,
+) -> tf.data.Dataset:
+    """The photos of one split, batched.
+
+    Args:
+        pattern: the files of the split, gzipped TFRecords of tf.train.Example.
+        transform: the Transform graph that makes pixels and label ids.
+        batch_size: photos a batch.
+        shuffle_seed: if given, the photos come in a new order each time through.
+
+    Returns:
+        A dataset of (float32 [N, 224, 224, 3] in [0, 255], int64 [N]).
+    """
+    records = _records(pattern)
+    if shuffle_seed is not None:
+        records = records.shuffle(SHUFFLE_BUFFER, seed=shuffle_seed)
+    spec = transform.raw_feature_spec()
+    layer = transform.transform_features_layer()
+
+    def to_pixels(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        transformed = layer(tf.io.parse_example(serialized, spec))
+        return transformed[features.IMAGE_XF], transformed[features.LABEL_XF]
+
+    return records.batch(batch_size).map(to_pixels, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def label_counts(pattern: str) -> Counter[str]:
+    """Counts the labels of one split without decoding a photo."""
+    spec = {features.LABEL: tf.io.FixedLenFeature([], tf.string)}
+    counts: Counter[str] = Counter()
+    for serialized in _records(pattern).batch(1024):
+        labels = tf.io.parse_example(serialized, spec)[features.LABEL]
+        counts.update(label.decode() for label in labels.numpy())
+    return counts
+
+
+def balanced_class_weights(counts: Counter[str], classes: Sequence[str]) -> dict[int, float]:
+    """Weights that give every class the same say: photos / (classes * photos of the class).
+
+    The heuristic is that of scikit-learn's `class_weight="balanced"`.
+
+    Args:
+        counts: training photos of each class, at least one each.
+        classes: class names in the order of their ids.
+
+    Returns:
+        The weight of each class id; all are 1 when the classes are even.
+    """
+    total = sum(counts[name] for name in classes)
+    return {i: total / (len(classes) * counts[name]) for i, name in enumerate(classes)}

@@ -1,0 +1,69 @@
+"""The schema's two small nodes: the configured classes go in, and no anomaly comes through."""
+
+import json
+from collections.abc import Iterable
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
+
+from components.errors import ComponentError
+from data import features
+
+_SCHEMA_FILE = "schema.pbtxt"
+_ANOMALIES_FILE = "SchemaDiff.pb"
+
+
+def with_classes(schema: schema_pb2.Schema, classes: Iterable[str]) -> schema_pb2.Schema:
+    """A copy of the schema in which the label may only be one of the class names."""
+    completed = schema_pb2.Schema()
+    completed.CopyFrom(schema)
+    (label,) = (feature for feature in completed.feature if feature.name == features.LABEL)
+    label.string_domain.name = features.LABEL
+    label.string_domain.value[:] = list(classes)
+    return completed
+
+
+def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
+    """One line an anomaly: the feature, then TFDV's own words, which hold the value."""
+    lines = [
+        f"{feature or 'dataset'}: {reason.description or reason.short_description}"
+        for feature, info in sorted(anomalies.anomaly_info.items())
+        for reason in info.reason
+    ]
+    if anomalies.HasField("dataset_anomaly_info"):
+        lines += [f"dataset: {reason.description}" for reason in anomalies.dataset_anomaly_info.reason]
+    return lines
+
+
+@component
+def ClassDomain(  # noqa: N802 (a TFX component is named like a class)
+    imported: InputArtifact[standard_artifacts.Schema],
+    schema: OutputArtifact[standard_artifacts.Schema],
+    classes: Parameter[str],
+) -> None:
+    """Completes the curated schema with the class names, a JSON list."""
+    curated = io_utils.SchemaReader().read(f"{imported.uri}/{_SCHEMA_FILE}")
+    io_utils.write_pbtxt_file(
+        f"{schema.uri}/{_SCHEMA_FILE}", with_classes(curated, json.loads(classes))
+    )
+
+
+@component
+def AnomalyGate(  # noqa: N802
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+) -> None:
+    """Fails the run when ExampleValidator found anything, in any split.
+
+    Raises:
+        ComponentError: names the split, the feature and the value of each anomaly.
+    """
+    found = []
+    for split in artifact_utils.decode_split_names(anomalies.split_names):
+        file = f"{artifact_utils.get_split_uri([anomalies], split)}/{_ANOMALIES_FILE}"
+        content = anomalies_pb2.Anomalies.FromString(io_utils.read_bytes_file(file))
+        found += [f"{split}: {line}" for line in describe(content)]
+    if found:
+        raise ComponentError(f"the data breaks its schema: {'; '.join(found)}")

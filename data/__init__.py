@@ -1,0 +1,1 @@
+"""Photos to TFRecords: everything before the pipeline."""

@@ -1,0 +1,28 @@
+"""Names shared by every room: of a record's features, of the splits, of the model's signature.
+
+The keys follow the convention of TensorFlow's image datasets (`image/encoded`,
+`image/class/text`); the suffix `_xf` marks a transformed feature, as in the TFX templates.
+"""
+
+IMAGE = "image/encoded"
+"""JPEG bytes: RGB, upright, longest side at most 512 pixels."""
+FILENAME = "image/filename"
+LABEL = "image/class/text"
+SHA256 = "image/sha256"
+"""Hexadecimal SHA-256 of the photo file's bytes."""
+GROUP = "image/group"
+"""Photos of one group are copies of each other and live in one split."""
+
+IMAGE_XF = "image_xf"
+"""float32 [224, 224, 3] in [0, 255]."""
+LABEL_XF = "label_xf"
+"""int64 scalar: the position of the label in the class names."""
+
+TRAIN, VAL, TEST = SPLITS = ("train", "val", "test")
+
+MODEL_NAME = "dog_emotion"
+"""The model in TF Serving's terms: versions are pushed to `<run>/serving/dog_emotion/<version>`."""
+
+SERVING_SIGNATURE = "serving_default"
+PHOTO_INPUT = "image_bytes"
+PROBABILITIES, BEST_LABEL, CLASS_LABELS = PHOTO_OUTPUTS = ("probabilities", "label", "labels")

@@ -1,0 +1,93 @@
+"""The photos and labels a user gives: class folders, or a CSV table `path,label`."""
+
+import csv
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import DataError
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """A photo file, its name relative to the source (as tables show it), and its class."""
+
+    path: Path
+    name: str
+    label: str
+
+
+def list_photos(source: Path) -> list[LabelledPhoto]:
+    """Every labelled file of the source, sorted by name; what is in the files is not looked at.
+
+    A folder: each sub-folder is a class, and every file in it, at any depth, is one of its
+    photos. A `.csv` file with the columns `path` and `label`: one photo a row, paths relative
+    to the file's folder. Names that begin with a dot are ignored, as are files outside the class
+    folders. Links to files are followed, links to folders inside a class folder are not.
+
+    Raises:
+        DataError: no such source, no photos, fewer than two classes, or an unusable class name.
+    """
+    if source.is_dir():
+        photos = list(_list_folder(source))
+        shape = "one folder for each class"
+    elif source.is_file():
+        photos = list(_list_table(source))
+        shape = "rows of path,label"
+    else:
+        raise DataError(f"no photos at {source}: there is no such folder or CSV file")
+    if not photos:
+        raise DataError(f"no photos in {source}: it needs {shape}, with photos in them")
+    labels = sorted({photo.label for photo in photos})
+    for label in labels:
+        _check_label(label, source)
+    if len(labels) < 2:
+        raise DataError(f"only one class ({labels[0]}) in {source}: it needs two or more")
+    return sorted(photos, key=lambda photo: (photo.name, photo.label))
+
+
+def _list_folder(source: Path) -> Iterator[LabelledPhoto]:
+    for folder in source.iterdir():
+        if folder.name.startswith(".") or not folder.is_dir():
+            continue
+        files = list(_walk(folder))
+        if not files:
+            raise DataError(f"class folder {folder} is empty: put photos in it, or remove it")
+        for file in files:
+            yield LabelledPhoto(file, _show(file.relative_to(source)), _show(folder.name))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(parent, file) for file in files if not file.startswith("."))
+
+
+def _list_table(source: Path) -> Iterator[LabelledPhoto]:
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file)
+            if not {"path", "label"} <= set(rows.fieldnames or ()):
+                raise DataError(f"{source}: the first line must name the columns path,label")
+            for row in rows:
+                path, label = row["path"], row["label"]
+                if not path or not label:
+                    raise DataError(f"{source}, line {rows.line_num}: path or label is empty")
+                yield LabelledPhoto(source.parent / path, _show(path), label)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{source} is no CSV table of path,label in UTF-8: {error}") from None
+
+
+def _show(path: str | Path) -> str:
+    """A path as text that any table can hold: bytes that are no UTF-8 become a question mark."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _check_label(label: str, source: Path) -> None:
+    """Class names are written one a line and listed with commas: neither may be inside one."""
+    if not label.isprintable() or "," in label or label != label.strip():
+        raise DataError(
+            f"class name {label!r} in {source} cannot be used: "
+            "rename it without commas, line breaks and spaces around it"
+        )

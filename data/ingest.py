@@ -1,0 +1,170 @@
+"""A folder of labelled photos to checked, split TFRecord shards."""
+
+import csv
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data import audit, spans
+from data.audit import Counts, Fact
+from data.errors import DataError
+from data.features import SPLITS
+from data.folder import LabelledPhoto, list_photos
+
+PHOTOS_PER_SHARD = 2_000
+RECORD_MODULES = ("audit.py", "features.py", "ingest.py", "photos.py", "shards.py")
+"""The code that decides what is in a record and in which file."""
+TOOLS = ("apache-beam", "numpy", "opencv-python-headless", "tensorflow")
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """Where the records are, and what is in them."""
+
+    span_dir: Path
+    classes: tuple[str, ...]
+    counts: Counts
+    rejected: int
+    conflicts: int
+    cached: bool
+    """The newest span already held these photos; nothing was written."""
+
+
+def ingest(
+    source: Path,
+    out: Path,
+    *,
+    max_reject_share: float = 0.2,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> IngestResult:
+    """Write the photos of `source` as the next span in `out`, unless the newest holds them.
+
+    A span holds `{train,val,test}-NNNNN-of-NNNNN.tfrecord.gz`, `manifest.json`, `rejected.csv`
+    (files that are no usable photo) and `conflicts.csv` (copies with different labels, used
+    nowhere). It appears by one rename, complete or not at all. `progress` is told how many
+    photos of how many are prepared.
+
+    Raises:
+        DataError: the photos cannot be used, or `out` cannot be written.
+    """
+    photos = list_photos(source)
+    try:
+        with spans.claim(out) as unfinished:
+            fingerprint = _fingerprint(photos, max_reject_share)
+            newest = spans.find_newest(out)
+            if newest:
+                manifest = spans.read_manifest(newest)
+                if manifest["input"] == fingerprint:
+                    spans.check_shards(newest, manifest["shards"])
+                    return _to_result(newest, manifest, cached=True)
+            manifest = _write_span(photos, unfinished, out, max_reject_share, progress)
+            manifest = {"input": fingerprint, "source": str(source), **manifest}
+            span = unfinished / "span"
+            text = json.dumps(manifest, indent=2, ensure_ascii=False)
+            (span / spans.MANIFEST).write_text(text + "\n", encoding="utf-8")
+            (out / "rejected.csv").unlink(missing_ok=True)
+            return _to_result(spans.commit(span, out), manifest, cached=False)
+    except OSError as error:
+        raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
+
+
+def _write_span(
+    photos: Sequence[LabelledPhoto],
+    unfinished: Path,
+    out: Path,
+    max_reject_share: float,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Fill `unfinished/span` with everything but the manifest, which is returned."""
+    from data import shards  # TensorFlow and Beam take seconds, and a cached run needs neither
+
+    prepared, span = unfinished / "prepared", unfinished / "span"
+    prepared.mkdir()
+    span.mkdir()
+    done = iter(range(1, len(photos) + 1))
+    facts = shards.prepare_photos(photos, prepared, lambda: progress(next(done), len(photos)))
+
+    rejected = [fact for fact in facts if fact.reason]
+    conflicts = audit.find_conflicts(facts)
+    left_out = {*rejected, *conflicts}
+    used = [fact for fact in facts if fact not in left_out]
+    counts = audit.count_photos(used)
+    rows = [(fact.name, fact.reason) for fact in rejected]
+    _write_table(span / "rejected.csv", ("path", "reason"), rows)
+    rows = [(fact.name, fact.label, fact.group) for fact in conflicts]
+    _write_table(span / "conflicts.csv", ("path", "label", "group"), rows)
+    try:
+        audit.check_rejects(facts, max_reject_share)
+        audit.check_classes(sorted({photo.label for photo in photos}), counts)
+    except DataError as error:
+        (span / "rejected.csv").replace(out / "rejected.csv")
+        raise DataError(f"{error}; rejected files: {out / 'rejected.csv'}") from None
+
+    planned = _plan_shards(used)
+    shards.write_shards([shards.Shard(str(span / name), facts) for name, facts in planned.items()])
+    return {
+        "classes": sorted({fact.label for fact in used}),
+        "counts": counts,
+        "rejected": len(rejected),
+        "conflicts": len(conflicts),
+        "shards": {
+            name: {"records": len(facts), "sha256": spans.hash_file(span / name)}
+            for name, facts in planned.items()
+        },
+        "settings": {"max_reject_share": max_reject_share, "shares": audit.SHARES},
+        "versions": _find_versions(),
+    }
+
+
+def _plan_shards(facts: Iterable[Fact]) -> dict[str, tuple[Fact, ...]]:
+    """Names of the shards and their photos, in the order of the hashes: well mixed and fixed."""
+    facts = sorted(facts, key=lambda fact: (fact.group, fact.name))
+    planned = {}
+    for split in SPLITS:
+        members = [fact for fact in facts if audit.choose_split(fact.group) == split]
+        total = max(1, math.ceil(len(members) / PHOTOS_PER_SHARD))
+        for index in range(total):
+            name = f"{split}-{index:05d}-of-{total:05d}.tfrecord.gz"
+            planned[name] = tuple(members[index::total])
+    return planned
+
+
+def _fingerprint(photos: Iterable[LabelledPhoto], max_reject_share: float) -> str:
+    """SHA-256 over all that decides the content of a span, without opening a photo."""
+    digest = hashlib.sha256()
+    folder = Path(__file__).parent
+    for module in RECORD_MODULES:
+        digest.update((folder / module).read_bytes())
+    digest.update(json.dumps([_find_versions(), max_reject_share]).encode())
+    for photo in photos:
+        stat = photo.path.stat() if photo.path.exists() else None
+        seen = (stat.st_size, stat.st_mtime_ns) if stat else None
+        digest.update(json.dumps([photo.name, photo.label, seen]).encode())
+    return digest.hexdigest()
+
+
+def _find_versions() -> dict[str, str]:
+    return {tool: importlib.metadata.version(tool) for tool in TOOLS}
+
+
+def _write_table(file: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def _to_result(span: Path, manifest: dict[str, Any], *, cached: bool) -> IngestResult:
+    return IngestResult(
+        span_dir=span,
+        classes=tuple(manifest["classes"]),
+        counts=manifest["counts"],
+        rejected=manifest["rejected"],
+        conflicts=manifest["conflicts"],
+        cached=cached,
+    )

@@ -1,0 +1,168 @@
+"""One photo file's bytes to trusted pixels: checked, upright, RGB, at most 512 pixels a side."""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from data.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+MAX_BYTES = 50 * 2**20
+MAX_PIXELS = 100_000_000
+LONGEST_SIDE = 512
+JPEG_QUALITY = 95
+"""High enough that the second compression is lost in the resize to the model's 224 pixels."""
+
+Pixels = NDArray[np.uint8]
+
+# Pillow only reads the header here, and the bound below is stricter than its own warning.
+Image.MAX_IMAGE_PIXELS = None
+# A broken file is an expected input that gets its reason from us, not from OpenCV's log.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+@dataclass(frozen=True)
+class PreparedPhoto:
+    """A photo as the records hold it.
+
+    `jpeg` is RGB and upright, its longest side at most 512 pixels; `width` and `height` are its
+    size. `sha256` is of the file's bytes, `pixel_sha256` of the upright pixels at full size.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+    sha256: str
+    pixel_sha256: str
+
+
+def read_photo(path: Path) -> bytes:
+    """Bytes of a photo file, of at most 50 MB.
+
+    Raises:
+        DataError: the file cannot be read or is too large; the message is the reason alone.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"larger than {MAX_BYTES // 2**20} MB")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError("no such file") from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})") from None
+
+
+def decode_photo(content: bytes) -> Pixels:
+    """Upright RGB pixels, uint8 [height, width, 3], of a JPEG, PNG, WebP, BMP or GIF file.
+
+    Grey, CMYK, palette and 16-bit pictures become RGB; transparent parts become white; an
+    animation gives its first frame. Size and format are checked before a pixel is decoded.
+
+    Raises:
+        DataError: the photo cannot be used; the message is the reason alone.
+    """
+    if not content:
+        raise DataError("empty file")
+    if len(content) > MAX_BYTES:
+        raise DataError(f"larger than {MAX_BYTES // 2**20} MB")
+    orientation = _check_header(content)
+    try:
+        # UNCHANGED keeps the alpha channel, and leaves the orientation to us.
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DataError("truncated or damaged")
+    return _turn_upright(_to_rgb(_to_uint8(image)), orientation)
+
+
+def bound_side(image: Pixels, longest: int = LONGEST_SIDE) -> Pixels:
+    """The image with its longest side at most `longest` pixels; a smaller one is left as it is."""
+    height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def encode_jpeg(image: Pixels) -> bytes:
+    """JPEG bytes of RGB pixels, uint8 [height, width, 3]."""
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def prepare_photo(content: bytes) -> PreparedPhoto:
+    """A photo file's bytes as training and prediction use them.
+
+    Raises:
+        DataError: the photo cannot be used; the message is the reason alone.
+    """
+    upright = decode_photo(content)
+    image = bound_side(upright)
+    return PreparedPhoto(
+        jpeg=encode_jpeg(image),
+        width=image.shape[1],
+        height=image.shape[0],
+        sha256=hashlib.sha256(content).hexdigest(),
+        pixel_sha256=hash_pixels(upright),
+    )
+
+
+def hash_pixels(image: Pixels) -> str:
+    """Hexadecimal SHA-256 of an image's shape and pixels: equal for exact copies alone."""
+    digest = hashlib.sha256(str(image.shape).encode())
+    digest.update(np.ascontiguousarray(image))
+    return digest.hexdigest()
+
+
+def _check_header(content: bytes) -> int:
+    """EXIF orientation (1 to 8) of a file whose header shows an allowed format and size."""
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as header:
+            width, height = header.size
+            orientation = Image.Image.getexif(header).get(0x0112, 1)
+            if width * height <= MAX_PIXELS:
+                header.verify()
+    except UnidentifiedImageError:
+        raise DataError("not a JPEG, PNG, WebP, BMP or GIF image") from None
+    except Exception:  # Pillow's readers answer broken headers with exceptions of every kind.
+        raise DataError("truncated or damaged") from None
+    if width * height > MAX_PIXELS:
+        limit = f"at most {MAX_PIXELS // 10**6} million"
+        raise DataError(f"too many pixels ({width}x{height}, {limit})")
+    return orientation if orientation in range(1, 9) else 1
+
+
+def _to_uint8(image: NDArray[np.generic]) -> Pixels:
+    if image.dtype == np.uint16:
+        return (image >> 8).astype(np.uint8)
+    return np.asarray(image, np.uint8)
+
+
+def _to_rgb(image: Pixels) -> Pixels:
+    """RGB from OpenCV's grey [H,W], BGR [H,W,3] or BGRA [H,W,4], the last over white."""
+    if image.ndim == 2:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8)
+    if image.shape[2] == 3:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    rgba = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA), np.float32)
+    alpha = rgba[..., 3:] / 255
+    return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def _turn_upright(image: Pixels, orientation: int) -> Pixels:
+    """Undo the EXIF orientation (tag 0x0112 of the EXIF standard: where row 0, column 0 are)."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)

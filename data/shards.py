@@ -1,0 +1,126 @@
+"""The two Beam passes: prepare every photo once, then write the chosen ones as TFRecord shards.
+
+Between them stand only small facts about each photo. The JPEG bytes wait on disk, one file a
+photo: a shuffle of Beam's in-process runner keeps what passes through it in memory.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import tensorflow as tf
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from data import features
+from data.audit import Fact
+from data.errors import DataError
+from data.folder import LabelledPhoto
+from data.photos import prepare_photo, read_photo
+
+# Left to itself Beam's DirectRunner first tries Prism, a binary it wants to download. This is the
+# runner it falls back to, in this process; another runner would be named here.
+BEAM_OPTIONS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
+
+GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEG hardly shrinks
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A TFRecord file to write and the photos it gets."""
+
+    path: str
+    facts: tuple[Fact, ...]
+
+
+class _Counter:
+    """Counts prepared photos for whoever watches.
+
+    Beam pickles the functions of a pipeline; a callback would not survive that, a name in a
+    module does as long as the workers share this process. Elsewhere nothing is counted.
+    """
+
+    def __init__(self) -> None:
+        self.count: Callable[[], None] = lambda: None
+
+
+_counter = _Counter()
+
+
+def prepare_photos(
+    photos: Sequence[LabelledPhoto], folder: Path, count: Callable[[], None]
+) -> list[Fact]:
+    """Prepare every photo into `folder`, and tell what was found in the order of the photos."""
+    _counter.count = count
+    jpegs = [str(folder / f"{index}.jpg") for index in range(len(photos))]
+    answers = folder / "facts"
+    with beam.Pipeline(options=PipelineOptions(BEAM_OPTIONS)) as pipeline:
+        _ = (
+            pipeline
+            | beam.Create(list(zip(photos, jpegs, strict=True)))
+            | beam.Reshuffle()
+            | beam.MapTuple(_prepare)
+            | beam.Map(_to_json)
+            | beam.io.WriteToText(str(answers))
+        )
+    facts = {fact.jpeg: fact for fact in _read_facts(answers)}
+    return [facts[jpeg] for jpeg in jpegs]
+
+
+def write_shards(shards: Sequence[Shard]) -> None:
+    """Write the shards from their prepared photos."""
+    with beam.Pipeline(options=PipelineOptions(BEAM_OPTIONS)) as pipeline:
+        _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.Map(_write)
+
+
+def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
+    fact = Fact(photo.name, photo.label, jpeg)
+    try:
+        prepared = prepare_photo(read_photo(photo.path))
+    except DataError as error:
+        fact = dataclasses.replace(fact, reason=str(error))
+    else:
+        Path(jpeg).write_bytes(prepared.jpeg)
+        fact = dataclasses.replace(fact, sha256=prepared.sha256, group=prepared.pixel_sha256)
+    _counter.count()
+    return fact
+
+
+def _to_json(fact: Fact) -> str:
+    return json.dumps(dataclasses.asdict(fact))
+
+
+def _read_facts(answers: Path) -> Iterator[Fact]:
+    for file in answers.parent.glob(f"{answers.name}-*"):
+        with file.open(encoding="utf-8") as lines:
+            yield from (Fact(**json.loads(line)) for line in lines)
+
+
+def _write(shard: Shard) -> None:
+    try:
+        with tf.io.TFRecordWriter(shard.path, GZIP) as writer:
+            for fact in shard.facts:
+                writer.write(_to_example(fact).SerializeToString(deterministic=True))
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from None
+
+
+def _to_example(fact: Fact) -> tf.train.Example:
+    values = {
+        features.IMAGE: Path(fact.jpeg).read_bytes(),
+        features.FILENAME: fact.name.encode(),
+        features.LABEL: fact.label.encode(),
+        features.SHA256: fact.sha256.encode(),
+        features.GROUP: fact.group.encode(),
+    }
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature={
+                key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for key, value in values.items()
+            }
+        )
+    )

@@ -1,0 +1,95 @@
+"""Span folders: `span-1`, `span-2`, ... each complete, described by its manifest, or absent."""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from data.errors import DataError
+
+MANIFEST = "manifest.json"
+UNFINISHED = ".unfinished"
+
+
+def find_newest(out: Path) -> Path | None:
+    """The span folder with the highest number."""
+    return max(_list_spans(out), key=_read_number, default=None)
+
+
+def read_manifest(span: Path) -> dict[str, Any]:
+    """The manifest of a span.
+
+    Raises:
+        DataError: it is missing or no JSON object.
+    """
+    try:
+        manifest = json.loads((span / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise DataError(f"{span / MANIFEST} is missing or damaged: delete {span} and run again")
+    return manifest
+
+
+def check_shards(span: Path, shards: dict[str, dict[str, Any]]) -> None:
+    """Compare the shards with the hashes in the manifest.
+
+    Raises:
+        DataError: naming the first file that is missing or differs.
+    """
+    for name, shard in shards.items():
+        file = span / name
+        if not file.is_file() or hash_file(file) != shard["sha256"]:
+            raise DataError(f"{file} is missing or damaged: delete {span} and run again")
+
+
+@contextmanager
+def claim(out: Path) -> Iterator[Path]:
+    """A temporary folder inside `out`, for this run alone; gone afterwards, whatever happens.
+
+    Raises:
+        DataError: another run is writing to `out` now.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unfinished = out / UNFINISHED
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by a run that was killed
+        unfinished.mkdir()
+        try:
+            yield unfinished
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+    except BlockingIOError:
+        raise DataError(f"another run is writing to {out}: wait for it to end") from None
+    finally:
+        os.close(handle)  # also when a run is killed; so the lock never outlives it
+
+
+def commit(folder: Path, out: Path) -> Path:
+    """Rename a finished folder to the next span."""
+    newest = find_newest(out)
+    span = out / f"span-{_read_number(newest) + 1 if newest else 1}"
+    folder.rename(span)
+    return span
+
+
+def hash_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _list_spans(out: Path) -> list[Path]:
+    return [path for path in out.glob("span-*") if re.fullmatch(r"span-\d+", path.name)]
+
+
+def _read_number(span: Path) -> int:
+    return int(span.name.removeprefix("span-"))

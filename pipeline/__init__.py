@@ -1,0 +1,1 @@
+"""The pipeline: configuration, graph, runners and command line."""

@@ -1,0 +1,145 @@
+"""The configuration of a run: one typed object from a profile, a file and `--set`."""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from components.settings import GateSettings, ModelSettings, Section, Share, TrainingSettings
+
+PROFILES = Path(__file__).with_name("profiles")
+
+
+class ConfigError(Exception):
+    """The configuration or usage is wrong; the message names the key, the value and the fix."""
+
+
+class DataSettings(Section):
+    """Which photos are good enough to go on."""
+
+    max_reject_share: Share = 0.2
+    """The largest share of files that may be no usable photo."""
+
+
+class DemoSettings(Section):
+    """The drawn photos that stand in when no folder is given."""
+
+    photos_per_class: Annotated[int, Field(ge=20, le=10_000)] = 60
+
+
+class Config(Section):
+    """All that decides what a run does; stored with it."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000, strict=False)] = (
+        "angry",
+        "happy",
+        "relaxed",
+        "sad",
+    )
+    """`run` fills them in from the photos."""
+    data: DataSettings = DataSettings()
+    demo: DemoSettings = DemoSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    gate: GateSettings = GateSettings()
+
+    @field_validator("classes")
+    @classmethod
+    def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(classes)) < len(classes) or not all(name.strip() for name in classes):
+            raise ValueError("class names must be distinct and not empty")
+        return classes
+
+    @field_validator("training")
+    @classmethod
+    def _trains(cls, training: TrainingSettings) -> TrainingSettings:
+        if training.frozen.epochs + training.unfrozen.epochs == 0:
+            raise ValueError("frozen.epochs and unfrozen.epochs cannot both be 0")
+        return training
+
+
+def profile_names() -> list[str]:
+    """The profiles that `--profile` takes."""
+    return sorted(file.stem for file in PROFILES.glob("*.toml"))
+
+
+def load_config(
+    profile: str, *, file: Path | None = None, overrides: Sequence[str] = ()
+) -> Config:
+    """Builds the configuration: defaults, then the profile, the file, the overrides.
+
+    Args:
+        profile: a name of `profile_names()`.
+        file: a TOML file with the keys of `Config`.
+        overrides: `section.key=value` each, the value as in TOML; quotes may be left out.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type or an impossible value.
+    """
+    if profile not in profile_names():
+        raise ConfigError(f"--profile {profile}: allowed are {', '.join(profile_names())}")
+    values = _read_toml(PROFILES / f"{profile}.toml")
+    if file is not None:
+        values = _merged(values, _read_toml(file))
+    for override in overrides:
+        values = _merged(values, _parse_override(override))
+    return parse_config(values)
+
+
+def parse_config(values: Mapping[str, Any]) -> Config:
+    """Validates plain values.
+
+    Raises:
+        ConfigError: one line that names each bad key, its value and what is allowed.
+    """
+    try:
+        # JSON, because strict validation takes a JSON list for a tuple but not a Python list.
+        return Config.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "configuration"
+    if problem["type"] == "extra_forbidden":
+        *section, _ = problem["loc"]
+        model: Any = Config
+        for part in section:
+            model = model.model_fields[part].annotation
+        return f"{key}: no such key; allowed here: {', '.join(model.model_fields)}"
+    reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{key} = {json.dumps(problem['input'], default=str)}: {reason}"
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        raise ConfigError(f"--config {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {file}: not TOML: {error}") from None
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: expected key=value, as in training.batch_size=16")
+    try:
+        value: Any = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for part in reversed(key.strip().split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, table by table."""
+    merged = dict(base)
+    for key, value in over.items():
+        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both_tables else value
+    return merged

@@ -1,0 +1,97 @@
+"""A run on this machine: photos, then the pipeline on LocalDagRunner, then what it came to."""
+
+import logging
+from pathlib import Path
+
+from absl import logging as absl_logging
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
+
+from components.weights import resolve_auto
+from data.drawn_dogs import draw_dataset
+from data.ingest import ingest
+from pipeline.config import Config, ConfigError
+from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
+from pipeline.progress import NodeTimes, counter, describe_records
+from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
+from pipeline.workdir import Workdir
+
+
+def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summary:
+    """Runs everything, from a folder of photos to a pushed model or the gate's verdict.
+
+    Args:
+        config: the configuration; `auto` and the classes are filled in here.
+        workdir: where everything goes; the caller holds its lock.
+        photos: class folders or a CSV; None draws the demo's.
+
+    Returns:
+        The figures, which are also stored in the folder.
+
+    Raises:
+        ConfigError: the folder belongs to other classes.
+        ComponentError: a node cannot go on.
+        DataError: the photos cannot be used.
+    """
+    stored = workdir.stored_config()
+    config = _resolve_backbone(config, stored)
+    if photos is None:
+        photos = workdir.drawn_photos
+        draw_dataset(photos, per_class=config.demo.photos_per_class, seed=config.training.seed)
+        print(f"photos    drawn dog faces, not photographs: {photos}", flush=True)
+    ingested = ingest(
+        photos,
+        workdir.data,
+        max_reject_share=config.data.max_reject_share,
+        progress=counter("photos    read"),
+    )
+    print(f"records   {describe_records(ingested)}", flush=True)
+    if stored is not None and stored.classes != ingested.classes:
+        raise ConfigError(
+            f"{workdir.root} belongs to the classes {', '.join(stored.classes)}, the photos are "
+            f"of {', '.join(ingested.classes)}; name another --workdir"
+        )
+    config = config.model_copy(update={"classes": ingested.classes})
+    workdir.store_config(config)
+
+    connection = sqlite_metadata_connection_config(str(workdir.metadata))
+    pipeline = create_pipeline(
+        config,
+        pipeline_root=str(workdir.pipeline_root),
+        data_root=str(workdir.data),
+        serving_root=str(workdir.serving),
+        beam_pipeline_args=LOCAL_BEAM_ARGS,
+        metadata_connection_config=connection,
+    )
+    times = NodeTimes(total=len(pipeline.components))
+    absl_logging.set_verbosity(absl_logging.INFO)
+    logging.getLogger("absl").addHandler(times)
+    try:
+        LocalDagRunner().run(pipeline)
+    finally:
+        logging.getLogger("absl").removeHandler(times)
+    with Metadata(connection) as metadata:
+        outputs = read_outputs(metadata.store)
+    summary = summarize(outputs, times, config.classes)
+    copy_curves(outputs, workdir.curves)
+    workdir.store_metrics(as_metrics(summary))
+    return summary
+
+
+def _resolve_backbone(config: Config, stored: Config | None) -> Config:
+    """Replaces `auto`: by what the folder's run before has taken, else by what can be had."""
+    wanted = config.model
+    if stored is not None and _fits(wanted.backbone, stored.model.backbone) and _fits(
+        wanted.weights, stored.model.weights
+    ):
+        backbone, weights, reason = stored.model.backbone, stored.model.weights, "as in the run before"
+    else:
+        resolved = resolve_auto(wanted.backbone, wanted.weights)
+        backbone, weights, reason = resolved.backbone, resolved.weights, resolved.reason
+    print(f"backbone  {backbone}, weights {weights} ({reason})", flush=True)
+    model = wanted.model_copy(update={"backbone": backbone, "weights": weights})
+    return config.model_copy(update={"model": model})
+
+
+def _fits(wanted: str, stored: str) -> bool:
+    return wanted in ("auto", stored)

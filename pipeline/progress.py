@@ -1,0 +1,87 @@
+"""What the terminal shows of a run, and where the libraries' chatter goes instead."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.ingest import IngestResult
+
+
+@dataclass
+class NodeTimes(logging.Handler):
+    """Says which node runs, and times it, from the messages of LocalDagRunner.
+
+    The runner has no hook; its log messages are what it offers.
+
+    Attributes:
+        wall: seconds of each node, by node id.
+        cpu: seconds of processor time of this process during each node.
+    """
+
+    total: int
+    wall: dict[str, float] = field(default_factory=dict)
+    cpu: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__(logging.INFO)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Component %s is running.":
+            (node,) = record.args or ()
+            print(f"[{len(self.wall) + 1:2}/{self.total}] {node}", flush=True)
+            self._started = time.monotonic(), time.process_time()
+        elif record.msg == "Component %s is finished.":
+            (node,) = record.args or ()
+            wall, cpu = self._started
+            self.wall[str(node)] = time.monotonic() - wall
+            self.cpu[str(node)] = time.process_time() - cpu
+
+
+@contextmanager
+def chatter_to(log: Path) -> Iterator[None]:
+    """Sends standard error to a file, so that the terminal shows what a user wants to know.
+
+    The file descriptor is redirected because TensorFlow's C++ code writes there directly.
+    """
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with log.open("wb", buffering=0) as handle:
+        os.dup2(handle.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(terminal, 2)
+            os.close(terminal)
+
+
+def counter(label: str) -> Callable[[int, int], None]:
+    """A callback that prints how many of how many are done, at every tenth of the way."""
+    tenths = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal tenths
+        if done * 10 // total > tenths:
+            tenths = done * 10 // total
+            print(f"{label} {done:,} of {total:,}", flush=True)
+
+    return progress
+
+
+def describe_records(ingested: IngestResult) -> str:
+    """One line on what ingestion found and where its records are."""
+    splits = ", ".join(
+        f"{sum(counts.values()):,} {split}" for split, counts in ingested.counts.items()
+    )
+    return (
+        f"{splits}; {ingested.rejected:,} rejected, {ingested.conflicts:,} with two labels left "
+        f"out{'; unchanged' if ingested.cached else ''}: {ingested.span_dir}"
+    )

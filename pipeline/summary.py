@@ -1,0 +1,161 @@
+"""What a run came to: read from MLMD and the artifacts, printed, and kept as metrics.json."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from components.report import Evaluation, read_evaluation
+from components.trainer import CURVES, SUMMARY
+from pipeline.progress import NodeTimes
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The output artifacts of one run, by node and output key, and which nodes were cached."""
+
+    artifacts: dict[tuple[str, str], mlmd.Artifact]
+    cached: dict[str, bool]
+
+    def uri(self, node: str, key: str) -> Path:
+        """Where an output lies."""
+        return Path(self.artifacts[node, key].uri)
+
+
+def read_outputs(store: MetadataStore) -> Outputs:
+    """The outputs of the newest pipeline run in the MLMD store."""
+    run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+    artifacts: dict[tuple[str, str], mlmd.Artifact] = {}
+    cached: dict[str, bool] = {}
+    for execution in store.get_executions_by_context(run.id):
+        contexts = store.get_contexts_by_execution(execution.id)
+        (node,) = (c.name.split(".", 1)[1] for c in contexts if c.type == "node")
+        cached[node] = execution.last_known_state == mlmd.Execution.CACHED
+        events = [
+            event
+            for event in store.get_events_by_execution_ids([execution.id])
+            if event.type == mlmd.Event.OUTPUT
+        ]
+        found = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in events])}
+        for event in events:
+            artifacts[node, event.path.steps[0].key] = found[event.artifact_id]
+    return Outputs(artifacts, cached)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The figures of one run."""
+
+    classes: tuple[str, ...]
+    evaluation: Evaluation
+    training: dict[str, Any]
+    nodes: list[dict[str, Any]]
+    """`node`, `seconds`, `cpu_seconds`, `cached` of each, in the order they ran."""
+    model: Path | None
+    """The version that holds the model; None when the gate blocked it."""
+
+
+def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Summary:
+    """Collects the figures of a run that came to its end."""
+    pushed = outputs.artifacts["Pusher", "pushed_model"].custom_properties
+    return Summary(
+        classes=tuple(classes),
+        evaluation=read_evaluation(str(outputs.uri("Evaluator", "evaluation")), classes),
+        training=json.loads((outputs.uri("Trainer", "model_run") / SUMMARY).read_text()),
+        nodes=[
+            {
+                "node": node,
+                "seconds": round(seconds, 1),
+                "cpu_seconds": round(times.cpu[node], 1),
+                "cached": outputs.cached.get(node, False),
+            }
+            for node, seconds in times.wall.items()
+        ],
+        model=(
+            Path(pushed["pushed_destination"].string_value)
+            if pushed["pushed"].int_value
+            else None
+        ),
+    )
+
+
+def copy_curves(outputs: Outputs, file: Path) -> None:
+    """Puts the curves of the run's model where a user finds them."""
+    shutil.copyfile(outputs.uri("Trainer", "model_run") / CURVES, file)
+
+
+def as_metrics(summary: Summary) -> dict[str, Any]:
+    """The figures as JSON values."""
+    evaluation = dataclasses.asdict(summary.evaluation)
+    for row, condition in zip(
+        evaluation["conditions"], summary.evaluation.conditions, strict=True
+    ):
+        row["passed"] = condition.passed
+    return {
+        "classes": list(summary.classes),
+        "training": summary.training,
+        "test": evaluation,
+        "nodes": summary.nodes,
+        "model": str(summary.model) if summary.model else None,
+    }
+
+
+def as_text(summary: Summary) -> str:
+    """The figures as the terminal shows them."""
+    evaluation = summary.evaluation
+    low, high = evaluation.interval
+    return "\n".join(
+        [
+            "",
+            f"{'phase':<10}{'train acc':>11}{'loss':>8}{'val acc':>11}{'loss':>8}"
+            f"{'test acc':>11}{'loss':>8}   best epoch",
+            *(_phase_line(phase) for phase in summary.training["phases"]),
+            f"the model is that of phase {summary.training['exported_phase']}; "
+            "train figures are with augmentation",
+            "",
+            f"test accuracy {evaluation.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}) "
+            f"on {evaluation.photos} photos; always the majority class: {evaluation.majority:.3f}",
+            "",
+            *_confusion_lines(evaluation, summary.classes),
+            "",
+            f"{'node':<22}{'seconds':>8}{'CPU s':>8}",
+            *(
+                f"{node['node']:<22}{node['seconds']:>8.1f}{node['cpu_seconds']:>8.1f}"
+                f"{'   cached' if node['cached'] else ''}"
+                for node in summary.nodes
+            ),
+            "",
+            f"{'gate':<40}{'required':>9}{'measured':>10}",
+            *(
+                f"{condition.name:<40}{condition.required:>9.3f}{condition.measured:>10.3f}"
+                f"   {'passed' if condition.passed else 'FAILED'}"
+                for condition in evaluation.conditions
+            ),
+            "",
+        ]
+    )
+
+
+def _phase_line(phase: dict[str, Any]) -> str:
+    figures = "".join(
+        f"{phase[split]['accuracy']:>11.3f}{phase[split]['loss']:>8.3f}"
+        for split in ("train", "val", "test")
+    )
+    return f"{phase['name']:<10}{figures}   {phase['best_epoch']} of {phase['epochs']}"
+
+
+def _confusion_lines(evaluation: Evaluation, classes: Sequence[str]) -> list[str]:
+    width = max(8, *(len(name) + 2 for name in classes))
+    return [
+        f"{'actual / predicted':<20}" + "".join(f"{name:>{width}}" for name in classes) + "  recall",
+        *(
+            f"{name:<20}" + "".join(f"{n:>{width}}" for n in row) + f"{evaluation.recall[name]:>8.3f}"
+            for name, row in zip(classes, evaluation.confusion, strict=True)
+        ),
+    ]

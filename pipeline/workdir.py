@@ -1,0 +1,122 @@
+"""The folder of a run: what lies where in it, who may use it, what it remembers."""
+
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.features import MODEL_NAME
+from pipeline.config import Config, ConfigError, parse_config
+
+
+class WorkdirError(Exception):
+    """The folder cannot be used; the message is one line that names it and the fix."""
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Writes a text file so that a reader sees the old one or the new one, never a half."""
+    unfinished = file.with_name(f".{file.name}.tmp")
+    unfinished.write_text(text)
+    os.replace(unfinished, file)
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """Paths of one run's folder; other files in it are left alone."""
+
+    root: Path
+
+    @property
+    def drawn_photos(self) -> Path:
+        """The photos that the demo draws."""
+        return self.root / "drawn"
+
+    @property
+    def data(self) -> Path:
+        """`span-N` folders of TFRecord shards."""
+        return self.root / "data"
+
+    @property
+    def pipeline_root(self) -> Path:
+        """TFX's artifacts."""
+        return self.root / "pipeline"
+
+    @property
+    def metadata(self) -> Path:
+        """The MLMD database."""
+        return self.root / "metadata.sqlite"
+
+    @property
+    def serving(self) -> Path:
+        """The model's versions, as TF Serving's `--model_base_path` takes it."""
+        return self.root / "serving" / MODEL_NAME
+
+    @property
+    def log(self) -> Path:
+        """What the libraries had to say in the last run."""
+        return self.root / "run.log"
+
+    @property
+    def metrics(self) -> Path:
+        """The figures of the last run."""
+        return self.root / "metrics.json"
+
+    @property
+    def curves(self) -> Path:
+        """The training curves of the last run."""
+        return self.root / "curves.png"
+
+    @property
+    def _config(self) -> Path:
+        return self.root / "config.json"
+
+    def stored_config(self) -> Config | None:
+        """The resolved configuration of the run before, if there was one.
+
+        Raises:
+            ConfigError: the file is not what `store_config` wrote.
+        """
+        if not self._config.exists():
+            return None
+        try:
+            return parse_config(json.loads(self._config.read_text()))
+        except (ValueError, ConfigError) as error:
+            raise ConfigError(f"{self._config}: {error}; delete the file and run again") from None
+
+    def store_config(self, config: Config) -> None:
+        """Keeps the resolved configuration with the run."""
+        write_atomically(self._config, config.model_dump_json(indent=2))
+
+    def store_metrics(self, metrics: dict[str, Any]) -> None:
+        """Keeps the figures with the run."""
+        write_atomically(self.metrics, json.dumps(metrics, indent=2))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder, proves that it can be written, and keeps other runs out.
+
+        Raises:
+            WorkdirError: it cannot be written, or another run is in it.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+            lock = (self.root / ".lock").open("w")
+        except OSError as error:
+            raise WorkdirError(
+                f"cannot write in {self.root}: {error.strerror}; name another --workdir"
+            ) from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise WorkdirError(
+                    f"another run is using {self.root}; wait for it or name another --workdir"
+                ) from None
+            yield

@@ -1,0 +1,203 @@
+"""Make .venv from nothing: what `make setup` runs, with any python3 from 3.9 on.
+
+The C library picks the lock, the lock says which Pythons will do, and uv installs the one into
+the other. A finished .venv carries a stamp and is left alone; anything else starts from nothing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+STAMP = VENV / "setup-stamp"
+OWN_UV = ROOT / ".uv"
+
+
+class SetupError(Exception):
+    """What is missing and how to get it, in one line."""
+
+
+class Lock(NamedTuple):
+    file: Path
+    pythons: tuple[str, ...]  # best first: only 3.11 can compile for Kubeflow
+
+
+NEW_GLIBC = Lock(ROOT / "requirements" / "new-glibc.txt", ("3.11", "3.12", "3.13"))
+OLD_GLIBC = Lock(ROOT / "requirements" / "old-glibc.txt", ("3.11",))
+
+
+def main() -> int:
+    # Ending with its set-up, uv never writes behind the back of the next one.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        # One set-up at a time: a second one waits, then finds the work done.
+        with Path(__file__).open("r+b") as this_file:
+            fcntl.flock(this_file, fcntl.LOCK_EX)
+            prepare(pick_lock())
+    except SetupError as error:
+        print(f"set-up: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def prepare(lock: Lock) -> None:
+    if STAMP.is_file() and STAMP.read_text() == fingerprint(lock):
+        say(".venv is up to date")
+        return
+    uv = find_uv(lock)
+    python = find_python(uv, lock)
+    say(f"making .venv with {python}")
+    shutil.rmtree(VENV, ignore_errors=True)
+    run(uv, "venv", "--quiet", "--python", python, str(VENV))
+    finished = fingerprint(lock)
+    build_pyfarmhash(uv, lock)
+    say(f"installing {lock.file.name}: 3 GB, minutes if most must be downloaded first")
+    # Nothing is resolved here: a lock is complete, and the one for an old glibc is knowingly at
+    # odds with what two of its packages ask for.
+    pip = (uv, "pip")
+    into = ("--python", str(PYTHON), *(() if sys.stderr.isatty() else ("--quiet",)))
+    run(*pip, "sync", *into, str(lock.file))
+    run(*pip, "install", *into, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+    STAMP.write_text(finished)
+    say(".venv is ready")
+
+
+def pick_lock() -> Lock:
+    """The lock whose wheels run on this machine."""
+    machine = (sys.platform, platform.machine())
+    if machine == ("darwin", "arm64"):
+        return NEW_GLIBC
+    libc, version = platform.libc_ver()
+    if machine != ("linux", "x86_64") or libc != "glibc":
+        raise SetupError("TFX has wheels for x86-64 Linux with glibc and for arm64 macOS only")
+    return NEW_GLIBC if tuple(map(int, version.split("."))) >= (2, 39) else OLD_GLIBC
+
+
+def fingerprint(lock: Lock) -> str:
+    """A hash of what makes a finished .venv stale when it changes, its own place included."""
+    state = hashlib.sha256(f"{ROOT} {PYTHON.resolve()} {PYTHON.exists()}".encode())
+    for file in (lock.file, ROOT / "setup.py"):
+        state.update(file.read_bytes())
+    return state.hexdigest()
+
+
+def find_uv(lock: Lock) -> str:
+    """The machine's uv, or the locked one put into .uv with pip."""
+    own = OWN_UV / "bin" / "uv"
+    for uv in (shutil.which("uv"), str(own)):
+        if uv and succeeds(uv, "--version"):
+            return uv
+    pip = (sys.executable, "-m", "pip")
+    if not succeeds(*pip, "--version"):
+        raise SetupError(
+            "neither uv nor pip is here; install one "
+            "(Debian, Ubuntu: apt install python3-pip; others: https://docs.astral.sh/uv)"
+        )
+    say("fetching uv into .uv")
+    shutil.rmtree(OWN_UV, ignore_errors=True)
+    run(*pip, "install", "-qq", "--no-deps", "--only-binary=:all:", "--target", str(OWN_UV),
+        "--requirement", "/dev/stdin", stdin=locked(lock, "uv"))  # fmt: skip
+    return str(own)
+
+
+def find_python(uv: str, lock: Lock) -> str:
+    """The best Python for the lock, on the machine or fetched by uv."""
+    best, *others = lock.pythons
+    python = installed_python(uv, best)
+    if not python:
+        say(f"no Python {best} here; uv tries to fetch it, for a minute at most")
+        succeeds(uv, "python", "install", best, timeout=60)
+        python = installed_python(uv, best)
+    for version in others:
+        if not python and (python := installed_python(uv, version)):
+            say(f"taking Python {version}; compiling for Kubeflow would need {best}")
+    if not python:
+        raise SetupError(
+            f"no Python {' or '.join(lock.pythons)} is here, and uv could not fetch one; "
+            f"install it (Debian 12: apt install python3-dev; others: pyenv install {best})"
+        )
+    return python
+
+
+def installed_python(uv: str, version: str) -> str | None:
+    """The path of that Python: of pyenv, of uv or on PATH."""
+    # pyenv's own folders come first: its shims on PATH fail for versions that are not activated.
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    path = [*map(str, sorted(pyenv.glob(f"versions/{version}.*/bin"))), os.environ["PATH"]]
+    found = subprocess.run(
+        (uv, "python", "find", "--system", version),
+        env=os.environ | {"PATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+    )
+    return found.stdout.strip() or None
+
+
+def build_pyfarmhash(uv: str, lock: Lock) -> None:
+    """Install the only C++ source first, so that a missing compiler shows before 3 GB arrive."""
+    build = subprocess.run(
+        (uv, "pip", "install", "--python", str(PYTHON), "--no-deps", "--requirement", "-"),
+        input=locked(lock, "pyfarmhash"),
+        capture_output=True,
+        text=True,
+    )
+    if build.returncode == 0:
+        return
+    include = "import sysconfig; print(sysconfig.get_path('include'))"
+    headers = subprocess.run((PYTHON, "-c", include), capture_output=True, text=True).stdout.strip()
+    compiler = any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++")))
+    if not compiler or not Path(headers, "Python.h").is_file():
+        raise SetupError(
+            f"pyfarmhash is C++ and needs a compiler and {headers}/Python.h; install what is "
+            f"missing (Debian, Ubuntu: apt install g++ {Path(headers).name}-dev; "
+            "macOS: xcode-select --install)"
+        )
+    raise SetupError(f"pyfarmhash cannot be installed:\n{build.stderr}")
+
+
+def locked(lock: Lock, package: str) -> str:
+    """The lock's lines for one package: its version and hashes."""
+    lines = re.search(rf"^{package}==(?:.*\\\n)*.*\n", lock.file.read_text(), re.MULTILINE)
+    if not lines:
+        raise SetupError(f"{lock.file} does not name {package}; run `make lock`")
+    return lines.group()
+
+
+def run(*command: str, stdin: str | None = None) -> None:
+    """Run a command in plain view.
+
+    Raises:
+        SetupError: it fails, having said why itself.
+    """
+    if subprocess.run(command, input=stdin, text=True).returncode:
+        raise SetupError(f"failed: {' '.join(command)}")
+
+
+def succeeds(*command: str, timeout: float | None = None) -> bool:
+    """Whether a command exists, ends in time (seconds) and succeeds; its output is dropped."""
+    try:
+        return not subprocess.run(command, capture_output=True, timeout=timeout).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def say(message: str) -> None:
+    print(f"set-up: {message}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""The one exception of this room."""
+
+
+class ModelError(Exception):
+    """A model cannot be used; the message is one line that names the bad value and the fix."""

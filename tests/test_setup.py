@@ -1,0 +1,291 @@
+import importlib.util
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("data", "components", "pipeline", "serving")
+LOCKS = ("new-glibc", "old-glibc")
+
+# Stands in for uv: notes each call, has the Pythons named in HAVE, and fails at what FAILS names.
+UV = """\
+#!/bin/sh
+echo "$1 $2" >> "$CALLS"
+test "$1 $2" = "$FAILS" && exit 1
+for last; do :; done
+case "$1 $2" in
+    "python find") case "$HAVE" in *"$last"*) echo "/pythons/python$last" ;; *) exit 1 ;; esac ;;
+    "python install") exit 1 ;;
+    "venv "*) mkdir -p "$last/bin" && ln -s /bin/sh "$last/bin/python" ;;
+esac
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project to set up, its name with a space, on a machine with new glibc and Python 3.11."""
+    root = tmp_path / "a project"
+    shutil.copytree(ROOT / "requirements", root / "requirements")
+    shutil.copy(ROOT / "Makefile", root)
+    shutil.copy(ROOT / "setup.py", root)
+    _program(tmp_path / "bin" / "uv", UV)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setenv("HAVE", "3.11")
+    monkeypatch.setenv("FAILS", "nothing")
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.41"))
+    return root
+
+
+@pytest.fixture
+def set_up(project: Path) -> Callable[[], int]:
+    return _load(project).main
+
+
+def test_makes_an_environment_and_then_leaves_it_alone(
+    project: Path, set_up: Callable[[], int]
+) -> None:
+    assert set_up() == 0
+    calls = _calls(project)
+    assert calls[-4:] == ["venv --quiet", "pip install", "pip sync", "pip install"]
+
+    assert set_up() == 0
+    assert _calls(project) == calls
+
+
+@pytest.mark.parametrize("file", ["setup.py", "requirements/new-glibc.txt"])
+def test_makes_it_anew_when_what_it_is_made_from_changes(
+    project: Path, set_up: Callable[[], int], file: str
+) -> None:
+    set_up()
+    with (project / file).open("a") as changed:
+        changed.write("# changed\n")
+    assert set_up() == 0
+    assert _calls(project).count("venv --quiet") == 2
+
+
+def test_makes_it_anew_where_the_folder_was_moved_to(
+    project: Path, set_up: Callable[[], int]
+) -> None:
+    set_up()
+    moved = project.rename(project.with_name("moved"))
+    assert _load(moved).main() == 0
+    assert _calls(moved).count("venv --quiet") == 2
+
+
+@pytest.mark.parametrize("step", ["venv --quiet", "pip sync"])
+def test_starts_from_nothing_after_a_failure(
+    project: Path, set_up: Callable[[], int], step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAILS", step)
+    assert set_up() == 1
+    monkeypatch.setenv("FAILS", "nothing")
+    (project / ".venv").mkdir(exist_ok=True)
+    (project / ".venv" / "half-installed").touch()
+    assert set_up() == 0
+    assert not (project / ".venv" / "half-installed").exists()
+
+
+def test_two_at_once_do_the_work_once(project: Path) -> None:
+    command = [sys.executable, str(project / "requirements" / "install.py")]
+    both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [each.wait(timeout=60) for each in both] == [0, 0]
+    assert _calls(project).count("venv --quiet") == 1
+
+
+def test_prefers_python_3_11(
+    set_up: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HAVE", "3.13 3.11 3.12")
+    assert set_up() == 0
+    assert "/pythons/python3.11" in capsys.readouterr().out
+
+
+def test_takes_a_newer_python_and_says_what_it_cannot(
+    set_up: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HAVE", "3.13")
+    assert set_up() == 0
+    assert "Python 3.13; compiling for Kubeflow would need 3.11" in capsys.readouterr().out
+
+
+def test_old_glibc_needs_python_3_11(
+    set_up: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setenv("HAVE", "3.12 3.13")
+    assert set_up() == 1
+    assert "no Python 3.11 is here" in _only_line(capsys.readouterr().err)
+
+
+def test_neither_uv_nor_pip_is_one_line(
+    set_up: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python3")
+    assert set_up() == 1
+    assert "apt install python3-pip" in _only_line(capsys.readouterr().err)
+
+
+def test_missing_compiler_is_one_line_before_the_large_install(
+    project: Path,
+    set_up: Callable[[], int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("FAILS", "pip install")
+    assert set_up() == 1
+    assert "apt install g++" in _only_line(capsys.readouterr().err)
+    assert "pip sync" not in _calls(project)
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "libc", "lock"),
+    [
+        ("linux", "x86_64", ("glibc", "2.36"), "old-glibc.txt"),
+        ("linux", "x86_64", ("glibc", "2.39"), "new-glibc.txt"),
+        ("linux", "x86_64", ("glibc", "2.100"), "new-glibc.txt"),
+        ("darwin", "arm64", ("", ""), "new-glibc.txt"),
+        ("linux", "x86_64", ("musl", "1.2"), None),
+        ("linux", "aarch64", ("glibc", "2.41"), None),
+        ("darwin", "x86_64", ("", ""), None),
+    ],
+)
+def test_the_machine_picks_the_lock(
+    project: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+    machine: str,
+    libc: tuple[str, str],
+    lock: str | None,
+) -> None:
+    install = _load(project)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(platform, "libc_ver", lambda: libc)
+    if lock:
+        assert install.pick_lock().file.name == lock
+    else:
+        with pytest.raises(install.SetupError, match="wheels for"):
+            install.pick_lock()
+
+
+def test_locks_differ_in_the_two_packages_held_back() -> None:
+    new, old = (_pins(lock) for lock in LOCKS)
+    assert new.keys() == old.keys()
+    assert {name: (old[name], new[name]) for name in new if old[name] != new[name]} == {
+        "ml-metadata": ("1.17.1", "1.21.0"),
+        "tensorflow-data-validation": ("1.16.1", "1.21.0"),
+    }
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_hold_all_that_is_declared(lock: str) -> None:
+    pins = _pins(lock)
+    declared = [Requirement(line) for line in metadata.requires("dog-emotion") or []]
+    assert {each.name for each in declared} <= pins.keys()
+    assert [each for each in declared if pins[each.name] not in each.specifier] == []
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_locks_name_no_place(lock: str) -> None:
+    assert not re.search(r"://|--index|--find-links|^/", _text(lock), re.MULTILINE)
+
+
+def test_bare_make_lists_the_targets() -> None:
+    listing = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for target in ("setup", "run", "test", "test-slow", "lock"):
+        assert re.search(rf"^ +{target} +\S", listing, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments"),
+    [
+        ([], ["run"]),
+        (["PHOTOS=/my dogs"], ["run", "--photos", "/my dogs"]),
+        (
+            ['PHOTOS=it\'s "odd"; `here`', "WORKDIR=../a b"],
+            ["run", "--photos", 'it\'s "odd"; `here`', "--workdir", "../a b"],
+        ),
+    ],
+)
+def test_make_run_hands_on_what_was_given(
+    project: Path, given: list[str], arguments: list[str]
+) -> None:
+    (project / "requirements" / "install.py").write_text("")
+    _program(project / ".venv" / "bin" / "dog-emotion", "#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    command = ["make", "--silent", "run", *given]
+    made = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+    assert made.stdout.splitlines() == arguments
+
+
+def test_the_wheel_holds_every_file_of_the_rooms(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "setup.py", tmp_path)
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    files = {
+        path.relative_to(tmp_path).as_posix()
+        for room in ROOMS
+        for path in (tmp_path / room).rglob("*")
+        if path.is_file()
+    }
+    build = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, check=True)
+    (wheel,) = (tmp_path / "dist").iterdir()
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == files
+
+
+def _load(project: Path) -> ModuleType:
+    file = project / "requirements" / "install.py"
+    spec = importlib.util.spec_from_file_location("install", file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _program(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    file.chmod(0o755)
+
+
+def _calls(project: Path) -> list[str]:
+    return (project.parent / "calls").read_text().splitlines()
+
+
+def _only_line(text: str) -> str:
+    (line,) = text.splitlines()
+    return line
+
+
+def _text(lock: str) -> str:
+    return (ROOT / "requirements" / f"{lock}.txt").read_text()
+
+
+def _pins(lock: str) -> dict[str, str]:
+    """Version by package, for Python 3.11 on Linux."""
+    python = {"python_version": "3.11", "python_full_version": "3.11.9"}
+    machine = {"sys_platform": "linux", "platform_python_implementation": "CPython"}
+    pins = {}
+    for line in re.findall(r"^\w.*==.*(?= \\$)", _text(lock), re.MULTILINE):
+        requirement = Requirement(line)
+        if requirement.marker is None or requirement.marker.evaluate(python | machine):
+            (pin,) = requirement.specifier
+            pins[requirement.name] = pin.version
+    return pins
