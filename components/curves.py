@@ -22,11 +22,12 @@ def curves_figure(phases: Sequence[PhaseResult]) -> Figure:
     Returns:
         A figure of two axes side by side; a dot marks the epoch each phase ends with.
     """
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
     accuracy, loss = figure.subplots(1, 2)
     _draw(accuracy, phases, "accuracy", "Accuracy")
     _draw(loss, phases, "loss", "Loss (cross-entropy)")
-    accuracy.legend(loc="lower right", frameon=False)
+    handles, labels = accuracy.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -34,34 +35,29 @@ def _draw(axes: Axes, phases: Sequence[PhaseResult], metric: str, title: str) ->
     epochs = [epoch for phase in phases for epoch in phase.history]
     numbers = range(1, len(epochs) + 1)
     for key, colour, label in (
-        (metric, _TRAIN_COLOUR, "training (augmented)"),
+        (metric, _TRAIN_COLOUR, "training, augmented"),
         (f"val_{metric}", _VAL_COLOUR, "validation"),
     ):
-        axes.plot(
-            numbers,
-            [epoch[key] for epoch in epochs],
-            color=colour,
-            label=label,
-            linewidth=2,
-            marker=".",
-        )
-    first = 1
+        axes.plot(numbers, [epoch[key] for epoch in epochs], ".-", color=colour, label=label, lw=2)
+    start, kept = 0.5, []
     for phase in phases:
-        best = phase.history.index(phase.best)
-        axes.plot(first + best, phase.best[f"val_{metric}"], "o", color=_VAL_COLOUR, markersize=9)
-        if first > 1:
-            axes.axvline(first - 0.5, color="0.5", linestyle="--", linewidth=1)
-        axes.annotate(
+        kept.append((start + 0.5 + phase.history.index(phase.best), phase.best[f"val_{metric}"]))
+        if start > 0.5:
+            axes.axvline(start, color="0.5", linestyle="--", linewidth=1)
+        end = start + len(phase.history)
+        axes.text(
+            (start + end) / 2,
+            1.01,
             phase.name,
-            (first - 0.5 if first > 1 else first, 1.0),
-            xycoords=("data", "axes fraction"),
-            xytext=(4, -12),
-            textcoords="offset points",
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
             color="0.35",
-            fontsize=9,
         )
-        first += len(phase.history)
-    axes.set_title(title, loc="left", fontweight="bold", pad=10)
+        start = end
+    axes.plot(*zip(*kept, strict=True), "o", color=_VAL_COLOUR, ms=9, label="kept by the phase")
+    axes.set_xlim(0.5, start)
+    axes.set_title(title, loc="left", fontweight="bold", pad=20)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)

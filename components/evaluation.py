@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import tensorflow_model_analysis as tfma
-from google.protobuf.wrappers_pb2 import DoubleValue
 from tensorflow_model_analysis.metrics import metric_types, metric_util
 from tensorflow_model_analysis.metrics.multi_class_confusion_matrix_metrics import (
     MatrixEntryKey,
@@ -40,7 +39,9 @@ def skill_over_majority(matrix: Mapping[MatrixEntryKey, float]) -> float:
     for entry, count in matrix.items():
         actual[entry.actual_class_id] = actual.get(entry.actual_class_id, 0.0) + count
     correct = sum(
-        count for entry, count in matrix.items() if entry.actual_class_id == entry.predicted_class_id
+        count
+        for entry, count in matrix.items()
+        if entry.actual_class_id == entry.predicted_class_id
     )
     majority = max(actual.values())
     return float("nan") if majority == photos else (correct - majority) / (photos - majority)
@@ -99,7 +100,7 @@ def eval_config(gate: GateSettings) -> config_pb2.EvalConfig:
     accuracy = tfma.MetricThreshold(
         change_threshold=tfma.GenericChangeThreshold(
             direction=tfma.MetricDirection.HIGHER_IS_BETTER,
-            absolute=DoubleValue(value=-gate.accuracy_drop),
+            absolute={"value": -gate.accuracy_drop},
         )
     )
     skill = None
@@ -135,7 +136,7 @@ def eval_config(gate: GateSettings) -> config_pb2.EvalConfig:
 
 
 def _at_least(value: float) -> config_pb2.GenericValueThreshold:
-    return tfma.GenericValueThreshold(lower_bound=DoubleValue(value=value))
+    return tfma.GenericValueThreshold(lower_bound={"value": value})
 
 
 def _over_all_photos(
@@ -146,7 +147,11 @@ def _over_all_photos(
     TFMA's plain `threshold` would hold for every slice, each class included.
     """
     thresholds = (
-        [config_pb2.PerSliceMetricThreshold(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)]
+        [
+            config_pb2.PerSliceMetricThreshold(
+                slicing_specs=[tfma.SlicingSpec()], threshold=threshold
+            )
+        ]
         if threshold is not None
         else []
     )

@@ -45,9 +45,7 @@ class ServingModule(tf.Module):
         return {
             features.PROBABILITIES: probabilities,
             features.BEST_LABEL: tf.gather(labels, tf.argmax(probabilities, axis=1)),
-            features.CLASS_LABELS: tf.tile(
-                labels[tf.newaxis], [tf.shape(probabilities)[0], 1]
-            ),
+            features.CLASS_LABELS: tf.tile(labels[tf.newaxis], [tf.shape(probabilities)[0], 1]),
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])

@@ -88,10 +88,7 @@ def read_evaluation(uri: str, classes: Sequence[str]) -> Evaluation:
         interval=wilson_interval(overall[ACCURACY], photos),
         majority=majority,
         loss=overall[LOSS],
-        recall={
-            name: metrics[((features.LABEL, name),)][ACCURACY]
-            for name in classes
-        },
+        recall={name: metrics[((features.LABEL, name),)][ACCURACY] for name in classes},
         confusion=confusion,
         conditions=_conditions(
             config,

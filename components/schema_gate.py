@@ -34,7 +34,9 @@ def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
         for reason in info.reason
     ]
     if anomalies.HasField("dataset_anomaly_info"):
-        lines += [f"dataset: {reason.description}" for reason in anomalies.dataset_anomaly_info.reason]
+        lines += [
+            f"dataset: {reason.description}" for reason in anomalies.dataset_anomaly_info.reason
+        ]
     return lines
 
 

@@ -89,6 +89,7 @@ def train_phase(
             initial_epoch=len(checkpoint.history),
             epochs=settings.epochs,
             class_weight=class_weights,
+            shuffle=False,  # the dataset does it
             callbacks=[checkpoint, keras.callbacks.TensorBoard(folder / "tensorboard" / name)],
             verbose=1 if sys.stdout.isatty() else 2,
         )

@@ -6,6 +6,7 @@ that a model has to learn the face. Faces are described in units of half a head'
 the right and y downwards, the origin between the eyes and the nose.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from data.errors import DataError
 from data.photos import Pixels
 
 Points = NDArray[np.float64]
@@ -73,32 +75,41 @@ COATS = (
 def draw_dataset(folder: Path, *, per_class: int, seed: int) -> None:
     """Draw `per_class` JPEG faces into each of `folder`'s angry, happy, relaxed and sad.
 
-    The same arguments give the same bytes. A folder that already holds exactly these pictures
-    is left alone; anything else at that place is replaced.
+    The same arguments give the same bytes. A folder that holds exactly these pictures is left
+    alone, so that their times do not change; one with other drawn pictures is replaced.
+
+    Raises:
+        DataError: the folder holds something else, or cannot be written.
     """
-    made_by = json.dumps({"per_class": per_class, "seed": seed})
-    marker = folder / MARKER
-    if marker.is_file() and marker.read_text() == made_by:
-        return
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    for number, label in enumerate(EXPRESSIONS):
-        (unfinished / label).mkdir(parents=True)
-        for index in range(per_class):
-            rng = np.random.default_rng((seed, number, index))
-            content = draw_photo(EXPRESSIONS[label], rng)
-            (unfinished / label / f"{label}-{index:04d}.jpg").write_bytes(content)
-    (unfinished / MARKER).write_text(made_by)
-    shutil.rmtree(folder, ignore_errors=True)
-    unfinished.rename(folder)
+    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    made_by = json.dumps({"per_class": per_class, "seed": seed, "code": code})
+    marker, unfinished = folder / MARKER, folder.with_name(f".{folder.name}.unfinished")
+    try:
+        if marker.is_file():
+            complete = len(list(folder.glob("*/*.jpg"))) == per_class * len(EXPRESSIONS)
+            if complete and marker.read_text() == made_by:
+                return
+        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DataError(f"{folder} exists and holds no drawn dogs: name an empty folder")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        for number, label in enumerate(EXPRESSIONS):
+            (unfinished / label).mkdir(parents=True)
+            for index in range(per_class):
+                content = draw_photo(label, np.random.default_rng((seed, number, index)))
+                (unfinished / label / f"{label}-{index:04d}.jpg").write_bytes(content)
+        (unfinished / MARKER).write_text(made_by)
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.rename(folder)
+    except OSError as error:
+        raise DataError(f"cannot draw into {folder}: {error.strerror or error}") from error
 
 
-def draw_photo(expression: Expression, rng: np.random.Generator) -> bytes:
-    """One picture as JPEG bytes, 280 to 400 pixels a side."""
+def draw_photo(label: str, rng: np.random.Generator) -> bytes:
+    """One picture of a dog with this expression: JPEG bytes, 280 to 400 pixels a side."""
     width, height = (int(side) for side in rng.integers(280, 401, 2))
     canvas = _Canvas(_draw_background(width, height, rng))
     canvas.place_face(rng)
-    _draw_dog(canvas, expression, rng)
+    _draw_dog(canvas, EXPRESSIONS[label], rng)
     image = cv2.resize(canvas.pixels, (width, height), interpolation=cv2.INTER_AREA)
     image = _light(image, rng)
     quality = int(rng.integers(88, 96))
@@ -138,11 +149,11 @@ class _Canvas:
 
     def blend(self, points: Points, colour: Colour, strength: float, blur: float) -> None:
         """Fill with soft edges; `blur` in head units."""
-        mask = np.zeros(self.pixels.shape[:2], np.uint8)
+        mask: Pixels = np.zeros(self.pixels.shape[:2], np.uint8)
         cv2.fillPoly(mask, [self._to_pixels(points)], 255, cv2.LINE_AA, self.SHIFT)
         size = 2 * max(1, round(blur * self.unit)) + 1
         for _ in range(2):  # two box filters look like a Gaussian and are faster
-            mask = cv2.blur(mask, (size, size))
+            mask = np.asarray(cv2.blur(mask, (size, size)), np.uint8)
         x, y, wide, high = cv2.boundingRect(mask)
         area = np.s_[y : y + high, x : x + wide]
         weight = mask[area][..., None] * np.float32(strength / 255)
@@ -191,8 +202,8 @@ def _choose_coat(rng: np.random.Generator) -> Coat:
     return Coat(*(_shift(colour, shift) for colour in (coat.fur, coat.light, coat.dark)))
 
 
-def _shift(colour: Colour, amount: float | NDArray[np.float64]) -> Colour:
-    red, green, blue = (int(value) for value in np.clip(np.array(colour) + amount, 0, 255))
+def _shift(colour: ArrayLike, amount: ArrayLike) -> Colour:
+    red, green, blue = (int(value) for value in np.clip(np.add(colour, amount), 0, 255))
     return red, green, blue
 
 
@@ -205,21 +216,19 @@ def _make_ears(
     length = expression.ear_length * rng.uniform(0.85, 1.1)
     dark = bool(rng.random() < 0.5)
     colour = coat.dark if dark else _shift(coat.fur, -14)
-    inner = _shift(coat.light, (-10, -40, -40) if not dark else -60)
+    inner = _shift(coat.light, -60) if dark else _shift(coat.light, (-10, -40, -40))
     angles = expression.ear_angle + rng.normal(0, 5, 2)
     tip = 0.15 + 0.55 * roundness
-    outline = np.array(
-        [(-1, 0.1), (-1, -0.3), (-tip, -0.85), (0, -1), (tip, -0.85), (1, -0.3), (1, 0.1), (0, 0.25)]
-    )
+    outline = _mirror([(0, -1), (tip, -0.85), (1, -0.3), (1, 0.1), (0, 0.25)])
     ear = _smooth(outline * (width, length))
-    hollow = _smooth(outline * (width * 0.55, length * 0.72) + (0, -0.06))
+    hollow = _smooth(_place(outline * (width * 0.55, length * 0.72), 0, (0, -0.06)))
 
     def draw() -> None:
         for side, angle in zip((-1, 1), angles, strict=True):
-            base = np.array((side * 0.66, -0.62))
-            canvas.fill(_rotate(ear, side * angle) + base, colour)
+            base = (side * 0.66, -0.62)
+            canvas.fill(_place(ear, side * angle, base), colour)
             if angle < 120:  # a drooping ear shows its back
-                canvas.fill(_rotate(hollow, side * angle) + base, inner)
+                canvas.fill(_place(hollow, side * angle, base), inner)
 
     return draw
 
@@ -227,9 +236,8 @@ def _make_ears(
 def _draw_body(canvas: _Canvas, coat: Coat, rng: np.random.Generator) -> None:
     """Neck and chest, out of the picture at the bottom; often a collar."""
     neck, chest = rng.uniform(0.56, 0.70), rng.uniform(1.0, 1.3)
-    half = np.array([(0, 0.2), (neck, 0.3), (neck, 1.1), (chest, 1.9), (chest * 1.2, 4), (0, 4.2)])
-    body = _smooth(np.concatenate([half, half[-2:0:-1] * (-1, 1)]))
-    canvas.fill(body, _shift(coat.fur, -38))
+    body = _mirror([(0, 0.2), (neck, 0.3), (neck, 1.1), (chest, 1.9), (chest * 1.2, 4), (0, 4.2)])
+    canvas.fill(_smooth(body), _shift(coat.fur, -38))
     if rng.random() < 0.5:
         canvas.blend(_ellipse(0, 2.1, 0.42, 0.9), coat.light, 0.9, 0.08)
     if rng.random() < 0.6:
@@ -241,19 +249,16 @@ def _draw_body(canvas: _Canvas, coat: Coat, rng: np.random.Generator) -> None:
 
 def _draw_head(canvas: _Canvas, coat: Coat, rng: np.random.Generator) -> None:
     cheek, chin = rng.uniform(0.86, 1.0), rng.uniform(0.98, 1.1)
-    half = np.array(
-        [(0, -0.92), (0.45, -0.88), (0.80, -0.56), (0.92, -0.05), (0.90, 0.36), (0.62, 0.78), (0.3, 1)]
-    )
-    half = half * (cheek, chin)
-    head = _smooth(np.concatenate([half, [(0, 1.04 * chin)], half[:0:-1] * (-1, 1)]))
+    crown = [(0, -0.92), (0.45, -0.88), (0.80, -0.56), (0.92, -0.05)]
+    jaw = [(0.90, 0.36), (0.62, 0.78), (0.3, 1.0), (0, 1.04)]
+    head = _smooth(_mirror(crown + jaw) * (cheek, chin))
     canvas.fill(head, _shift(coat.fur, -24))
     canvas.blend(head * 0.9, coat.fur, 1, 0.12)
     marking = rng.integers(4)
     if marking == 1:  # a blaze down the forehead
         wide = rng.uniform(0.10, 0.20)
-        blaze = np.array([(0, -0.95), (wide, -0.8), (wide * 0.7, -0.2), (wide * 1.6, 0.3)])
-        both = np.concatenate([blaze, blaze[:0:-1] * (-1, 1)])
-        canvas.blend(_smooth(both), coat.light, 0.95, 0.03)
+        blaze = _mirror([(0, -0.95), (wide, -0.8), (wide * 0.7, -0.2), (wide * 1.6, 0.3), (0, 0.3)])
+        canvas.blend(_smooth(blaze), coat.light, 0.95, 0.03)
     elif marking == 2:  # a patch over one eye
         side = rng.choice((-1, 1))
         canvas.blend(_ellipse(side * 0.42, -0.2, 0.34, 0.40, side * 20), coat.dark, 0.9, 0.04)
@@ -274,10 +279,9 @@ def _draw_mouth(
     corner, middle = 0.58 - curve, 0.60
     lip = _bend([(-wide, corner), (-wide * 0.5, middle + 0.05), (0, middle - 0.03)])
     lip = np.concatenate([lip, lip[::-1] * (-1, 1)])
-    light = coat.light
     if depth:
         jaw = _ellipse(0, middle + depth * 0.45, wide * 0.86, depth * 0.78 + 0.10)
-        canvas.fill(jaw, _shift(light, -22))
+        canvas.fill(jaw, _shift(coat.light, -22))
         below = _bend([(wide, corner), (wide * 0.6, middle + depth * 0.9), (0, middle + depth)])
         inside = np.concatenate([lip, below, below[::-1] * (-1, 1)])
         canvas.fill(inside, dark)
@@ -289,14 +293,14 @@ def _draw_mouth(
             line = np.array([(0, middle + depth * 0.35), (0, middle + depth * 1.1)])
             canvas.stroke(line, (200, 88, 104), 0.02)
     for side in (-1, 1):
-        canvas.fill(_ellipse(side * wide * 0.46, 0.42, wide * 0.58, 0.25, side * -12), light)
-    canvas.fill(_ellipse(0, 0.22, wide * 0.55, 0.28), light)
+        canvas.fill(_ellipse(side * wide * 0.46, 0.42, wide * 0.58, 0.25, side * -12), coat.light)
+    canvas.fill(_ellipse(0, 0.22, wide * 0.55, 0.28), coat.light)
     canvas.stroke(lip, dark, 0.035)
     canvas.stroke(np.array([(0, 0.30), (0, middle - 0.03)]), dark, 0.03)
     for side in (-1, 1):
         for row in range(3):  # where the whiskers grow
             dot = _ellipse(side * wide * (0.45 + 0.12 * row), 0.40 + 0.05 * (row % 2), 0.016, 0.016)
-            canvas.fill(dot, _shift(light, -90))
+            canvas.fill(dot, _shift(coat.light, -90))
     if expression.teeth:
         for side in (-1, 1):
             for row in range(2):  # a wrinkled nose
@@ -318,9 +322,8 @@ def _draw_teeth(canvas: _Canvas, lip: Points, floor: float, wide: float) -> None
 def _draw_nose(canvas: _Canvas, rng: np.random.Generator) -> None:
     colour = ((38, 32, 34), (84, 52, 46))[int(rng.random() < 0.25)]
     wide = rng.uniform(0.17, 0.22)
-    half = np.array([(0, -0.02), (0.7, -0.06), (1, 0.05), (0.55, 0.18), (0.2, 0.26)]) * (wide, 0.75)
-    nose = np.concatenate([half, half[:0:-1] * (-1, 1)]) + (0, 0.13)
-    canvas.fill(_smooth(nose), colour)
+    nose = _mirror([(0, -0.02), (0.7, -0.06), (1, 0.05), (0.55, 0.18), (0.2, 0.26), (0, 0.28)])
+    canvas.fill(_smooth(_place(nose * (wide, 0.75), 0, (0, 0.13))), colour)
     canvas.fill(_ellipse(-wide * 0.3, 0.15, wide * 0.28, 0.025, -8), _shift(colour, 110))
 
 
@@ -329,28 +332,25 @@ def _draw_eyes(
 ) -> None:
     iris = ((96, 56, 28), (128, 80, 36), (60, 40, 30), (110, 140, 160))[rng.integers(4)]
     distance, size = rng.uniform(0.36, 0.42), rng.uniform(0.14, 0.17)
-    gaze = rng.normal(0, 0.02, 2)
-    lid = _shift(coat.fur, -34)
+    gaze_x, gaze_y = rng.normal(0, 0.02, 2)
+    y = -0.16
     for side in (-1, 1):
-        x, y = side * distance, -0.16
+        x, tilt = side * distance, side * expression.brow_tilt
         canvas.fill(_ellipse(x, y, size * 1.22, size * 1.12), _shift(coat.dark, -18))
         canvas.fill(_ellipse(x, y, size * 1.06, size), (236, 230, 222))
-        centre = np.array((x, y)) + gaze
-        canvas.fill(_ellipse(*centre, size * 0.82, size * 0.82), iris)
-        canvas.fill(_ellipse(*centre, size * 0.48, size * 0.48), (18, 14, 14))
-        canvas.fill(_ellipse(*(centre + (-0.04, -0.05)), size * 0.2, size * 0.2), (255, 255, 255))
-        tilt = side * expression.brow_tilt
-        edge = y - size * 1.15 + 2.3 * size * (1 - expression.eye_open)
-        cover = np.array([(-1.5, -1.6), (1.5, -1.6), (1.5, 0), (-1.5, 0)]) * (size, size)
-        cover = _rotate(cover, -tilt * 0.7) + (x, edge)
-        keep = _ellipse(x, y, size * 1.26, size * 1.16)
-        canvas.fill(_clip(cover, keep), lid)
-        lash = _bend([(-1.1, 0), (0, 0.35), (1.1, 0)]) * size
-        canvas.stroke(_rotate(lash, -tilt * 0.7) + (x, edge), _shift(coat.dark, -30), 0.03)
-        brow = _ellipse(0, 0, 0.19, 0.055)
-        height = y - size * 1.55 - expression.brow_lift
-        place = _rotate(brow, -tilt) + (x, height)
-        canvas.fill(place, _shift(coat.dark, -10))
+        eye_x, eye_y = x + gaze_x, y + gaze_y
+        canvas.fill(_ellipse(eye_x, eye_y, size * 0.82, size * 0.82), iris)
+        canvas.fill(_ellipse(eye_x, eye_y, size * 0.48, size * 0.48), (18, 14, 14))
+        glint = _ellipse(eye_x - 0.04, eye_y - 0.05, size * 0.2, size * 0.2)
+        canvas.fill(glint, (255, 255, 255))
+        edge = (x, y - size * 1.15 + 2.3 * size * (1 - expression.eye_open))
+        lid = np.array([(-1.5, -1.6), (1.5, -1.6), (1.5, 0), (-1.5, 0)]) * size
+        socket = _ellipse(x, y, size * 1.26, size * 1.16)
+        canvas.fill(_clip(_place(lid, -0.7 * tilt, edge), socket), _shift(coat.fur, -34))
+        lashes = _bend([(-1.1, 0), (0, 0.35), (1.1, 0)]) * size
+        canvas.stroke(_place(lashes, -0.7 * tilt, edge), _shift(coat.dark, -30), 0.03)
+        brow = _ellipse(x, y - size * 1.55 - expression.brow_lift, 0.19, 0.055, -tilt)
+        canvas.fill(brow, _shift(coat.dark, -10))
 
 
 def _draw_background(width: int, height: int, rng: np.random.Generator) -> Pixels:
@@ -363,8 +363,8 @@ def _draw_background(width: int, height: int, rng: np.random.Generator) -> Pixel
         place = (int(rng.integers(small[0])), int(rng.integers(small[1])))
         colour = _choose_colour(rng, (10, 130), (60, 235))
         cv2.circle(image, place, int(rng.integers(2, 9)), colour, -1)
-    image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.5))
-    return np.asarray(cv2.resize(image, full, interpolation=cv2.INTER_LINEAR), np.uint8)
+    soft = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.8, 2.5))
+    return np.asarray(cv2.resize(soft, full, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _choose_colour(
@@ -391,13 +391,19 @@ def _light(image: NDArray[np.generic], rng: np.random.Generator) -> Pixels:
 def _ellipse(x: float, y: float, wide: float, high: float, tilt: float = 0) -> Points:
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     points = np.stack([wide * np.cos(angle), high * np.sin(angle)], 1)
-    return _rotate(points, tilt) + (x, y)
+    return _place(points, tilt, (x, y))
 
 
-def _rotate(points: Points, degrees: float) -> Points:
-    """Clockwise, as seen with y downwards."""
-    cosine, sine = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-    return points @ np.array([[cosine, sine], [-sine, cosine]])
+def _place(points: Points, tilt: float, origin: tuple[float, float]) -> Points:
+    """The points turned clockwise by `tilt` degrees, then moved to their new origin."""
+    cosine, sine = np.cos(np.deg2rad(tilt)), np.sin(np.deg2rad(tilt))
+    return np.add(points @ np.array([[cosine, sine], [-sine, cosine]]), origin)
+
+
+def _mirror(right: list[tuple[float, float]]) -> Points:
+    """A symmetric outline from its right half, which starts and ends on the axis."""
+    left = [(-x, y) for x, y in right[-2:0:-1]]
+    return np.array(right + left, float)
 
 
 def _smooth(corners: Points, steps: int = 8) -> Points:

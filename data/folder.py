@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from data.errors import DataError
 
@@ -30,13 +31,15 @@ def list_photos(source: Path) -> list[LabelledPhoto]:
         DataError: no such source, no photos, fewer than two classes, or an unusable class name.
     """
     if source.is_dir():
-        photos = list(_list_folder(source))
-        shape = "one folder for each class"
+        listed, shape = _list_folder(source), "one folder for each class"
     elif source.is_file():
-        photos = list(_list_table(source))
-        shape = "rows of path,label"
+        listed, shape = _list_table(source), "rows of path,label"
     else:
         raise DataError(f"no photos at {source}: there is no such folder or CSV file")
+    try:
+        photos = sorted(listed, key=lambda photo: (photo.name, photo.label))
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename or source}: {error.strerror}") from error
     if not photos:
         raise DataError(f"no photos in {source}: it needs {shape}, with photos in them")
     labels = sorted({photo.label for photo in photos})
@@ -44,7 +47,7 @@ def list_photos(source: Path) -> list[LabelledPhoto]:
         _check_label(label, source)
     if len(labels) < 2:
         raise DataError(f"only one class ({labels[0]}) in {source}: it needs two or more")
-    return sorted(photos, key=lambda photo: (photo.name, photo.label))
+    return photos
 
 
 def _list_folder(source: Path) -> Iterator[LabelledPhoto]:
@@ -59,9 +62,14 @@ def _list_folder(source: Path) -> Iterator[LabelledPhoto]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, file) for file in files if not file.startswith("."))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """Left to itself os.walk skips a folder that it may not read."""
+    raise error
 
 
 def _list_table(source: Path) -> Iterator[LabelledPhoto]:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -59,7 +60,7 @@ def ingest(
             newest = spans.find_newest(out)
             if newest:
                 manifest = spans.read_manifest(newest)
-                if manifest["input"] == fingerprint:
+                if manifest.get("input") == fingerprint:
                     spans.check_shards(newest, manifest["shards"])
                     return _to_result(newest, manifest, cached=True)
             manifest = _write_span(photos, unfinished, out, max_reject_share, progress)
@@ -86,7 +87,7 @@ def _write_span(
     prepared, span = unfinished / "prepared", unfinished / "span"
     prepared.mkdir()
     span.mkdir()
-    done = iter(range(1, len(photos) + 1))
+    done = itertools.count(1)
     facts = shards.prepare_photos(photos, prepared, lambda: progress(next(done), len(photos)))
 
     rejected = [fact for fact in facts if fact.reason]
@@ -94,16 +95,20 @@ def _write_span(
     left_out = {*rejected, *conflicts}
     used = [fact for fact in facts if fact not in left_out]
     counts = audit.count_photos(used)
-    rows = [(fact.name, fact.reason) for fact in rejected]
-    _write_table(span / "rejected.csv", ("path", "reason"), rows)
-    rows = [(fact.name, fact.label, fact.group) for fact in conflicts]
-    _write_table(span / "conflicts.csv", ("path", "label", "group"), rows)
+    _write_table(span / "rejected.csv", ("path", "reason"), ((f.name, f.reason) for f in rejected))
+    _write_table(
+        span / "conflicts.csv",
+        ("path", "label", "group"),
+        ((fact.name, fact.label, fact.group) for fact in conflicts),
+    )
     try:
         audit.check_rejects(facts, max_reject_share)
         audit.check_classes(sorted({photo.label for photo in photos}), counts)
     except DataError as error:
-        (span / "rejected.csv").replace(out / "rejected.csv")
-        raise DataError(f"{error}; rejected files: {out / 'rejected.csv'}") from None
+        if not rejected:
+            raise
+        table = (span / "rejected.csv").replace(out / "rejected.csv")
+        raise DataError(f"{error}; the rejected files are listed in {table}") from None
 
     planned = _plan_shards(used)
     shards.write_shards([shards.Shard(str(span / name), facts) for name, facts in planned.items()])
@@ -142,8 +147,11 @@ def _fingerprint(photos: Iterable[LabelledPhoto], max_reject_share: float) -> st
         digest.update((folder / module).read_bytes())
     digest.update(json.dumps([_find_versions(), max_reject_share]).encode())
     for photo in photos:
-        stat = photo.path.stat() if photo.path.exists() else None
-        seen = (stat.st_size, stat.st_mtime_ns) if stat else None
+        try:
+            status = photo.path.stat()
+            seen = (status.st_size, status.st_mtime_ns)
+        except OSError:  # it will be rejected, with the reason
+            seen = None
         digest.update(json.dumps([photo.name, photo.label, seen]).encode())
     return digest.hexdigest()
 

@@ -2,8 +2,11 @@
 
 import hashlib
 import io
+import stat
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +26,8 @@ Pixels = NDArray[np.uint8]
 
 # Pillow only reads the header here, and the bound below is stricter than its own warning.
 Image.MAX_IMAGE_PIXELS = None
-# A broken file is an expected input that gets its reason from us, not from OpenCV's log.
+# A broken file is an expected input that gets its reason from us, not from a library's log.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
@@ -49,7 +53,10 @@ def read_photo(path: Path) -> bytes:
         DataError: the file cannot be read or is too large; the message is the reason alone.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+            raise DataError("not a regular file")
+        if status.st_size > MAX_BYTES:
             raise DataError(f"larger than {MAX_BYTES // 2**20} MB")
         return path.read_bytes()
     except FileNotFoundError:
@@ -118,7 +125,7 @@ def prepare_photo(content: bytes) -> PreparedPhoto:
 def hash_pixels(image: Pixels) -> str:
     """Hexadecimal SHA-256 of an image's shape and pixels: equal for exact copies alone."""
     digest = hashlib.sha256(str(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 
@@ -140,10 +147,8 @@ def _check_header(content: bytes) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
-def _to_uint8(image: NDArray[np.generic]) -> Pixels:
-    if image.dtype == np.uint16:
-        return (image >> 8).astype(np.uint8)
-    return np.asarray(image, np.uint8)
+def _to_uint8(image: NDArray[Any]) -> Pixels:
+    return (image // 256 if image.dtype == np.uint16 else image).astype(np.uint8, copy=False)
 
 
 def _to_rgb(image: Pixels) -> Pixels:
@@ -152,9 +157,9 @@ def _to_rgb(image: Pixels) -> Pixels:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB), np.uint8)
     if image.shape[2] == 3:
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-    rgba = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA), np.float32)
-    alpha = rgba[..., 3:] / 255
-    return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    colour = image[..., 2::-1].astype(np.uint16)
+    alpha = image[..., 3:].astype(np.uint16)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
 def _turn_upright(image: Pixels, orientation: int) -> Pixels:

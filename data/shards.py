@@ -5,11 +5,13 @@ photo: a shuffle of Beam's in-process runner keeps what passes through it in mem
 """
 
 import dataclasses
+import errno
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
@@ -57,7 +59,7 @@ def prepare_photos(
     _counter.count = count
     jpegs = [str(folder / f"{index}.jpg") for index in range(len(photos))]
     answers = folder / "facts"
-    with beam.Pipeline(options=PipelineOptions(BEAM_OPTIONS)) as pipeline:
+    with _run_beam() as pipeline:
         _ = (
             pipeline
             | beam.Create(list(zip(photos, jpegs, strict=True)))
@@ -72,8 +74,34 @@ def prepare_photos(
 
 def write_shards(shards: Sequence[Shard]) -> None:
     """Write the shards from their prepared photos."""
-    with beam.Pipeline(options=PipelineOptions(BEAM_OPTIONS)) as pipeline:
+    with _run_beam() as pipeline:
         _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.Map(_write)
+
+
+@contextmanager
+def _run_beam() -> Iterator[beam.Pipeline]:
+    """A pipeline that runs at the end of the block, and fails as its steps do.
+
+    Beam logs what a step raises, and raises something else that only quotes it: an OSError comes
+    back as RuntimeError.
+    """
+    logger = logging.getLogger("apache_beam")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with beam.Pipeline(options=PipelineOptions(BEAM_OPTIONS)) as pipeline:
+            yield pipeline
+    except RuntimeError as error:
+        raise _find_os_error(error) or error from None
+    finally:
+        logger.setLevel(level)
+
+
+def _find_os_error(error: BaseException | None) -> OSError | None:
+    """The first OSError among an exception and those it followed from."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
@@ -105,7 +133,7 @@ def _write(shard: Shard) -> None:
             for fact in shard.facts:
                 writer.write(_to_example(fact).SerializeToString(deterministic=True))
     except tf.errors.OpError as error:
-        raise OSError(error.message) from None
+        raise OSError(errno.EIO, error.message) from None
 
 
 def _to_example(fact: Fact) -> tf.train.Example:

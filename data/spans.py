@@ -57,20 +57,25 @@ def claim(out: Path) -> Iterator[Path]:
         DataError: another run is writing to `out` now.
     """
     out.mkdir(parents=True, exist_ok=True)
+    unfinished = out / UNFINISHED
     handle = os.open(out, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unfinished = out / UNFINISHED
+        _lock(handle, out)
         shutil.rmtree(unfinished, ignore_errors=True)  # left by a run that was killed
         unfinished.mkdir()
         try:
             yield unfinished
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
+    finally:
+        os.close(handle)  # releases the lock, as the end of the process does
+
+
+def _lock(handle: int, out: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise DataError(f"another run is writing to {out}: wait for it to end") from None
-    finally:
-        os.close(handle)  # also when a run is killed; so the lock never outlives it
 
 
 def commit(folder: Path, out: Path) -> Path:

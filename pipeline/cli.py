@@ -1,6 +1,7 @@
 """The command line. Heavy imports wait for the command that needs them."""
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -163,8 +164,30 @@ def _fail_run(error: Exception, workdir: "Workdir") -> int:
         return _fail(error, Exit.USAGE)
     if isinstance(error, (ComponentError, DataError)):
         return _fail(error)
+    if cause := _storage_problem(error):
+        return _fail(f"{cause}; make room or name another --workdir, then run again")
     reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
     return _fail(f"{reason[:300]} (all of it: {workdir.log})")
+
+
+def _storage_problem(error: BaseException | None) -> str | None:
+    """The words for a full or unwritable disk, if that is what lies behind an error.
+
+    TensorFlow, MLMD and Beam wrap the system's error, and keep only its text.
+    """
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+            errno.EROFS,
+            errno.EACCES,
+        ):
+            return f"{error.filename or 'the workdir'}: {error.strerror}"
+        for text in ("No space left on device", "disk is full", "readonly database"):
+            if text in str(error):
+                return f"the workdir cannot be written: {text}"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -66,9 +66,7 @@ def profile_names() -> list[str]:
     return sorted(file.stem for file in PROFILES.glob("*.toml"))
 
 
-def load_config(
-    profile: str, *, file: Path | None = None, overrides: Sequence[str] = ()
-) -> Config:
+def load_config(profile: str, *, file: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Builds the configuration: defaults, then the profile, the file, the overrides.
 
     Args:
@@ -97,7 +95,8 @@ def parse_config(values: Mapping[str, Any]) -> Config:
     """
     try:
         # JSON, because strict validation takes a JSON list for a tuple but not a Python list.
-        return Config.model_validate_json(json.dumps(values))
+        # TOML's dates become text, which is then as wrong as any other.
+        return Config.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from None
 

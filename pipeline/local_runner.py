@@ -3,11 +3,10 @@
 import logging
 from pathlib import Path
 
-from absl import logging as absl_logging
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 
-from components.weights import resolve_auto
+from components.weights import ResolvedBackbone, resolve_auto
 from data.drawn_dogs import draw_dataset
 from data.ingest import ingest
 from pipeline.config import Config, ConfigError
@@ -46,12 +45,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         progress=counter("photos    read"),
     )
     print(f"records   {describe_records(ingested)}", flush=True)
-    if stored is not None and stored.classes != ingested.classes:
-        raise ConfigError(
-            f"{workdir.root} belongs to the classes {', '.join(stored.classes)}, the photos are "
-            f"of {', '.join(ingested.classes)}; name another --workdir"
-        )
-    config = config.model_copy(update={"classes": ingested.classes})
+    config = _fill_classes(config, ingested.classes, stored)
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))
@@ -64,12 +58,13 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         metadata_connection_config=connection,
     )
     times = NodeTimes(total=len(pipeline.components))
-    absl_logging.set_verbosity(absl_logging.INFO)
-    logging.getLogger("absl").addHandler(times)
+    absl = logging.getLogger("absl")
+    absl.setLevel(logging.INFO)
+    absl.addHandler(times)
     try:
         LocalDagRunner().run(pipeline)
     finally:
-        logging.getLogger("absl").removeHandler(times)
+        absl.removeHandler(times)
     with Metadata(connection) as metadata:
         outputs = read_outputs(metadata.store)
     summary = summarize(outputs, times, config.classes)
@@ -81,17 +76,34 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
 def _resolve_backbone(config: Config, stored: Config | None) -> Config:
     """Replaces `auto`: by what the folder's run before has taken, else by what can be had."""
     wanted = config.model
-    if stored is not None and _fits(wanted.backbone, stored.model.backbone) and _fits(
-        wanted.weights, stored.model.weights
-    ):
-        backbone, weights, reason = stored.model.backbone, stored.model.weights, "as in the run before"
+    before = stored.model if stored is not None else None
+    if before and _fits(wanted.backbone, before.backbone) and _fits(wanted.weights, before.weights):
+        resolved = ResolvedBackbone(before.backbone, before.weights, "as in the run before")
     else:
         resolved = resolve_auto(wanted.backbone, wanted.weights)
-        backbone, weights, reason = resolved.backbone, resolved.weights, resolved.reason
-    print(f"backbone  {backbone}, weights {weights} ({reason})", flush=True)
-    model = wanted.model_copy(update={"backbone": backbone, "weights": weights})
-    return config.model_copy(update={"model": model})
+    print(
+        f"backbone  {resolved.backbone}, weights {resolved.weights} ({resolved.reason})", flush=True
+    )
+    chosen = {"backbone": resolved.backbone, "weights": resolved.weights}
+    return config.model_copy(update={"model": wanted.model_copy(update=chosen)})
 
 
 def _fits(wanted: str, stored: str) -> bool:
     return wanted in ("auto", stored)
+
+
+def _fill_classes(config: Config, found: tuple[str, ...], stored: Config | None) -> Config:
+    """Takes the class names from the photos; classes set by the user give the order of the ids."""
+    if "classes" not in config.model_fields_set:
+        config = config.model_copy(update={"classes": found})
+    elif sorted(config.classes) != sorted(found):
+        raise ConfigError(
+            f"classes = {', '.join(config.classes)}: the photos are of {', '.join(found)}; "
+            "leave classes out or name the same"
+        )
+    if stored is not None and stored.classes != config.classes:
+        raise ConfigError(
+            f"the workdir belongs to the classes {', '.join(stored.classes)}, this run is of "
+            f"{', '.join(config.classes)}; name another --workdir"
+        )
+    return config

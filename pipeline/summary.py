@@ -78,9 +78,7 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
             for node, seconds in times.wall.items()
         ],
         model=(
-            Path(pushed["pushed_destination"].string_value)
-            if pushed["pushed"].int_value
-            else None
+            Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
         ),
     )
 
@@ -93,9 +91,7 @@ def copy_curves(outputs: Outputs, file: Path) -> None:
 def as_metrics(summary: Summary) -> dict[str, Any]:
     """The figures as JSON values."""
     evaluation = dataclasses.asdict(summary.evaluation)
-    for row, condition in zip(
-        evaluation["conditions"], summary.evaluation.conditions, strict=True
-    ):
+    for row, condition in zip(evaluation["conditions"], summary.evaluation.conditions, strict=True):
         row["passed"] = condition.passed
     return {
         "classes": list(summary.classes),
@@ -153,9 +149,13 @@ def _phase_line(phase: dict[str, Any]) -> str:
 def _confusion_lines(evaluation: Evaluation, classes: Sequence[str]) -> list[str]:
     width = max(8, *(len(name) + 2 for name in classes))
     return [
-        f"{'actual / predicted':<20}" + "".join(f"{name:>{width}}" for name in classes) + "  recall",
+        f"{'actual / predicted':<20}"
+        + "".join(f"{name:>{width}}" for name in classes)
+        + "  recall",
         *(
-            f"{name:<20}" + "".join(f"{n:>{width}}" for n in row) + f"{evaluation.recall[name]:>8.3f}"
+            f"{name:<20}"
+            + "".join(f"{count:>{width}}" for count in row)
+            + f"{evaluation.recall[name]:>8.3f}"
             for name, row in zip(classes, evaluation.confusion, strict=True)
         ),
     ]

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ def write_atomically(file: Path, text: str) -> None:
     """Writes a text file so that a reader sees the old one or the new one, never a half."""
     unfinished = file.with_name(f".{file.name}.tmp")
     unfinished.write_text(text)
-    os.replace(unfinished, file)
+    unfinished.replace(file)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -42,9 +42,8 @@ def main() -> int:
     # Ending with its set-up, uv never writes behind the back of the next one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        # One set-up at a time: a second one waits, then finds the work done.
         with Path(__file__).open("r+b") as this_file:
-            fcntl.flock(this_file, fcntl.LOCK_EX)
+            wait_for_turn(this_file)
             prepare(pick_lock())
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
@@ -52,6 +51,15 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def wait_for_turn(file: BinaryIO) -> None:
+    """Take the file for as long as it is open: of two set-ups, one finds the other's work done."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        say("waiting for another set-up in this folder")
+        fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def prepare(lock: Lock) -> None:

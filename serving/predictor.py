@@ -169,7 +169,8 @@ class Predictor:
         }
         if inputs != {PHOTO_INPUT: ("string", 1)}:
             raise self._unsuitable(
-                f"{SERVING_SIGNATURE} should take {PHOTO_INPUT} string[N]; found: {_described(inputs)}"
+                f"{SERVING_SIGNATURE} should take {PHOTO_INPUT} string[N]; "
+                f"found: {_described(inputs)}"
             )
         missing = [name for name in PHOTO_OUTPUTS if name not in signature.structured_outputs]
         if missing:

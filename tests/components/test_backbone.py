@@ -137,8 +137,8 @@ def test_lite0_of_the_package_has_the_package_weights(imagenet_lite0: keras.Mode
 
 
 def test_tiny_is_cut_before_its_last_thirty_layers(tiny: keras.Model, photos: np.ndarray) -> None:
-    assert producer(tiny, freeze_boundary(tiny, 30)) == "down2_activation"
-    assert_cut_in_two_agrees(tiny, photos, 30, channels=32)
+    assert producer(tiny, freeze_boundary(tiny, 30)) == "stem3_pool"
+    assert_cut_in_two_agrees(tiny, photos, 30, channels=64)
     freeze(tiny, 30)
     assert len(tiny.trainable_variables) == 10
 
@@ -158,10 +158,10 @@ def test_tiny_is_the_same_each_time(tiny: keras.Model) -> None:
         (5, "block4_add"),
         (6, "block4_add"),
         (7, "block3_add"),
-        (30, "down2_activation"),
-        (31, "down2_bn"),
-        (40, "input"),
-        (41, "input"),
+        (30, "stem3_pool"),
+        (31, "stem3_activation"),
+        (43, "input"),
+        (44, "input"),
     ],
 )
 def test_a_cut_never_splits_a_residual_block(
@@ -187,9 +187,9 @@ def test_batch_statistics_stay_when_everything_is_unfrozen(
         np.testing.assert_array_equal(variable, value)
 
 
-@pytest.mark.parametrize("unfreeze_layers", [-1, 42])
+@pytest.mark.parametrize("unfreeze_layers", [-1, 45])
 def test_a_number_of_layers_it_has_not_is_named(tiny: keras.Model, unfreeze_layers: int) -> None:
-    message = f"unfreeze_layers {unfreeze_layers}: tiny has 41 layers, give 0 to 41"
+    message = f"unfreeze_layers {unfreeze_layers}: tiny has 44 layers, give 0 to 44"
     with pytest.raises(ComponentError, match=message):
         freeze(tiny, unfreeze_layers)
     with pytest.raises(ComponentError, match=message):
@@ -248,7 +248,7 @@ def test_a_remote_file_gives_all_weights(tiny: keras.Model, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("form", [".weights.h5", ".h5", ".keras"])
 def test_a_file_of_another_model_is_named(tmp_path: Path, form: str) -> None:
-    other = keras.Sequential([keras.Input([8, 8, 3]), keras.layers.Conv2D(32, 8, use_bias=False)])
+    other = keras.Sequential([keras.Input([8, 8, 3]), keras.layers.Conv2D(16, 8, use_bias=False)])
     file = tmp_path / f"other{form}"
     if form == ".weights.h5":
         other.save_weights(file)

@@ -1,0 +1,35 @@
+# Bare `make` lists what it can do. PHOTOS and WORKDIR reach the recipe through the environment, so
+# that any character may be in them.
+
+.PHONY: help setup run test test-slow lock
+
+help:
+	@echo 'make TARGET, where TARGET is one of'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv, or find it up to date
+	@python3 requirements/install.py
+
+run: setup ## photos to a pushed model: drawn dogs, or PHOTOS=folder; WORKDIR=folder holds the run
+	@.venv/bin/dog-emotion run $${PHOTOS:+--photos "$$PHOTOS"} $${WORKDIR:+--workdir "$$WORKDIR"}
+
+test: setup ## lint, types and the quick tests
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/pytest
+
+test-slow: setup ## the tests that take minutes each
+	.venv/bin/pytest -m slow
+
+# Pins that a lock has are kept; to raise them all, delete the two locks first.
+RESOLVE = .venv/bin/uv pip compile --quiet requirements/requirements.in --python-version 3.11 \
+	--generate-hashes --no-emit-package dog-emotion --custom-compile-command 'make lock'
+
+lock: .venv/bin/uv ## resolve requirements.in anew into the two locks
+	$(RESOLVE) --universal --output-file requirements/new-glibc.txt
+	$(RESOLVE) --python-platform x86_64-manylinux_2_28 \
+		--override requirements/old-glibc.overrides.txt --output-file requirements/old-glibc.txt
+
+.venv/bin/uv:
+	@python3 requirements/install.py

@@ -1,0 +1,134 @@
+"""Drawn dogs taken as far as an exported model, each step by the project's own code and once."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+import tensorflow_transform as tft
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.types import Artifact, artifact_utils, standard_artifacts
+
+from components.classifier import build_classifier
+from components.export import export
+from components.settings import ModelSettings
+from data.drawn_dogs import draw_dataset
+from data.features import SPLITS
+from data.ingest import IngestResult, ingest
+from pipeline.config import Config
+from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
+
+RunNode = Callable[..., dict[str, Artifact]]
+NewArtifact = Callable[[type[Artifact]], Artifact]
+
+
+@pytest.fixture(scope="session")
+def config() -> Config:
+    """Class names in an order that is neither the alphabet's nor that of the frequencies."""
+    return Config(
+        classes=("sad", "happy", "angry", "relaxed"),
+        model=ModelSettings(backbone="tiny", weights="random"),
+    )
+
+
+@pytest.fixture(scope="session")
+def new_artifact(tmp_path_factory: pytest.TempPathFactory) -> NewArtifact:
+    """An artifact of a type with an empty place of its own."""
+
+    def make(kind: type[Artifact]) -> Artifact:
+        artifact = kind()
+        artifact.uri = str(tmp_path_factory.mktemp(kind.__name__))
+        return artifact
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_node(
+    config: Config, new_artifact: NewArtifact, tmp_path_factory: pytest.TempPathFactory
+) -> RunNode:
+    """Runs one node of our pipeline here and now, with the properties the pipeline gives it."""
+
+    @cache
+    def nodes(config: Config, serving_root: str) -> Mapping[str, Any]:
+        pipeline = create_pipeline(
+            config,
+            pipeline_root="unused",
+            data_root="unused",
+            serving_root=serving_root,
+            beam_pipeline_args=LOCAL_BEAM_ARGS,
+        )
+        return {node.id: node for node in pipeline.components}
+
+    def run(
+        name: str,
+        inputs: Mapping[str, Artifact],
+        *,
+        config: Config = config,
+        serving_root: str = "unused",
+    ) -> dict[str, Artifact]:
+        node = nodes(config, serving_root)[name]
+        outputs = {key: new_artifact(channel.type) for key, channel in node.outputs.items()}
+        executor = node.executor_spec.executor_class
+        common = {"tmp_dir": str(tmp_path_factory.mktemp("tfx")), "unique_id": name}
+        executor(
+            BaseBeamExecutor.Context(beam_pipeline_args=LOCAL_BEAM_ARGS, **common)
+            if issubclass(executor, BaseBeamExecutor)
+            else BaseExecutor.Context(**common)
+        ).Do(
+            {key: [artifact] for key, artifact in inputs.items()},
+            {key: [artifact] for key, artifact in outputs.items()},
+            node.exec_properties,
+        )
+        return outputs
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> IngestResult:
+    """96 drawn dogs as TFRecords."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw_dataset(folder / "photos", per_class=24, seed=0)
+    return ingest(folder / "photos", folder / "data")
+
+
+@pytest.fixture(scope="session")
+def examples(ingested: IngestResult, new_artifact: NewArtifact) -> Artifact:
+    """The records in the place where the nodes look for them."""
+    artifact = new_artifact(standard_artifacts.Examples)
+    artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
+    for split in SPLITS:
+        folder = Path(artifact_utils.get_split_uri([artifact], split))
+        folder.mkdir()
+        for file in ingested.span_dir.glob(f"{split}-*"):
+            shutil.copy(file, folder)
+    return artifact
+
+
+@pytest.fixture(scope="session")
+def schema(run_node: RunNode) -> Artifact:
+    """The curated schema with the class names."""
+    imported = run_node("ImportSchemaGen", {})
+    return run_node("ClassDomain", {"imported": imported["schema"]})["schema"]
+
+
+@pytest.fixture(scope="session")
+def transform_graph(run_node: RunNode, examples: Artifact, schema: Artifact) -> Artifact:
+    """What Transform made of the records."""
+    return run_node("Transform", {"examples": examples, "schema": schema})["transform_graph"]
+
+
+@pytest.fixture(scope="session")
+def transform(transform_graph: Artifact) -> tft.TFTransformOutput:
+    return tft.TFTransformOutput(transform_graph.uri)
+
+
+@pytest.fixture(scope="session")
+def split_files(examples: Artifact) -> dict[str, str]:
+    """The pattern of each split's files."""
+    return {split: f"{artifact_utils.get_split_uri([examples], split)}/*" for split in SPLITS}

@@ -1,0 +1,302 @@
+import csv
+import errno
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+from data import features, shards, spans
+from data.audit import choose_split
+from data.errors import DataError
+from data.features import SPLITS
+from data.ingest import IngestResult, ingest
+from data.photos import decode_photo, hash_pixels
+
+Draw = Callable[[Path, int], bytes]
+
+PER_CLASS = 60
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, draw_noise: Draw) -> Path:
+    """Two classes of 60 photos, and on top a copy, a pair with two labels, and four rejects."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number, label in enumerate(("happy", "sad")):
+        for index in range(PER_CLASS):
+            draw_noise(folder / label / f"{index:02d}.png", 1000 * number + index)
+    shutil.copy(folder / "sad/00.png", folder / "sad/copy.png")
+    shutil.copy(folder / "sad/01.png", folder / "happy/conflict.png")
+    (folder / "happy/empty.jpg").touch()
+    (folder / "happy/notes, mine.txt").write_text("a dog")
+    (folder / "sad/cut.png").write_bytes((folder / "sad/02.png").read_bytes()[:300])
+    (folder / "sad/dangling.jpg").symlink_to(folder / "nowhere.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ingested(source: Path, tmp_path_factory: pytest.TempPathFactory) -> IngestResult:
+    return ingest(source, tmp_path_factory.mktemp("records"))
+
+
+@pytest.fixture
+def out(ingested: IngestResult, tmp_path: Path) -> Path:
+    """A copy of the ingested folder, to spoil."""
+    return Path(shutil.copytree(ingested.span_dir.parent, tmp_path / "records"))
+
+
+def read_records(span: Path) -> dict[str, list[dict[str, bytes]]]:
+    """The features of every record, by split."""
+    records: dict[str, list[dict[str, bytes]]] = {split: [] for split in SPLITS}
+    for file in sorted(span.glob("*.tfrecord.gz")):
+        for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator():
+            found = tf.train.Example.FromString(record).features.feature
+            values = {key: feature.bytes_list.value[0] for key, feature in found.items()}
+            records[file.name.partition("-")[0]].append(values)
+    return records
+
+
+def read_table(file: Path) -> list[list[str]]:
+    with file.open(encoding="utf-8", newline="") as table:
+        return list(csv.reader(table))
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
+    return {
+        str(file.relative_to(folder)): (file.stat().st_mtime_ns, spans.hash_file(file))
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_records_hold_the_photos(source: Path, ingested: IngestResult) -> None:
+    records = read_records(ingested.span_dir)
+    seen = set()
+    for split, found in records.items():
+        for record in found:
+            file = source / record[features.FILENAME].decode()
+            assert record[features.SHA256].decode() == spans.hash_file(file)
+            assert record[features.GROUP].decode() == hash_pixels(decode_photo(file.read_bytes()))
+            assert record[features.LABEL].decode() == file.parent.name
+            assert decode_photo(record[features.IMAGE]).shape == (12, 16, 3)
+            assert record[features.IMAGE].startswith(b"\xff\xd8\xff")
+            assert choose_split(record[features.GROUP].decode()) == split
+            assert set(record) == {
+                features.IMAGE,
+                features.FILENAME,
+                features.LABEL,
+                features.SHA256,
+                features.GROUP,
+            }
+            seen.add(record[features.FILENAME].decode())
+    assert len(seen) == sum(map(len, records.values())) == 2 * PER_CLASS
+    assert "sad/copy.png" in seen
+
+
+def test_result_and_manifest_count_what_is_there(ingested: IngestResult) -> None:
+    records = read_records(ingested.span_dir)
+    counts = {
+        split: dict(Counter(record[features.LABEL].decode() for record in found))
+        for split, found in records.items()
+    }
+    assert ingested.counts == counts
+    assert ingested.classes == ("happy", "sad")
+    assert (ingested.rejected, ingested.conflicts, ingested.cached) == (4, 2, False)
+    manifest = json.loads((ingested.span_dir / "manifest.json").read_text())
+    assert manifest["counts"] == counts
+    assert manifest["versions"]["opencv-python-headless"]
+    files = {file.name for file in ingested.span_dir.glob("*.tfrecord.gz")}
+    assert files == set(manifest["shards"]) == {f"{s}-00000-of-00001.tfrecord.gz" for s in SPLITS}
+    for name, shard in manifest["shards"].items():
+        assert shard["sha256"] == spans.hash_file(ingested.span_dir / name)
+        assert shard["records"] == len(records[name.partition("-")[0]])
+
+
+def test_rejects_and_conflicts_are_listed(source: Path, ingested: IngestResult) -> None:
+    assert read_table(ingested.span_dir / "rejected.csv") == [
+        ["path", "reason"],
+        ["happy/empty.jpg", "empty file"],
+        ["happy/notes, mine.txt", "not a JPEG, PNG, WebP, BMP or GIF image"],
+        ["sad/cut.png", "truncated or damaged"],
+        ["sad/dangling.jpg", "no such file"],
+    ]
+    group = hash_pixels(decode_photo((source / "sad/01.png").read_bytes()))
+    assert read_table(ingested.span_dir / "conflicts.csv") == [
+        ["path", "label", "group"],
+        ["happy/conflict.png", "happy", group],
+        ["sad/01.png", "sad", group],
+    ]
+
+
+def test_progress_counts_every_file(source: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    ingest(source, tmp_path, progress=lambda done, total: told.append((done, total)))
+    total = 2 * PER_CLASS + 6
+    assert told == [(done, total) for done in range(1, total + 1)]
+
+
+def test_same_photos_again_change_nothing(source: Path, out: Path) -> None:
+    before = snapshot(out)
+    again = ingest(source, out)
+    assert again.cached
+    assert again.span_dir == out / "span-1"
+    assert snapshot(out) == before
+
+
+def test_shards_are_the_same_bytes_wherever_they_are_written(
+    source: Path, ingested: IngestResult, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(source, tmp_path / "moved", symlinks=True))
+    second = ingest(copy, tmp_path / "records")
+    for file in ingested.span_dir.glob("*.tfrecord.gz"):
+        assert spans.hash_file(file) == spans.hash_file(second.span_dir / file.name)
+
+
+def test_photos_keep_their_split_when_others_are_added(
+    source: Path, out: Path, tmp_path: Path, draw_noise: Draw
+) -> None:
+    grown = Path(shutil.copytree(source, tmp_path / "grown", symlinks=True))
+    for index in range(30):
+        draw_noise(grown / "happy" / f"new {index}.png", 5000 + index)
+    second = ingest(grown, out)
+    assert second.span_dir == out / "span-2"
+    assert not second.cached
+    for split, records in read_records(out / "span-1").items():
+        before = {record[features.FILENAME] for record in records}
+        after = {record[features.FILENAME] for record in read_records(second.span_dir)[split]}
+        assert before <= after
+
+
+def test_many_photos_fill_several_shards(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data.ingest.PHOTOS_PER_SHARD", 25)
+    result = ingest(source, tmp_path)
+    for split, records in read_records(result.span_dir).items():
+        total = math.ceil(len(records) / 25)
+        names = [file.name for file in sorted(result.span_dir.glob(f"{split}-*"))]
+        assert names == [f"{split}-{n:05d}-of-{total:05d}.tfrecord.gz" for n in range(total)]
+
+
+def test_table_instead_of_folders(source: Path, ingested: IngestResult, tmp_path: Path) -> None:
+    rows = [
+        f"{file.relative_to(source)},{file.parent.name}\n"
+        for file in sorted(source.glob("*/*.png"))
+    ]
+    table = source / "photos.csv"
+    table.write_text("path,label\n" + "".join(rows) + "gone.jpg,sad\n")
+    result = ingest(table, tmp_path)
+    assert result.counts == ingested.counts
+    assert ["gone.jpg", "no such file"] in read_table(result.span_dir / "rejected.csv")
+
+
+@pytest.mark.parametrize("spoil", [lambda file: file.unlink(), lambda file: os.truncate(file, 50)])
+def test_damaged_shard_is_named(source: Path, out: Path, spoil: Callable[[Path], None]) -> None:
+    shard = out / "span-1/val-00000-of-00001.tfrecord.gz"
+    good = spans.hash_file(shard)
+    spoil(shard)
+    with pytest.raises(DataError, match=rf"{shard} is missing or damaged: delete {shard.parent}"):
+        ingest(source, out)
+    shutil.rmtree(shard.parent)
+    assert not ingest(source, out).cached
+    assert spans.hash_file(shard) == good
+
+
+def test_too_many_rejects_stop_and_list_them(source: Path, out: Path) -> None:
+    before = snapshot(out)
+    with pytest.raises(
+        DataError, match=r"4 of 126 .* cannot be used, more than the 1% allowed"
+    ) as e:
+        ingest(source, out, max_reject_share=0.01)
+    table = out / "rejected.csv"
+    assert str(e.value).endswith(f"; the rejected files are listed in {table}")
+    assert "\n" not in str(e.value)
+    assert len(read_table(table)) == 5
+    table.unlink()
+    assert snapshot(out) == before
+
+    with pytest.raises(DataError, match="more than the 1%"):
+        ingest(source, out, max_reject_share=0.01)
+    assert ingest(source, out, max_reject_share=0.5).span_dir == out / "span-2"
+    assert not table.exists()
+
+
+def test_too_few_photos_stop(source: Path, tmp_path: Path) -> None:
+    for index in range(20, PER_CLASS):
+        file = tmp_path / "photos/sad" / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / f"sad/{index}.png", file)
+    for index in range(19):
+        file = tmp_path / "photos/happy" / f"{index}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source / f"happy/{index:02d}.png", file)
+    with pytest.raises(DataError, match="'happy' has 19 usable photos, 20 are needed: add 1 more"):
+        ingest(tmp_path / "photos", tmp_path / "records")
+    assert not list((tmp_path / "records").iterdir())
+
+
+def test_full_disk_is_one_line(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = snapshot(out)
+    for step in ("data.shards.Path.write_bytes", "data.shards.tf.io.TFRecordWriter"):
+        with monkeypatch.context() as patch:
+            patch.setattr(step, refuse)
+            with pytest.raises(
+                DataError, match=rf"^cannot write to {out}: No space left on device$"
+            ):
+                ingest(source, out, max_reject_share=0.3)
+        assert snapshot(out) == before
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_out_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"^cannot write to .*/file/records: Not a directory$"):
+        ingest(source, tmp_path / "file/records")
+
+
+def test_interrupted_run_leaves_no_span_and_the_next_one_works(
+    source: Path, ingested: IngestResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "write_shards", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            ingest(source, tmp_path)
+    assert not list(tmp_path.iterdir())
+    assert ingest(source, tmp_path).counts == ingested.counts
+
+
+@pytest.mark.photos
+def test_real_photos(dog_photos: Path, tmp_path: Path) -> None:
+    result = ingest(dog_photos, tmp_path)
+    assert result.classes == ("angry", "happy", "relaxed", "sad")
+    assert (result.rejected, result.conflicts) == (0, 80)
+    sizes = {split: sum(result.counts[split].values()) for split in SPLITS}
+    assert sizes == {"train": 2818, "val": 584, "test": 600}
+    groups = [
+        {record[features.GROUP] for record in records}
+        for records in read_records(result.span_dir).values()
+    ]
+    assert sum(map(len, groups)) == len(set().union(*groups))
+    photo = next(dog_photos.glob("sad/*"))
+    content = photo.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest().encode()
+    stored = {
+        record[features.SHA256]: record[features.IMAGE]
+        for records in read_records(result.span_dir).values()
+        for record in records
+    }
+    assert decode_photo(stored[sha256]).shape == decode_photo(content).shape

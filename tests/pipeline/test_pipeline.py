@@ -1,0 +1,170 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tfx.dsl.compiler.compiler import Compiler
+from tfx.proto.orchestration import pipeline_pb2
+
+from components.settings import ModelSettings, TrainingSettings
+from pipeline.code_hash import code_hash
+from pipeline.config import load_config
+from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
+
+Nodes = dict[str, pipeline_pb2.PipelineNode]
+
+NODES = [
+    "ImportExampleGen",
+    "StatisticsGen",
+    "ImportSchemaGen",
+    "ClassDomain",
+    "ExampleValidator",
+    "AnomalyGate",
+    "Transform",
+    "Trainer",
+    "LatestBlessedModel",
+    "Evaluator",
+    "Pusher",
+]
+
+
+def compiled(*overrides: str) -> pipeline_pb2.Pipeline:
+    """The graph in TFX's own form, made where there is neither data nor a folder."""
+    pipeline = create_pipeline(
+        load_config("tiny", overrides=overrides),
+        pipeline_root="/nowhere/pipeline",
+        data_root="/nowhere/data",
+        serving_root="/nowhere/serving",
+        beam_pipeline_args=LOCAL_BEAM_ARGS,
+    )
+    return Compiler().compile(pipeline)
+
+
+def nodes_of(graph: pipeline_pb2.Pipeline) -> Nodes:
+    return {each.pipeline_node.node_info.id: each.pipeline_node for each in graph.nodes}
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Nodes:
+    return nodes_of(compiled('classes=["calm", "wild"]', "model.unfreeze_layers=5"))
+
+
+def parameter(node: pipeline_pb2.PipelineNode, key: str) -> str:
+    return node.parameters.parameters[key].field_value.string_value
+
+
+def parsed(node: pipeline_pb2.PipelineNode, key: str) -> Any:
+    return json.loads(parameter(node, key))
+
+
+def producers(node: pipeline_pb2.PipelineNode, key: str) -> list[str]:
+    return [each.producer_node_query.id for each in node.inputs.inputs[key].channels]
+
+
+def test_it_compiles_without_data_to_these_nodes(nodes: Nodes) -> None:
+    assert sorted(nodes) == sorted(NODES)
+    assert not Path("/nowhere").exists()
+
+
+def test_nothing_runs_before_what_it_depends_on(nodes: Nodes) -> None:
+    order = list(nodes)
+    for name, node in nodes.items():
+        assert all(order.index(above) < order.index(name) for above in node.upstream_nodes)
+
+
+@pytest.mark.parametrize(
+    ("node", "upstream"),
+    [
+        ("StatisticsGen", {"ImportExampleGen"}),
+        ("ClassDomain", {"ImportSchemaGen"}),
+        ("ExampleValidator", {"StatisticsGen", "ClassDomain"}),
+        ("AnomalyGate", {"ExampleValidator"}),
+        ("Transform", {"ImportExampleGen", "ClassDomain", "AnomalyGate"}),
+        ("Trainer", {"ImportExampleGen", "Transform"}),
+        ("Evaluator", {"ImportExampleGen", "Trainer", "LatestBlessedModel"}),
+        ("Pusher", {"Trainer", "Evaluator"}),
+    ],
+)
+def test_a_node_waits_for_these(nodes: Nodes, node: str, upstream: set[str]) -> None:
+    assert set(nodes[node].upstream_nodes) == upstream
+
+
+def test_the_splits_are_those_that_ingestion_wrote(nodes: Nodes) -> None:
+    config = parsed(nodes["ImportExampleGen"], "input_config")
+    assert {split["name"]: split["pattern"] for split in config["splits"]} == {
+        split: f"span-{{SPAN}}/{split}-*.tfrecord.gz" for split in ("train", "val", "test")
+    }
+    assert parameter(nodes["ImportExampleGen"], "input_base") == "/nowhere/data"
+
+
+def test_transform_learns_from_train_alone_and_writes_no_pixels(nodes: Nodes) -> None:
+    node = nodes["Transform"]
+    assert set(node.outputs.outputs) == {"transform_graph", "updated_analyzer_cache"}
+    assert parsed(node, "splits_config")["analyze"] == ["train"]
+    assert parameter(node, "preprocessing_fn") == "components.preprocessing.preprocessing_fn"
+
+
+def test_the_trainer_reads_the_records_and_validates_on_val(nodes: Nodes) -> None:
+    node = nodes["Trainer"]
+    assert producers(node, "examples") == ["ImportExampleGen"]
+    assert producers(node, "transform_graph") == ["Transform"]
+    assert parsed(node, "train_args")["splits"] == ["train"]
+    assert parsed(node, "eval_args")["splits"] == ["val", "test"]
+    assert parameter(node, "run_fn") == "components.trainer.run_fn"
+
+
+def test_the_evaluator_sees_test_alone_and_the_last_blessed_model(nodes: Nodes) -> None:
+    node = nodes["Evaluator"]
+    assert parsed(node, "example_splits") == ["test"]
+    assert producers(node, "baseline_model") == ["LatestBlessedModel"]
+    assert not node.inputs.inputs["baseline_model"].min_count
+
+
+def test_a_model_is_pushed_with_its_blessing_to_the_serving_folder(nodes: Nodes) -> None:
+    node = nodes["Pusher"]
+    assert producers(node, "model_blessing") == ["Evaluator"]
+    destination = parsed(node, "push_destination")["filesystem"]
+    assert destination["base_directory"] == "/nowhere/serving"
+
+
+def test_classes_and_settings_travel_to_the_nodes(nodes: Nodes) -> None:
+    assert parsed(nodes["ClassDomain"], "classes") == ["calm", "wild"]
+    assert parsed(nodes["Transform"], "custom_config")["classes"] == ["calm", "wild"]
+    custom = parsed(nodes["Trainer"], "custom_config")
+    assert custom["classes"] == ["calm", "wild"]
+    assert ModelSettings.model_validate(custom["model"]).unfreeze_layers == 5
+    assert TrainingSettings.model_validate(custom["training"]) == load_config("tiny").training
+
+
+@pytest.mark.parametrize(
+    ("node", "module"),
+    [("Transform", "components.preprocessing"), ("Trainer", "components.trainer")],
+)
+def test_the_code_of_a_user_function_is_part_of_its_cache_key(node: str, module: str) -> None:
+    assert parsed(nodes_of(compiled())[node], "custom_config")["code"] == code_hash(module)
+
+
+def test_every_node_may_be_taken_from_the_cache(nodes: Nodes) -> None:
+    cached = {
+        name for name, node in nodes.items() if node.execution_options.caching_options.enable_cache
+    }
+    assert cached >= {*NODES} - {"LatestBlessedModel"}
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("training.seed=5", {"Trainer"}),
+        ("model.dropout=0.5", {"Trainer"}),
+        ("gate.accuracy_floor=0.9", {"Evaluator"}),
+        ("gate.accuracy_drop=0.5", {"Evaluator"}),
+        ("demo.photos_per_class=50", set()),
+    ],
+)
+def test_a_setting_concerns_only_the_nodes_that_use_it(override: str, changed: set[str]) -> None:
+    before, after = nodes_of(compiled()), nodes_of(compiled(override))
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_the_same_configuration_compiles_to_the_same_graph() -> None:
+    assert compiled() == compiled()

@@ -1,0 +1,142 @@
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from data.ingest import IngestResult
+from pipeline.progress import NodeTimes, chatter_to, counter, describe_records
+
+
+@pytest.fixture
+def times() -> NodeTimes:
+    return NodeTimes(total=2)
+
+
+@pytest.fixture
+def logger(times: NodeTimes) -> Iterator[logging.Logger]:
+    logger = logging.Logger("runner", logging.INFO)
+    logger.addHandler(times)
+    yield logger
+    logger.removeHandler(times)
+
+
+def run_node(logger: logging.Logger, node: str) -> None:
+    logger.info("Component %s is running.", node)
+    logger.info("Component %s is finished.", node)
+
+
+def test_each_node_is_said_when_it_starts_and_timed_when_it_ends(
+    times: NodeTimes, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger.info("Component %s is running.", "Trainer")
+    assert capsys.readouterr().out == "[ 1/2] Trainer\n"
+    assert times.wall == {}
+    logger.info("Component %s is finished.", "Trainer")
+    run_node(logger, "Pusher")
+    assert capsys.readouterr().out == "[ 2/2] Pusher\n"
+    assert list(times.wall) == list(times.cpu) == ["Trainer", "Pusher"]
+    assert all(seconds >= 0 for seconds in (*times.wall.values(), *times.cpu.values()))
+
+
+def test_a_node_that_fails_has_no_time(times: NodeTimes, logger: logging.Logger) -> None:
+    run_node(logger, "Transform")
+    logger.info("Component %s is running.", "Trainer")
+    assert list(times.wall) == ["Transform"]
+
+
+def test_other_messages_are_passed_over(
+    times: NodeTimes, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger.info("Component Trainer is running.")
+    logger.warning("%s and %s", 1, 2)
+    logger.debug("Component %s is running.", "Trainer")
+    assert times.wall == {}
+    assert capsys.readouterr().out == ""
+
+
+def test_the_runner_still_says_what_is_listened_for() -> None:
+    """The messages are no interface of TFX: a new release may change them."""
+    from tfx.orchestration.local import local_dag_runner
+
+    source = Path(local_dag_runner.__file__).read_text()
+    assert "'Component %s is running.'" in source
+    assert "'Component %s is finished.'" in source
+
+
+def test_what_goes_to_stderr_lands_in_the_log_also_from_below_python(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "run.log"
+    with chatter_to(log):
+        os.write(2, b"from C++\n")
+        os.system("echo from a child >&2")
+        print("for the terminal", flush=True)
+    os.write(2, b"afterwards\n")
+    assert log.read_text() == "from C++\nfrom a child\n"
+    shown = capfd.readouterr()
+    assert shown.out == "for the terminal\n"
+    assert shown.err == "afterwards\n"
+
+
+def test_stderr_is_restored_after_a_failure(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ValueError, match="inside"), chatter_to(tmp_path / "run.log"):
+        raise ValueError("inside")
+    os.write(2, b"seen\n")
+    assert capfd.readouterr().err == "seen\n"
+
+
+def test_no_file_descriptor_is_lost(tmp_path: Path) -> None:
+    before = len(list(Path("/dev/fd").iterdir()))
+    for _ in range(3):
+        with chatter_to(tmp_path / "run.log"):
+            pass
+    assert len(list(Path("/dev/fd").iterdir())) == before
+
+
+def test_the_log_is_that_of_the_last_run(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    for message in (b"first", b"second"):
+        with chatter_to(log):
+            os.write(2, message)
+    assert log.read_bytes() == b"second"
+
+
+def test_a_log_that_cannot_be_written_leaves_stderr_alone(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OSError), chatter_to(tmp_path / "no folder" / "run.log"):  # noqa: PT011
+        pytest.fail("there is no such folder")
+    print("seen", file=sys.stderr, flush=True)
+    assert "seen" in capfd.readouterr().err
+
+
+def test_photos_are_counted_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = counter("read")
+    for done in range(1, 2_001):
+        progress(done, 2_000)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "read 200 of 2,000"
+    assert lines[-1] == "read 2,000 of 2,000"
+    assert len(lines) == 10
+
+
+def test_a_few_photos_are_counted_without_saying_a_number_twice(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    progress = counter("read")
+    for done in range(1, 4):
+        progress(done, 3)
+    assert capsys.readouterr().out.splitlines() == ["read 1 of 3", "read 2 of 3", "read 3 of 3"]
+
+
+@pytest.mark.parametrize(("cached", "said"), [(False, "left out: "), (True, "; unchanged: ")])
+def test_the_records_are_described_in_a_line(cached: bool, said: str) -> None:
+    counts = {"train": {"a": 1_000, "b": 500}, "val": {"a": 3, "b": 4}, "test": {"a": 5, "b": 6}}
+    line = describe_records(IngestResult(Path("x/span-2"), ("a", "b"), counts, 7, 2, cached))
+    assert line.startswith("1,500 train, 7 val, 11 test; 7 rejected, 2 ")
+    assert line.endswith(f"{said}x/span-2")

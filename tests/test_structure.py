@@ -1,0 +1,131 @@
+"""The house: which rooms there are and which may import what, read from the source alone."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("data", "components", "pipeline", "serving")
+FOLDERS = {*ROOMS, "tests", "benchmarks", "requirements"}
+FEATURES = "data.features"
+"""The names of features, splits and signature: all that others may know of data/."""
+
+
+class Import(NamedTuple):
+    """One import of a module."""
+
+    place: str
+    module: str
+    function: str
+    """What imports only when it is called, or for types alone; empty at the top of the file."""
+
+    @property
+    def room(self) -> str:
+        """The room, or the foreign package, that the module is of."""
+        return self.module.split(".")[0]
+
+
+def test_the_top_level_holds_the_rooms_and_no_other_folder() -> None:
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name[0] not in "._"}
+    made = {name for name in folders if name == "runs" or name.endswith(".egg-info")}
+    assert folders - made == FOLDERS
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_a_package_that_says_what_it_is(room: str) -> None:
+    assert ast.get_docstring(_parse(ROOT / room / "__init__.py"))
+
+
+def test_data_imports_nothing_of_ours() -> None:
+    assert not [each for each in _imports_of_ours("data") if each.room != "data"]
+
+
+@pytest.mark.parametrize("room", ["components", "serving"])
+def test_components_and_serving_know_nothing_but_the_names_in_data(room: str) -> None:
+    foreign = [each for each in _imports_of_ours(room) if each.room != room]
+    assert foreign
+    assert not [each for each in foreign if each.module != FEATURES]
+
+
+def test_only_the_commands_of_the_command_line_import_serving() -> None:
+    found = [each for each in _imports_of_ours("pipeline") if each.room == "serving"]
+    assert {each.place.split(":")[0] for each in found} == {"pipeline/cli.py"}
+    assert not [each for each in found if not each.function]
+
+
+def test_the_command_line_starts_with_the_standard_library_alone() -> None:
+    at_once = [
+        each
+        for each in _imports("pipeline")
+        if each.place.startswith("pipeline/cli.py:") and each.function == ""
+    ]
+    assert at_once
+    assert not [each for each in at_once if each.room not in sys.stdlib_module_names]
+
+
+@pytest.mark.parametrize("room", [*ROOMS, "tests", "benchmarks"])
+def test_keras_comes_as_itself_and_tfx_without_its_slow_front(room: str) -> None:
+    """`tf.keras` is Keras 2 once TFMA is imported; `tfx.v1` doubles the time TFX takes."""
+    wrong = ("tfx.v1", "tensorflow.keras")
+    assert not [each for each in _imports(room) if each.module.startswith(wrong)]
+    assert not [
+        f"{file}:{node.lineno}"
+        for file in _sources(room)
+        for node in ast.walk(_parse(file))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("tf.keras", "tensorflow.keras")
+    ]
+
+
+def _imports_of_ours(room: str) -> list[Import]:
+    return [each for each in _imports(room) if each.room in ROOMS]
+
+
+def _imports(room: str) -> Iterator[Import]:
+    for file in _sources(room):
+        for statement, function in _import_statements(_parse(file), ""):
+            place = f"{file.relative_to(ROOT).as_posix()}:{statement.lineno}"
+            for module in _modules(statement):
+                yield Import(place, module, function)
+
+
+def _import_statements(
+    tree: ast.AST, function: str
+) -> Iterator[tuple[ast.Import | ast.ImportFrom, str]]:
+    """Every import in a tree, with the function it is in, or TYPE_CHECKING."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node, function
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield from _import_statements(node, "TYPE_CHECKING")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from _import_statements(node, node.name)
+        else:
+            yield from _import_statements(node, function)
+
+
+def _modules(statement: ast.Import | ast.ImportFrom) -> list[str]:
+    """The modules a statement names; `from data import features` names data.features."""
+    if isinstance(statement, ast.Import):
+        return [alias.name for alias in statement.names]
+    assert statement.module, "imports are absolute"
+    below = [f"{statement.module}.{alias.name}" for alias in statement.names]
+    if statement.module.split(".")[0] in ROOMS:
+        return [name if _is_module(name) else statement.module for name in below]
+    return below
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def _sources(room: str) -> list[Path]:
+    return sorted((ROOT / room).rglob("*.py"))
+
+
+def _parse(file: Path) -> ast.Module:
+    return ast.parse(file.read_bytes(), str(file))
