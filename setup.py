@@ -28,7 +28,7 @@ setup(
         "keras>=3.15,<4",
         "matplotlib>=3.10,<4",
         "numpy>=2,<3",
-        "opencv-python-headless>=4.11",
+        "opencv-python-headless>=5,<6",
         "pillow>=10",
         "pydantic>=2.10,<3",
         "tensorboard>=2.20,<3",

@@ -26,9 +26,9 @@ def augmentation(settings: AugmentationSettings, seed: int) -> Callable[[tf.Tens
             keras.layers.RandomRotation(settings.rotation, fill_mode="reflect", seed=seed + 1)
         )
     if settings.contrast:
-        layers.append(
-            keras.layers.RandomContrast(settings.contrast, value_range=(0, 255), seed=seed + 2)
-        )
+        # Of a single number Keras 3 makes the bounds (0, number), and only raises the contrast.
+        both_ways = (settings.contrast, settings.contrast)
+        layers.append(keras.layers.RandomContrast(both_ways, value_range=(0, 255), seed=seed + 2))
 
     def augment(images: tf.Tensor) -> tf.Tensor:
         for layer in layers:

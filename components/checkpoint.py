@@ -65,7 +65,7 @@ class PhaseCheckpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         previous = self._newest()
         self.history.append({name: float(value) for name, value in (logs or {}).items()})
-        target = self._folder / f"epoch-{len(self.history):04d}"
+        target = self._folder / f"epoch-{len(self.history):05d}"
         unfinished = target.with_suffix(".tmp")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
@@ -81,4 +81,4 @@ class PhaseCheckpoint(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _newest(self) -> Path | None:
-        return max(self._folder.glob("epoch-????"), default=None)
+        return max(self._folder.glob("epoch-?????"), default=None)

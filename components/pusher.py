@@ -24,8 +24,12 @@ def fingerprint(model: Path) -> str:
 
 def versions(base: Path) -> list[Path]:
     """The complete versions under a model's base folder, oldest first."""
-    found = (path for path in base.glob("*") if path.name.isdecimal())
-    return sorted((path for path in found if (path / "saved_model.pb").is_file()), key=_number)
+    complete = (path for path in _numbered(base) if (path / "saved_model.pb").is_file())
+    return sorted(complete, key=_number)
+
+
+def _numbered(base: Path) -> list[Path]:
+    return [path for path in base.glob("*") if path.name.isdecimal()]
 
 
 def _number(version: Path) -> int:
@@ -42,12 +46,12 @@ def push(model: Path, base: Path) -> Path:
     Returns:
         The version that holds the model: named by the time, greater than all before it.
     """
-    existing = versions(base)
     wanted = fingerprint(model)
-    for version in reversed(existing):
+    for version in reversed(versions(base)):
         if fingerprint(version) == wanted:
             return version
-    newest = _number(existing[-1]) if existing else 0
+    # A number is taken also by what somebody left there incomplete.
+    newest = max(map(_number, _numbered(base)), default=0)
     target = base / str(max(int(time.time()), newest + 1))
     # TF Serving passes over names that are not numbers, so it never sees half a version.
     unfinished = base / ".unfinished"

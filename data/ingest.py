@@ -53,22 +53,21 @@ def ingest(
     Raises:
         DataError: the photos cannot be used, or `out` cannot be written.
     """
+    if out.resolve().is_relative_to(source.resolve()):
+        raise DataError(f"{out} is inside {source}: records need a folder apart from the photos")
     photos = list_photos(source)
     try:
         with spans.claim(out) as unfinished:
             fingerprint = _fingerprint(photos, max_reject_share)
             newest = spans.find_newest(out)
-            if newest:
-                manifest = spans.read_manifest(newest)
-                if manifest.get("input") == fingerprint:
-                    spans.check_shards(newest, manifest["shards"])
-                    return _to_result(newest, manifest, cached=True)
+            manifest = spans.read_manifest(newest) if newest else {}
+            if newest and manifest.get("input") == fingerprint:
+                spans.check_shards(newest, manifest["shards"])
+                return _to_result(newest, manifest, cached=True)
             manifest = _write_span(photos, unfinished, out, max_reject_share, progress)
             manifest = {"input": fingerprint, "source": str(source), **manifest}
             span = unfinished / "span"
-            text = json.dumps(manifest, indent=2, ensure_ascii=False)
-            (span / spans.MANIFEST).write_text(text + "\n", encoding="utf-8")
-            (out / "rejected.csv").unlink(missing_ok=True)
+            spans.write_manifest(span, manifest)
             return _to_result(spans.commit(span, out), manifest, cached=False)
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
@@ -87,6 +86,7 @@ def _write_span(
     prepared, span = unfinished / "prepared", unfinished / "span"
     prepared.mkdir()
     span.mkdir()
+    (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
     done = itertools.count(1)
     facts = shards.prepare_photos(photos, prepared, lambda: progress(next(done), len(photos)))
 

@@ -20,11 +20,12 @@ MAX_BYTES = 50 * 2**20
 MAX_PIXELS = 100_000_000
 LONGEST_SIDE = 512
 JPEG_QUALITY = 95
-"""High enough that the second compression is lost in the resize to the model's 224 pixels."""
+"""At the model's 224 pixels the second compression then changes a value by 0.4 of 255 on average
+(quality 90: 0.6), for twice the bytes of the photos it was measured on."""
 
 Pixels = NDArray[np.uint8]
 
-# Pillow only reads the header here, and the bound below is stricter than its own warning.
+# Pillow reads headers here, never pixels; the bound on those is ours, and says the size.
 Image.MAX_IMAGE_PIXELS = None
 # A broken file is an expected input that gets its reason from us, not from a library's log.
 warnings.filterwarnings("ignore", module=r"PIL\.")

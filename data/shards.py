@@ -82,8 +82,8 @@ def write_shards(shards: Sequence[Shard]) -> None:
 def _run_beam() -> Iterator[beam.Pipeline]:
     """A pipeline that runs at the end of the block, and fails as its steps do.
 
-    Beam logs what a step raises, and raises something else that only quotes it: an OSError comes
-    back as RuntimeError.
+    Beam logs what a step raises, and raises something else that only quotes it: a full disk and
+    Ctrl-C both come back as RuntimeError.
     """
     logger = logging.getLogger("apache_beam")
     level = logger.level
@@ -92,16 +92,17 @@ def _run_beam() -> Iterator[beam.Pipeline]:
         with beam.Pipeline(options=PipelineOptions(BEAM_OPTIONS)) as pipeline:
             yield pipeline
     except RuntimeError as error:
-        raise _find_os_error(error) or error from None
+        raise _find_cause(error) from None
     finally:
         logger.setLevel(level)
 
 
-def _find_os_error(error: BaseException | None) -> OSError | None:
-    """The first OSError among an exception and those it followed from."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__ or error.__context__
-    return error
+def _find_cause(error: BaseException) -> BaseException:
+    """What Beam's error followed from, if that says more than Beam does; else the error."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, (OSError, KeyboardInterrupt)):
+        cause = cause.__cause__ or cause.__context__
+    return cause or error
 
 
 def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:

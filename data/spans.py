@@ -37,6 +37,12 @@ def read_manifest(span: Path) -> dict[str, Any]:
     return manifest
 
 
+def write_manifest(span: Path, manifest: dict[str, Any]) -> None:
+    """Describe a span by a JSON object."""
+    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
+    (span / MANIFEST).write_text(text, encoding="utf-8")
+
+
 def check_shards(span: Path, shards: dict[str, dict[str, Any]]) -> None:
     """Compare the shards with the hashes in the manifest.
 

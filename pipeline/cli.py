@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pipeline.workdir import Workdir
 
 RUNS = Path("runs")
+
+_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class Exit(IntEnum):
@@ -160,6 +162,8 @@ def _fail_run(error: Exception, workdir: "Workdir") -> int:
     from data.errors import DataError
     from pipeline.config import ConfigError
 
+    if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
+        raise KeyboardInterrupt from None  # Beam turns it into an error of its own
     if isinstance(error, ConfigError):
         return _fail(error, Exit.USAGE)
     if isinstance(error, (ComponentError, DataError)):
@@ -170,23 +174,24 @@ def _fail_run(error: Exception, workdir: "Workdir") -> int:
     return _fail(f"{reason[:300]} (all of it: {workdir.log})")
 
 
-def _storage_problem(error: BaseException | None) -> str | None:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those it followed from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _storage_problem(error: BaseException) -> str | None:
     """The words for a full or unwritable disk, if that is what lies behind an error.
 
     TensorFlow, MLMD and Beam wrap the system's error, and keep only its text.
     """
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (
-            errno.ENOSPC,
-            errno.EDQUOT,
-            errno.EROFS,
-            errno.EACCES,
-        ):
-            return f"{error.filename or 'the workdir'}: {error.strerror}"
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
+            return f"{cause.filename or 'the workdir'}: {cause.strerror}"
         for text in ("No space left on device", "disk is full", "readonly database"):
-            if text in str(error):
+            if text in str(cause):
                 return f"the workdir cannot be written: {text}"
-        error = error.__cause__ or error.__context__
     return None
 
 

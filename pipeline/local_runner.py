@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+from absl import logging as absl_logging
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 
@@ -58,8 +59,9 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         metadata_connection_config=connection,
     )
     times = NodeTimes(total=len(pipeline.components))
+    # Not the logger's own level: TensorFlow, saving a model, puts it back to this one.
+    absl_logging.set_verbosity(absl_logging.INFO)
     absl = logging.getLogger("absl")
-    absl.setLevel(logging.INFO)
     absl.addHandler(times)
     try:
         LocalDagRunner().run(pipeline)

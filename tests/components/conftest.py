@@ -1,4 +1,7 @@
-"""Drawn dogs taken as far as an exported model, each step by the project's own code and once."""
+"""Drawn dogs taken as far as Transform's graph, each step by the project's own code and once.
+
+TFX is imported only where a test needs it: that takes half a minute.
+"""
 
 import shutil
 from collections.abc import Callable, Mapping
@@ -6,29 +9,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import keras
 import pytest
-import tensorflow_transform as tft
-from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
-from tfx.dsl.components.base.base_executor import BaseExecutor
-from tfx.types import Artifact, artifact_utils, standard_artifacts
 
-from components.classifier import build_classifier
-from components.export import export
 from components.settings import ModelSettings
 from data.drawn_dogs import draw_dataset
 from data.features import SPLITS
 from data.ingest import IngestResult, ingest
 from pipeline.config import Config
-from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
 
-RunNode = Callable[..., dict[str, Artifact]]
+Artifact = Any
 NewArtifact = Callable[[type[Artifact]], Artifact]
+RunNode = Callable[..., dict[str, Artifact]]
 
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    """Class names in an order that is neither the alphabet's nor that of the frequencies."""
+    """Class names in an order that is neither the alphabet's nor that of their frequencies."""
     return Config(
         classes=("sad", "happy", "angry", "relaxed"),
         model=ModelSettings(backbone="tiny", weights="random"),
@@ -37,7 +33,7 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def new_artifact(tmp_path_factory: pytest.TempPathFactory) -> NewArtifact:
-    """An artifact of a type with an empty place of its own."""
+    """Makes an artifact of a type, with an empty place of its own."""
 
     def make(kind: type[Artifact]) -> Artifact:
         artifact = kind()
@@ -52,9 +48,13 @@ def run_node(
     config: Config, new_artifact: NewArtifact, tmp_path_factory: pytest.TempPathFactory
 ) -> RunNode:
     """Runs one node of our pipeline here and now, with the properties the pipeline gives it."""
+    from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+    from tfx.dsl.components.base.base_executor import BaseExecutor
+
+    from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
 
     @cache
-    def nodes(config: Config, serving_root: str) -> Mapping[str, Any]:
+    def nodes(config: Config, serving_root: str) -> dict[str, Any]:
         pipeline = create_pipeline(
             config,
             pipeline_root="unused",
@@ -74,12 +74,13 @@ def run_node(
         node = nodes(config, serving_root)[name]
         outputs = {key: new_artifact(channel.type) for key, channel in node.outputs.items()}
         executor = node.executor_spec.executor_class
-        common = {"tmp_dir": str(tmp_path_factory.mktemp("tfx")), "unique_id": name}
-        executor(
-            BaseBeamExecutor.Context(beam_pipeline_args=LOCAL_BEAM_ARGS, **common)
+        place = {"tmp_dir": str(tmp_path_factory.mktemp("tfx")), "unique_id": name}
+        context = (
+            BaseBeamExecutor.Context(beam_pipeline_args=LOCAL_BEAM_ARGS, **place)
             if issubclass(executor, BaseBeamExecutor)
-            else BaseExecutor.Context(**common)
-        ).Do(
+            else BaseExecutor.Context(**place)
+        )
+        executor(context).Do(
             {key: [artifact] for key, artifact in inputs.items()},
             {key: [artifact] for key, artifact in outputs.items()},
             node.exec_properties,
@@ -99,7 +100,9 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> IngestResult:
 
 @pytest.fixture(scope="session")
 def examples(ingested: IngestResult, new_artifact: NewArtifact) -> Artifact:
-    """The records in the place where the nodes look for them."""
+    """The records where the nodes look for them."""
+    from tfx.types import artifact_utils, standard_artifacts
+
     artifact = new_artifact(standard_artifacts.Examples)
     artifact.split_names = artifact_utils.encode_split_names(list(SPLITS))
     for split in SPLITS:
@@ -108,6 +111,12 @@ def examples(ingested: IngestResult, new_artifact: NewArtifact) -> Artifact:
         for file in ingested.span_dir.glob(f"{split}-*"):
             shutil.copy(file, folder)
     return artifact
+
+
+@pytest.fixture(scope="session")
+def split_files(ingested: IngestResult) -> dict[str, str]:
+    """The pattern of each split's files."""
+    return {split: str(ingested.span_dir / f"{split}-*") for split in SPLITS}
 
 
 @pytest.fixture(scope="session")
@@ -124,11 +133,24 @@ def transform_graph(run_node: RunNode, examples: Artifact, schema: Artifact) -> 
 
 
 @pytest.fixture(scope="session")
-def transform(transform_graph: Artifact) -> tft.TFTransformOutput:
+def transform(transform_graph: Artifact) -> Any:
+    """The graph as training and export take it, a tft.TFTransformOutput."""
+    import tensorflow_transform as tft
+
     return tft.TFTransformOutput(transform_graph.uri)
 
 
 @pytest.fixture(scope="session")
-def split_files(examples: Artifact) -> dict[str, str]:
-    """The pattern of each split's files."""
-    return {split: f"{artifact_utils.get_split_uri([examples], split)}/*" for split in SPLITS}
+def records(split_files: dict[str, str]) -> dict[str, list[bytes]]:
+    """The serialized records of each split, in their order."""
+    import tensorflow as tf
+
+    return {
+        split: [
+            record.numpy()
+            for record in tf.data.TFRecordDataset(
+                tf.data.Dataset.list_files(pattern), compression_type="GZIP"
+            )
+        ]
+        for split, pattern in split_files.items()
+    }

@@ -175,7 +175,7 @@ def save_png(width: int, height: int, *, bits: int = 8, data: bytes = b"") -> by
 
 @pytest.mark.parametrize("side", [12_000, 100_000])
 def test_absurd_size_is_refused_from_the_header(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(photos.cv2, "imdecode", lambda *_: pytest.fail("a pixel was decoded"))
+    monkeypatch.setattr("data.photos.cv2.imdecode", lambda *_: pytest.fail("a pixel was decoded"))
     with pytest.raises(DataError, match=rf"^too many pixels \({side}x{side}, at most 100 million"):
         decode_photo(save_png(side, side))
 

@@ -47,9 +47,9 @@ def test_spans_count_upwards(tmp_path: Path) -> None:
 
 
 def test_second_writer_is_refused(tmp_path: Path) -> None:
-    with other_writer(tmp_path), pytest.raises(DataError, match="another run is writing to"):
-        with spans.claim(tmp_path):
-            pytest.fail("two runs write to one folder")
+    refused = pytest.raises(DataError, match="another run is writing to")
+    with other_writer(tmp_path), refused, spans.claim(tmp_path):
+        pytest.fail("two runs write to one folder")
 
 
 def test_killed_writer_leaves_no_span_and_does_not_block_the_next(tmp_path: Path) -> None:
@@ -63,9 +63,13 @@ def test_killed_writer_leaves_no_span_and_does_not_block_the_next(tmp_path: Path
 
 
 def test_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), spans.claim(tmp_path) as folder:
-        (folder / "half").touch()
-        raise KeyboardInterrupt
+    def write_half() -> None:
+        with spans.claim(tmp_path) as folder:
+            (folder / "half").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert not list(tmp_path.iterdir())
 
 

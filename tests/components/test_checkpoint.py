@@ -1,0 +1,158 @@
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from components import checkpoint as checkpoints
+from components.checkpoint import Epoch, PhaseCheckpoint, best_epoch, is_finished
+
+
+def history(*val_losses: float) -> list[Epoch]:
+    return [{"val_loss": value} for value in val_losses]
+
+
+def new_model() -> keras.Model:
+    model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1, use_bias=False)])
+    model.compile(keras.optimizers.Adam(), "mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def weight(model: keras.Model) -> float:
+    return float(np.ravel(model.get_weights()[0])[0])
+
+
+def start(folder: Path, *, epochs: int = 9, patience: int = 9) -> PhaseCheckpoint:
+    checkpoint = PhaseCheckpoint(folder, epochs=epochs, patience=patience)
+    checkpoint.set_model(new_model())
+    return checkpoint
+
+
+def train(checkpoint: PhaseCheckpoint, *val_losses: float) -> None:
+    """Epochs whose weight and step count are the number of the epoch in the phase."""
+    for val_loss in val_losses:
+        number = len(checkpoint.history) + 1
+        checkpoint.model.set_weights([np.full((1, 1), number)])
+        checkpoint.model.optimizer.iterations.assign(number)
+        checkpoint.on_epoch_end(0, {"val_loss": val_loss})
+
+
+def restored(folder: Path) -> keras.Model:
+    model = new_model()
+    PhaseCheckpoint(folder, epochs=9, patience=9).restore_state(model)
+    return model
+
+
+def kept(folder: Path) -> keras.Model:
+    model = new_model()
+    PhaseCheckpoint(folder, epochs=9, patience=9).restore_best(model)
+    return model
+
+
+def test_the_best_epoch_is_the_first_with_the_lowest_validation_loss() -> None:
+    assert best_epoch(history(0.9, 0.5, 0.7, 0.5)) == 1
+
+
+@pytest.mark.parametrize(
+    ("val_losses", "finished"),
+    [
+        ((), False),
+        ((0.5, 0.6), False),
+        ((0.5, 0.6, 0.7), True),  # two without a better one
+        ((0.5, 0.6, 0.4, 0.4), False),
+        ((0.5, 0.6, 0.4, 0.4, 0.4), True),
+        ((0.5, 0.4, 0.3, 0.2, 0.1), True),  # all epochs
+    ],
+)
+def test_a_phase_ends_with_its_epochs_or_its_patience(
+    val_losses: tuple[float, ...], finished: bool
+) -> None:
+    assert is_finished(history(*val_losses), epochs=5, patience=2) is finished
+
+
+def test_a_new_phase_has_nothing_behind_it(tmp_path: Path) -> None:
+    model = new_model()
+    before = weight(model)
+    checkpoint = PhaseCheckpoint(tmp_path / "phase", epochs=1, patience=1)
+    checkpoint.restore_state(model)
+    checkpoint.restore_best(model)
+    assert (checkpoint.history, checkpoint.finished, weight(model)) == ([], False, before)
+
+
+def test_a_phase_goes_on_where_it_was(tmp_path: Path) -> None:
+    train(start(tmp_path), 0.9, 0.5, 0.7)
+    again = start(tmp_path)
+    assert again.history == history(0.9, 0.5, 0.7)
+    again.restore_state(again.model)
+    assert weight(again.model) == 3
+    assert int(again.model.optimizer.iterations) == 3
+    train(again, 0.6)
+    assert start(tmp_path).history == history(0.9, 0.5, 0.7, 0.6)
+
+
+def test_the_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:
+    train(start(tmp_path), 0.9, 0.5, 0.7)
+    assert weight(kept(tmp_path)) == 2
+    train(start(tmp_path), 0.6)
+    assert weight(kept(tmp_path)) == 2
+    train(start(tmp_path), 0.4)
+    assert weight(kept(tmp_path)) == 5
+
+
+def test_early_stopping_counts_the_epochs_before_a_kill(tmp_path: Path) -> None:
+    before = start(tmp_path, patience=2)
+    train(before, 0.5, 0.6)
+    assert not before.model.stop_training
+    after = start(tmp_path, patience=2)
+    assert not after.finished
+    train(after, 0.7)
+    assert after.finished
+    assert after.model.stop_training
+
+
+@pytest.mark.parametrize("killed_at", ["save_weights", "copyfile", "rename"])
+def test_a_kill_while_an_epoch_is_written_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    train(start(tmp_path), 0.9)
+    before = start(tmp_path)
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patches:
+        place = {"copyfile": shutil, "rename": Path}.get(killed_at, before.model)
+        patches.setattr(place, killed_at, kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(before, 0.5)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix] == ["epoch-00002.tmp"]
+    after = start(tmp_path)
+    assert after.history == history(0.9)
+    assert weight(restored(tmp_path)) == weight(kept(tmp_path)) == 1
+    train(after, 0.4)
+    assert start(tmp_path).history == history(0.9, 0.4)
+    assert weight(kept(tmp_path)) == 2
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_kill_before_the_old_epoch_is_gone_leaves_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = start(tmp_path)
+    train(checkpoint, 0.9)
+    monkeypatch.setattr(checkpoints.shutil, "rmtree", lambda *_, **__: None)
+    train(checkpoint, 0.5)
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert start(tmp_path).history == history(0.9, 0.5)
+    assert weight(restored(tmp_path)) == 2
+
+
+def test_ten_thousand_epochs_are_still_in_order(tmp_path: Path) -> None:
+    checkpoint = start(tmp_path, epochs=10_000, patience=10_000)
+    checkpoint.history = history(*[0.9] * 9_998)
+    train(checkpoint, 0.9, 0.5)
+    assert len(start(tmp_path).history) == 10_000
+    assert weight(kept(tmp_path)) == 10_000

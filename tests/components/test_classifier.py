@@ -1,0 +1,104 @@
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from components.backbone import WeightsOrigin
+from components.classifier import build_classifier
+from components.errors import ComponentError
+from components.export import export
+from components.settings import ModelSettings, PhaseSettings, TrainingSettings
+from components.training import Splits, train_in_phases
+from pipeline.config import Config
+
+TINY = ModelSettings(backbone="tiny", weights="random", dropout=0.5)
+B0 = ModelSettings(backbone="efficientnet_b0", weights="random")
+PHOTOS = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
+
+
+def test_photos_become_probabilities() -> None:
+    model, backbone, origin = build_classifier(TINY, classes=5)
+    probabilities = model.predict(PHOTOS, verbose=0)
+    assert probabilities.shape == (2, 5)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert backbone in model.layers
+    assert origin == WeightsOrigin("random", "none")
+
+
+def test_the_head_pools_drops_out_and_is_a_softmax() -> None:
+    model, backbone, _ = build_classifier(TINY, classes=3)
+    features = backbone.predict(PHOTOS, verbose=0).mean(axis=(1, 2))
+    kernel, bias = model.get_layer("probabilities").get_weights()
+    exponentials = np.exp(features @ kernel + bias)
+    expected = exponentials / exponentials.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.predict(PHOTOS, verbose=0), expected, rtol=1e-4)
+    assert model.get_layer("dropout").rate == 0.5
+
+
+def test_training_keeps_the_backbone_in_inference_mode() -> None:
+    model, backbone, _ = build_classifier(TINY.model_copy(update={"dropout": 0.0}), classes=3)
+    before = [weight.numpy() for weight in backbone.weights]
+    trained = model(PHOTOS, training=True)
+    np.testing.assert_allclose(trained, model(PHOTOS, training=False), rtol=1e-5)
+    for weight, same in zip(backbone.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, same)
+
+
+def test_weights_that_cannot_be_had_are_named() -> None:
+    with pytest.raises(ComponentError, match="backbone tiny has no imagenet weights"):
+        build_classifier(ModelSettings(backbone="tiny", weights="imagenet"), classes=2)
+
+
+def weights_by_name(model: keras.Model) -> dict[str, np.ndarray]:
+    return {weight.path: weight.numpy() for weight in model.weights}
+
+
+def test_b0_trains_what_each_phase_may_and_survives_the_export(
+    transform: Any, config: Config, records: dict[str, list[bytes]], tmp_path: Path
+) -> None:
+    model, backbone, _ = build_classifier(B0, classes=4)
+    assert model.count_params() == 4_049_571 + 1280 * 4 + 4  # Keras' count for no top, and ours
+    batch = tf.data.Dataset.from_tensors((PHOTOS, np.array([0, 1])))
+
+    def moved_by(frozen_epochs: int, unfrozen_epochs: int) -> set[str]:
+        before = weights_by_name(model)
+        train_in_phases(
+            model,
+            backbone,
+            B0,
+            TrainingSettings(
+                batch_size=2,
+                frozen=PhaseSettings(epochs=frozen_epochs, learning_rate=0.01),
+                unfrozen=PhaseSettings(epochs=unfrozen_epochs, learning_rate=0.01),
+            ),
+            splits=Splits(batch, batch, batch),
+            class_weights=dict.fromkeys(range(4), 1.0),
+            folder=tmp_path / "epochs",
+        )
+        after = weights_by_name(model)
+        return {path for path in before if not np.array_equal(before[path], after[path])}
+
+    head = {"probabilities/kernel", "probabilities/bias"}
+    assert moved_by(1, 0) == head
+    last = [
+        layer
+        for layer in backbone.layers[-30:]
+        if not isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    assert last[0].name == "block6d_expand_activation"
+    assert moved_by(0, 1) == head | {weight.path for layer in last for weight in layer.weights}
+
+    export(model, transform, config.classes, tmp_path / "exported")
+    exported = tf.saved_model.load(str(tmp_path / "exported"))
+    examples = records["test"][:2]
+    layer = transform.transform_features_layer()
+    pixels = layer(tf.io.parse_example(examples, transform.raw_feature_spec()))["image_xf"]
+    np.testing.assert_allclose(
+        exported.signatures["serving_examples"](tf.constant(examples))["probabilities"],
+        model(pixels, training=False),
+        atol=1e-5,
+    )
