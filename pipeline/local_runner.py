@@ -9,6 +9,7 @@ from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_conf
 
 from components.weights import ResolvedBackbone, resolve_auto
 from data.drawn_dogs import draw_dataset
+from data.folder import list_photos
 from data.ingest import ingest
 from pipeline.config import Config, ConfigError
 from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
@@ -37,8 +38,11 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     config = _resolve_backbone(config, stored)
     if photos is None:
         photos = workdir.drawn_photos
-        draw_dataset(photos, per_class=config.demo.photos_per_class, seed=config.training.seed)
+        draw_dataset(photos, per_class=config.demo.photos_per_class, seed=0)
         print(f"photos    drawn dog faces, not photographs: {photos}", flush=True)
+    # Before anything is written: photos of other classes must not become the newest records.
+    found = tuple(sorted({photo.label for photo in list_photos(photos)}))
+    config = _fill_classes(config, found, stored)
     ingested = ingest(
         photos,
         workdir.data,
@@ -46,7 +50,6 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         progress=counter("photos    read"),
     )
     print(f"records   {describe_records(ingested)}", flush=True)
-    config = _fill_classes(config, ingested.classes, stored)
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))

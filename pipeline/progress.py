@@ -58,7 +58,12 @@ def chatter_to(log: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stderr.flush()
+            try:
+                sys.stderr.flush()
+            except OSError:  # A full disk: what it did not take must not come out here instead.
+                with Path(os.devnull).open("wb") as nothing:
+                    os.dup2(nothing.fileno(), 2)
+                    sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
 

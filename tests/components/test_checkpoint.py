@@ -5,7 +5,6 @@ import keras
 import numpy as np
 import pytest
 
-from components import checkpoint as checkpoints
 from components.checkpoint import Epoch, PhaseCheckpoint, best_epoch, is_finished
 
 
@@ -142,7 +141,7 @@ def test_a_kill_before_the_old_epoch_is_gone_leaves_the_new_one(
 ) -> None:
     checkpoint = start(tmp_path)
     train(checkpoint, 0.9)
-    monkeypatch.setattr(checkpoints.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     train(checkpoint, 0.5)
     monkeypatch.undo()
     assert len(list(tmp_path.iterdir())) == 2

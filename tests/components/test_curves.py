@@ -1,6 +1,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -35,12 +36,16 @@ def line(axes: Axes, label: str) -> Line2D:
 
 
 def points(each: Line2D) -> list[tuple[float, float]]:
-    return [(float(x), float(y)) for x, y in zip(*each.get_data(), strict=True)]
+    return [(float(x), float(y)) for x, y in np.asarray(each.get_xydata())]
 
 
 def dashed(axes: Axes) -> list[float]:
     """Where upright dashed lines stand."""
-    return [float(each.get_xdata()[0]) for each in axes.lines if each.get_linestyle() == "--"]
+    return [
+        float(np.asarray(each.get_xdata())[0])
+        for each in axes.lines
+        if each.get_linestyle() == "--"
+    ]
 
 
 def test_both_phases_are_one_curve_over_all_epochs() -> None:

@@ -44,7 +44,7 @@ def exported(
     export(classifier, tft.TFTransformOutput(str(graph)), config.classes, folder / "model")
     assert sorted(path.name for path in folder.iterdir()) == ["graph", "model"]
     shutil.rmtree(graph)
-    return shutil.move(folder / "model", tmp_path_factory.mktemp("elsewhere") / "1")
+    return (folder / "model").rename(tmp_path_factory.mktemp("elsewhere") / "1")
 
 
 @pytest.fixture(scope="module")

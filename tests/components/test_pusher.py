@@ -1,4 +1,5 @@
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,6 @@ import pytest
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from components import pusher
 from components.pusher import fingerprint, push, versions
 from serving.errors import ModelError
 from serving.predictor import find_version
@@ -25,7 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the time, which then stands still."""
 
     def set_to(now: float) -> None:
-        monkeypatch.setattr(pusher.time, "time", lambda: now)
+        monkeypatch.setattr(time, "time", lambda: now)
 
     set_to(NOW)
     return set_to
@@ -73,7 +73,7 @@ def test_the_same_model_is_never_pushed_twice(
     assert versions(base) == [first, second]
 
 
-@pytest.mark.parametrize("later", [0, -10**8, 5])
+@pytest.mark.parametrize("later", [0, -(10**8), 5])
 def test_another_model_gets_a_greater_number_whatever_the_clock(
     tmp_path: Path, base: Path, clock: Callable[[float], None], later: float
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_kill_while_copying_leaves_nothing_a_server_would_see(
 
     with monkeypatch.context() as patches:
         patches.setattr(
-            pusher.shutil,
+            shutil,
             "copytree",
             lambda source, target, *_: copytree(source, target, copy_function=copy_until_killed),
         )

@@ -3,7 +3,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from tfx.types import standard_artifacts
@@ -13,31 +12,30 @@ from components.classifier import build_classifier
 from components.dataset import labelled_images
 from components.evaluation import SKILL_FLOOR
 from components.export import export
-from components.report import Condition, Evaluation, read_evaluation, wilson_interval
+from components.report import Evaluation, read_evaluation, wilson_interval
 from components.settings import GateSettings
 from data.ingest import IngestResult
 from pipeline.config import Config
+
+Evaluate = Callable[..., tuple[Evaluation, bool]]
 
 FLOOR, NO_DROP = "accuracy floor", "no drop from the last blessed model"
 
 
 @pytest.mark.parametrize(
-    ("share", "n", "low", "high"),
+    ("successes", "n", "low", "high"),
     [
-        # R's binom.confint(x, n, methods = "wilson"), package binom.
-        (0.0, 10, 0.0, 0.2775328),
-        (0.5, 10, 0.2365931, 0.7634069),
-        (1.0, 10, 0.7224672, 1.0),
-        (0.5, 612, 0.4605093, 0.5394907),
+        # Table I, method 3 of Newcombe 1998, Statistics in Medicine 17(8), 857-872.
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0000, 0.1611),
+        (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_the_interval_is_wilsons(share: float, n: int, low: float, high: float) -> None:
-    assert wilson_interval(share, n) == pytest.approx((low, high), abs=1e-6)
-
-
-def test_a_condition_is_met_at_its_very_bound() -> None:
-    assert Condition(FLOOR, 0.5, 0.5).passed
-    assert not Condition(FLOOR, 0.5, 0.49).passed
+def test_the_interval_is_wilsons(successes: int, n: int, low: float, high: float) -> None:
+    assert wilson_interval(successes / n, n) == pytest.approx((low, high), abs=5e-5)
+    mirrored = wilson_interval(1 - successes / n, n)
+    assert mirrored == pytest.approx((1 - high, 1 - low), abs=5e-5)
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,9 @@ class Trained:
 def models(
     config: Config, transform: Any, split_files: dict[str, str], new_artifact: Any
 ) -> dict[str, Trained]:
-    """One that knows most of the test photos, and one that guesses."""
+    """One that knows most of the test photos, and one that always guesses the first class."""
     ((images, ids),) = labelled_images(split_files["test"], transform, batch_size=99)
     labels = ids.numpy()
-    keras.utils.set_random_seed(0)
     model, backbone, _ = build_classifier(config.model, len(config.classes))
     features = backbone(images, training=False).numpy().mean(axis=(1, 2))
     head = model.get_layer("probabilities")
@@ -72,7 +69,8 @@ def models(
     # All but every fourth photo are learnt by heart: least squares to one-hot labels.
     learnt = np.arange(len(labels)) % 4 > 0
     kernel, *_ = np.linalg.lstsq(features[learnt], np.eye(4)[labels[learnt]] * 4, rcond=None)
-    for name, weights in {"guessing": head.get_weights(), "knowing": [kernel, np.zeros(4)]}.items():
+    heads = {"knowing": [kernel, np.zeros(4)], "guessing": [0 * kernel, np.array([1, 0, 0, 0])]}
+    for name, weights in heads.items():
         head.set_weights(weights)
         artifact = new_artifact(standard_artifacts.Model)
         folder = Path(path_utils.serving_model_dir(artifact.uri))
@@ -82,9 +80,7 @@ def models(
 
 
 @pytest.fixture(scope="module")
-def evaluate(
-    config: Config, run_node: Any, examples: Any, models: dict[str, Trained]
-) -> Callable[..., tuple[Evaluation, bool]]:
+def evaluate(config: Config, run_node: Any, examples: Any, models: dict[str, Trained]) -> Evaluate:
     """The Evaluator's figures of a model behind a gate, and whether it blessed the model."""
 
     def run(name: str, gate: GateSettings, baseline: str | None = None) -> tuple[Evaluation, bool]:
@@ -102,10 +98,73 @@ def evaluate(
     return run
 
 
-def test_figures(evaluate, models) -> None:
-    k, g = models["knowing"], models["guessing"]
-    print(k.accuracy, g.accuracy, k.labels, k.predicted, g.predicted)
-    e = evaluate("knowing", GateSettings())
-    print(e)
-    e = evaluate("guessing", GateSettings(accuracy_floor=0.0, accuracy_drop=0.5), "knowing")
-    print(e)
+def test_the_figures_are_those_of_the_models_answers(
+    evaluate: Evaluate, models: dict[str, Trained], config: Config, ingested: IngestResult
+) -> None:
+    model = models["knowing"]
+    assert 0.5 < model.accuracy < 1
+    evaluation, blessed = evaluate("knowing", GateSettings())
+    confusion = np.zeros((4, 4), int)
+    np.add.at(confusion, (model.labels, model.predicted), 1)
+    assert evaluation.confusion == confusion.tolist()
+    assert evaluation.photos == len(model.labels) == sum(ingested.counts["test"].values())
+    assert evaluation.accuracy == pytest.approx(model.accuracy)
+    assert evaluation.interval == pytest.approx(wilson_interval(model.accuracy, len(model.labels)))
+    likelihood = model.probabilities[np.arange(len(model.labels)), model.labels]
+    assert evaluation.loss == pytest.approx(float(-np.log(likelihood).mean()), rel=1e-4)
+    right = np.diag(confusion) / confusion.sum(axis=1)
+    assert evaluation.recall == pytest.approx(dict(zip(config.classes, right, strict=True)))
+    majority = max(ingested.counts["test"].values()) / len(model.labels)
+    assert evaluation.majority == pytest.approx(majority)
+    (floor,) = evaluation.conditions
+    assert floor.name == FLOOR
+    assert floor.required == pytest.approx(majority + SKILL_FLOOR * (1 - majority), abs=1e-5)
+    assert floor.measured == evaluation.accuracy
+    assert floor.passed
+    assert evaluation.blessed
+    assert blessed
+
+
+@pytest.mark.parametrize(
+    ("name", "gate", "baseline", "verdict"),
+    [
+        ("guessing", lambda _, __: GateSettings(), None, {FLOOR: False}),
+        ("knowing", lambda best, _: GateSettings(accuracy_floor=best), None, {FLOOR: True}),
+        ("knowing", lambda best, _: GateSettings(accuracy_floor=best + 0.01), None, {FLOOR: False}),
+        (
+            "guessing",
+            lambda _, __: GateSettings(accuracy_floor=0.1),
+            "knowing",
+            {FLOOR: True, NO_DROP: False},
+        ),
+        (
+            "guessing",
+            lambda best, worst: GateSettings(accuracy_floor=0.1, accuracy_drop=best - worst),
+            "knowing",
+            {FLOOR: True, NO_DROP: True},
+        ),
+        (
+            "knowing",
+            lambda _, __: GateSettings(accuracy_drop=0.0),
+            "knowing",
+            {FLOOR: True, NO_DROP: True},
+        ),
+    ],
+)
+def test_the_gate_blesses_what_meets_every_condition(
+    evaluate: Evaluate,
+    models: dict[str, Trained],
+    name: str,
+    gate: Callable[[float, float], GateSettings],
+    baseline: str | None,
+    verdict: dict[str, bool],
+) -> None:
+    settings = gate(models["knowing"].accuracy, models["guessing"].accuracy)
+    evaluation, blessed = evaluate(name, settings, baseline)
+    assert {each.name: each.passed for each in evaluation.conditions} == verdict
+    assert evaluation.blessed == blessed == all(verdict.values())
+    assert evaluation.accuracy == pytest.approx(models[name].accuracy)
+    if baseline is not None:
+        (no_drop,) = (each for each in evaluation.conditions if each.name == NO_DROP)
+        required = models[baseline].accuracy - settings.accuracy_drop
+        assert no_drop.required == pytest.approx(required, abs=1e-5)

@@ -52,7 +52,7 @@ def test_settings_reach_a_node_unchanged_as_json(section: Section) -> None:
 
 def test_settings_cannot_change() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        ModelSettings().dropout = 0.5  # type: ignore[misc]
+        ModelSettings().dropout = 0.5
 
 
 def test_the_defaults_are_the_recipe() -> None:

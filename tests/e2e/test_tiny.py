@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ Snapshot = dict[str, str]
 
 ROOT = Path(__file__).parents[2]
 RUN = ("run", "--profile=tiny", "--set=gate.accuracy_floor=0")
-"""Five thousand random weights learn little in four epochs: the floor is not the point here."""
+"""A few thousand random weights learn little in four epochs: the floor is not the point here."""
 UP_TO_TRAINER = {
     "ImportExampleGen",
     "StatisticsGen",
@@ -56,7 +57,8 @@ def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None
         yield None
         return
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    # Lazily: MLMD closes its database when Python happens to collect the store.
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +92,9 @@ class Halted(NamedTuple):
 @pytest.fixture(scope="module")
 def run_until_first_epoch(
     dog_emotion: str, offline: Mapping[str, str], home: Path, workdir: Path, source: Path
-) -> Callable[[], Halted]:
+) -> Iterator[Callable[[], Halted]]:
     """Starts a run and stops it where a training has something to lose."""
+    started: list[subprocess.Popen[str]] = []
 
     def start() -> Halted:
         # A child inherits that its parent ignores an interruption, as in a background job.
@@ -105,13 +108,17 @@ def run_until_first_epoch(
             text=True,
         )
         signal.signal(signal.SIGINT, ours)
-        while not (epochs := list(workdir.glob("pipeline/Trainer/*/unfinished/*/*/epoch-????"))):
+        started.append(process)
+        while not (epochs := list(workdir.glob("pipeline/Trainer/*/unfinished/*/*/epoch-*[0-9]"))):
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
         process.send_signal(signal.SIGSTOP)
         return Halted(process, int(max(epochs).name.removeprefix("epoch-")))
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 class Killed(NamedTuple):
@@ -283,5 +290,5 @@ def test_a_full_disk_is_1_in_one_line_and_leaves_the_good_model_and_the_metadata
     assert snapshot(workdir / "serving") == pushed
     assert artifacts(workdir, snapshot) == before
     assert {artifact.id for artifact in store(workdir).get_artifacts()} >= known
-    with sqlite3.connect(workdir / "metadata.sqlite") as database:
+    with closing(sqlite3.connect(workdir / "metadata.sqlite")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]

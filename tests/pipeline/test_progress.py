@@ -1,5 +1,6 @@
 import logging
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from data.ingest import IngestResult
 from pipeline.progress import NodeTimes, chatter_to, counter, describe_records
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -113,6 +116,21 @@ def test_a_log_that_cannot_be_written_leaves_stderr_alone(
         pytest.fail("there is no such folder")
     print("seen", file=sys.stderr, flush=True)
     assert "seen" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_log_on_a_full_disk_hides_nothing_of_what_follows() -> None:
+    program = (
+        "import sys; from pathlib import Path; from pipeline.progress import chatter_to\n"
+        "try:\n"
+        "    with chatter_to(Path('/dev/full')): print('chatter', file=sys.stderr)\n"
+        "except OSError as error: print('failed:', error.strerror, file=sys.stderr)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert shown.stderr == "failed: No space left on device\n"
+    assert shown.returncode == 0
 
 
 def test_photos_are_counted_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
