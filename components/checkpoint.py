@@ -29,6 +29,16 @@ def is_finished(history: list[Epoch], *, epochs: int, patience: int) -> bool:
     return len(history) >= epochs or len(history) - 1 - best_epoch(history) >= patience
 
 
+def committed_epochs(folder: Path) -> int:
+    """How many epochs of all phases below a training's folder are kept."""
+    newest = filter(None, map(_newest_epoch, folder.glob("*")))
+    return sum(int(epoch.name.removeprefix("epoch-")) for epoch in newest)
+
+
+def _newest_epoch(phase: Path) -> Path | None:
+    return max(phase.glob("epoch-?????"), default=None)
+
+
 class PhaseCheckpoint(keras.callbacks.Callback):
     """Commits every epoch of one phase to a folder, stops early, and restores.
 
@@ -81,4 +91,4 @@ class PhaseCheckpoint(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def _newest(self) -> Path | None:
-        return max(self._folder.glob("epoch-?????"), default=None)
+        return _newest_epoch(self._folder)

@@ -29,7 +29,7 @@ def with_classes(schema: schema_pb2.Schema, classes: Iterable[str]) -> schema_pb
 def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
     """One line an anomaly: the feature, then TFDV's own words, which hold the value."""
     lines = [
-        f"{feature or 'dataset'}: {reason.description or reason.short_description}"
+        f"{feature or 'dataset'}: {(reason.description or reason.short_description).rstrip('. ')}"
         for feature, info in sorted(anomalies.anomaly_info.items())
         for reason in info.reason
     ]

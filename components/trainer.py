@@ -16,6 +16,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.types import standard_component_specs
 
 from components.augmentation import augmentation
+from components.checkpoint import committed_epochs
 from components.classifier import build_classifier
 from components.curves import curves_figure, write_history
 from components.dataset import balanced_class_weights, label_counts, labelled_images
@@ -42,14 +43,18 @@ def run_fn(fn_args: FnArgs) -> None:
     classes: list[str] = config["classes"]
     model_settings = ModelSettings.model_validate_json(json.dumps(config["model"]))
     settings = TrainingSettings.model_validate_json(json.dumps(config["training"]))
-    keras.utils.set_random_seed(settings.seed)
+    folder = _resume_folder(fn_args)
+    # After a kill the random numbers must not start again, or the model would see the very
+    # augmentations and dropout masks that it has already learnt.
+    seed = settings.seed + committed_epochs(folder)
+    keras.utils.set_random_seed(seed)
 
     (train_files,) = fn_args.train_files
     val_files, test_files = fn_args.eval_files
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    augment = augmentation(settings.augmentation, settings.seed)
+    augment = augmentation(settings.augmentation, seed)
     train = labelled_images(
-        train_files, transform, batch_size=settings.batch_size, shuffle_seed=settings.seed
+        train_files, transform, batch_size=settings.batch_size, shuffle_seed=seed
     ).map(lambda images, labels: (augment(images), labels), num_parallel_calls=tf.data.AUTOTUNE)
     val, test = (
         labelled_images(files, transform, batch_size=settings.batch_size)
@@ -57,7 +62,6 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     counts = label_counts(train_files)
     model, backbone, origin = build_classifier(model_settings, len(classes))
-    folder = _resume_folder(fn_args)
     phases = train_in_phases(
         model,
         backbone,

@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 from tfx.utils import path_utils
 
-from components import training
+import components.augmentation
+from components import trainer, training
 from components.checkpoint import PhaseCheckpoint
 from components.errors import ComponentError
-from components.settings import PhaseSettings, TrainingSettings
+from components.settings import AugmentationSettings, PhaseSettings, TrainingSettings
 from data.ingest import IngestResult
 from pipeline.config import Config
 
@@ -104,6 +105,13 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
         run = run_node("Trainer", inputs, config=config)["model_run"]
         return Path(run.uri), capsys.readouterr().out
 
+    seeds = []
+
+    def augmentation(settings: AugmentationSettings, seed: int) -> Any:
+        seeds.append(seed)
+        return components.augmentation.augmentation(settings, seed)
+
+    monkeypatch.setattr(trainer, "augmentation", augmentation)
     inputs = {"examples": examples, "transform_graph": transform_graph}
     killed = trained_by(config, frozen=EPOCHS, unfrozen=LEFT_OUT)
     with monkeypatch.context() as patches:
@@ -118,6 +126,7 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
     assert "phase frozen: going on after epoch 1" in output
     (phase,) = json.loads((run_dir / "training.json").read_text())["phases"]
     assert phase["epochs"] == 2
+    assert seeds == [0, 0, 1], "what has been learnt is not augmented the same way again"
     assert not list((run_dir.parent / "unfinished").iterdir())
 
 

@@ -117,8 +117,8 @@ def run_until_first_epoch(
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        with process:
+            process.kill()
 
 
 class Killed(NamedTuple):
