@@ -217,12 +217,13 @@ def _add_data(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _data(options: argparse.Namespace) -> int:
     from data.errors import DataError
     from data.ingest import ingest
-    from pipeline.progress import counter, describe_records
+    from pipeline.progress import chatter_to, counter, describe_records
 
     if not options.photos.exists():
         return _fail(f"{options.photos}: there is no such folder", Exit.USAGE)
     try:
-        ingested = ingest(options.photos, options.out, progress=counter("read"))
+        with chatter_to(Path(os.devnull)):
+            ingested = ingest(options.photos, options.out, progress=counter("read"))
     except DataError as error:
         return _fail(error)
     print(describe_records(ingested))

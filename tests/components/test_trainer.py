@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 from tfx.utils import path_utils
 
-import components.augmentation
-from components import trainer, training
+from components import augmentation, training
 from components.checkpoint import PhaseCheckpoint
 from components.errors import ComponentError
 from components.settings import AugmentationSettings, PhaseSettings, TrainingSettings
@@ -107,11 +106,13 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
 
     seeds = []
 
-    def augmentation(settings: AugmentationSettings, seed: int) -> Any:
+    def recorded(settings: AugmentationSettings, seed: int) -> Any:
         seeds.append(seed)
-        return components.augmentation.augmentation(settings, seed)
+        return augment(settings, seed)
 
-    monkeypatch.setattr(trainer, "augmentation", augmentation)
+    augment = augmentation.augmentation
+    # Not in the trainer's module: TFX imports that anew for each run.
+    monkeypatch.setattr(augmentation, "augmentation", recorded)
     inputs = {"examples": examples, "transform_graph": transform_graph}
     killed = trained_by(config, frozen=EPOCHS, unfrozen=LEFT_OUT)
     with monkeypatch.context() as patches:
