@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return int(options.command(options))
+        status = int(options.command(options))
+        sys.stdout.flush()  # a reader that has gone shows here, not at exit
+        return status
     except KeyboardInterrupt:
         _complain("interrupted; the same command again goes on from here")
         return Exit.INTERRUPTED
