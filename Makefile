@@ -1,11 +1,11 @@
 # Bare `make` lists what it can do. PHOTOS and WORKDIR reach the recipe through the environment, so
 # that any character may be in them.
 
-.PHONY: help setup run test test-slow lock
+.PHONY: help setup run test test-slow bench bench-smoke bench-setup lock bench-lock
 
 help:
 	@echo 'make TARGET, where TARGET is one of'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv, or find it up to date
 	@python3 requirements/install.py
@@ -22,6 +22,15 @@ test: setup ## lint, types and the quick tests
 test-slow: setup ## the tests that take minutes each
 	.venv/bin/pytest -m slow
 
+bench: bench-setup ## measure against the peers, for hours: PHOTOS=folder; goes on after a kill
+	@.venv/bin/python -m benchmarks.bench --photos "$${PHOTOS:?name the photos: make bench PHOTOS=folder}"
+
+bench-smoke: bench-setup ## the same on a few drawn photos, in minutes
+	@.venv/bin/python -m benchmarks.bench --smoke
+
+bench-setup: setup
+	@.venv/bin/python -m benchmarks.install
+
 # Pins that a lock has are kept; to raise them all, delete the two locks first.
 RESOLVE = .venv/bin/uv pip compile --quiet requirements/requirements.in --python-version 3.11 \
 	--generate-hashes --no-emit-package dog-emotion --custom-compile-command 'make lock'
@@ -33,3 +42,10 @@ lock: .venv/bin/uv ## resolve requirements.in anew into the two locks
 
 .venv/bin/uv:
 	@python3 requirements/install.py
+
+# uv does not look at the folder that PIP_FIND_LINKS names by itself.
+bench-lock: .venv/bin/uv ## resolve the peers' requirements.in anew into their lock
+	.venv/bin/uv pip compile --quiet benchmarks/requirements.in --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate \
+		$(if $(PIP_FIND_LINKS),--find-links "$$PIP_FIND_LINKS",--torch-backend cpu) \
+		--custom-compile-command 'make bench-lock' --output-file benchmarks/requirements.txt

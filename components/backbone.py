@@ -1,5 +1,6 @@
 """The convolutional backbones, their weights, and what of them is trained."""
 
+import functools
 import hashlib
 import socket
 import tempfile
@@ -18,6 +19,7 @@ from components.errors import ComponentError
 from components.weights import (
     B0,
     B0_FILE,
+    B0_MD5,
     B0_URL,
     IMAGENET,
     LITE0,
@@ -79,6 +81,53 @@ def build_backbone(name: str, weights: str) -> tuple[keras.Model, WeightsOrigin]
     return model, origin
 
 
+def weights_fingerprint(name: str, weights: str) -> str:
+    """Tells weights from others before they are loaded, or even downloaded.
+
+    Args:
+        name: as for `build_backbone`.
+        weights: as for `build_backbone`.
+
+    Returns:
+        Hexadecimal: the SHA-256 of the file; of B0's ImageNet weights the MD5 that Keras checks
+        the download by; `none` for random weights.
+
+    Raises:
+        ComponentError: the file cannot be read.
+    """
+    if weights == RANDOM:
+        return "none"
+    if weights == IMAGENET:
+        return B0_MD5 if name == B0 else lite0.SHA256
+    require_weights_file(weights)
+    try:
+        with _local_copy(weights) as file:
+            return _sha256(file)
+    except (OSError, tf.errors.OpError) as error:
+        raise ComponentError(f"weights {weights!r} cannot be read: {_line(error)}") from error
+
+
+@functools.cache
+def boundary_of(name: str, unfreeze_layers: int) -> str:
+    """The name of the layer whose output is the `freeze_boundary` of a backbone.
+
+    Args:
+        name: as for `build_backbone`.
+        unfreeze_layers: how many of the last layers are trained.
+
+    Raises:
+        ComponentError: the backbone has no so many layers, or none of them is frozen.
+    """
+    backbone = _BUILDERS[name]()
+    trunk = keras.Model(backbone.input, freeze_boundary(backbone, unfreeze_layers))
+    if not trunk.count_params():
+        raise ComponentError(
+            f"unfreeze_layers {unfreeze_layers} leaves no layer of {name} frozen whose output "
+            "could be cached: set fewer, or training.augmentation.mode=on_the_fly"
+        )
+    return boundary_layer(backbone, unfreeze_layers)
+
+
 def freeze(backbone: keras.Model, unfreeze_layers: int) -> None:
     """Leaves only the last layers trainable, and no BatchNormalization among them.
 
@@ -121,6 +170,17 @@ def freeze_boundary(backbone: keras.Model, unfreeze_layers: int) -> keras.KerasT
         if len(crossing) == 1:
             return crossing[0]
     return backbone.input
+
+
+def boundary_layer(backbone: keras.Model, unfreeze_layers: int) -> str:
+    """The name of the layer whose output is the `freeze_boundary`.
+
+    Raises:
+        ComponentError: the backbone has no so many layers.
+    """
+    boundary = freeze_boundary(backbone, unfreeze_layers)
+    (name,) = (layer.name for layer in backbone.layers if layer.output is boundary)
+    return str(name)
 
 
 def _first_unfrozen(backbone: keras.Model, unfreeze_layers: int) -> int:

@@ -36,11 +36,18 @@ class PhaseSettings(Section):
     """The most epochs; early stopping may end the phase before. 0 leaves it out."""
     learning_rate: Rate
     """Of Adam."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine` lets the learning rate fall to 0 over the epochs of the phase."""
 
 
 class AugmentationSettings(Section):
-    """Random changes of the training photos."""
+    """Random changes of the training photos, and when they are made."""
 
+    mode: Literal["auto", "cached", "on_the_fly"] = "auto"
+    """`cached` changes each photo `views` times before training, and keeps what the frozen layers
+    make of it; `on_the_fly` changes it anew in every epoch. `auto`: on_the_fly on a GPU."""
+    views: Annotated[int, Field(ge=1, le=100)] = 2
+    """How many changed views of each training photo the cache holds."""
     horizontal_flip: bool = True
     rotation: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     """The largest angle, as a share of a full turn: 0.05 is 18 degrees."""
@@ -53,6 +60,8 @@ class TrainingSettings(Section):
 
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of each training label that is spread over all classes."""
     patience: Count = 3
     """Epochs without a lower validation loss before a phase stops."""
     frozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-3)

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
 import tensorflow_transform as tft
 from tfx import types
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.types import standard_component_specs
 
-from components.augmentation import augmentation
+from components import recipes
 from components.checkpoint import committed_epochs
-from components.classifier import build_classifier
 from components.curves import curves_figure, write_history
-from components.dataset import balanced_class_weights, label_counts, labelled_images
+from components.dataset import balanced_class_weights
 from components.export import export
 from components.settings import ModelSettings, TrainingSettings
-from components.training import Splits, best_phase, train_in_phases
+from components.training import best_phase, train_in_phases
+from data.features import TEST, TRAIN, VAL
 
 SUMMARY = "training.json"
 CURVES = "curves.png"
@@ -32,12 +31,13 @@ HISTORY = "history.csv"
 def run_fn(fn_args: FnArgs) -> None:
     """Trains and exports the classifier (the user function of TFX's Trainer).
 
+    The examples are those of the pipeline, or ActivationCache's if the augmentation is `cached`.
     `custom_config` holds `classes`, `model` and `training` (the sections of
-    `components.settings` as JSON). Leaves the curves, the history, the TensorBoard logs and a
-    summary in the ModelRun artifact.
+    `components.settings` as JSON, `auto` resolved). Leaves the curves, the history, the
+    TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:
-        ComponentError: the backbone's weights cannot be had.
+        ComponentError: the backbone's weights cannot be had, or the cache does not fit.
     """
     config = fn_args.custom_config
     classes: list[str] = config["classes"]
@@ -46,29 +46,32 @@ def run_fn(fn_args: FnArgs) -> None:
     folder = _resume_folder(fn_args)
     # After a kill the random numbers must not start again, or the model would see the very
     # augmentations and dropout masks that it has already learnt.
-    seed = settings.seed + committed_epochs(folder)
+    epochs = committed_epochs(folder)
+    seed = settings.seed + epochs
     keras.utils.set_random_seed(seed)
 
-    (train_files,) = fn_args.train_files
-    val_files, test_files = fn_args.eval_files
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
-    augment = augmentation(settings.augmentation, seed)
-    train = labelled_images(
-        train_files, transform, batch_size=settings.batch_size, shuffle_seed=seed
-    ).map(lambda images, labels: (augment(images), labels), num_parallel_calls=tf.data.AUTOTUNE)
-    val, test = (
-        labelled_images(files, transform, batch_size=settings.batch_size)
-        for files in (val_files, test_files)
-    )
-    counts = label_counts(train_files)
-    model, backbone, origin = build_classifier(model_settings, len(classes))
+    (train_files,) = fn_args.train_files
+    if settings.augmentation.mode == "cached":
+        recipe = recipes.cached(
+            model_settings,
+            settings,
+            classes,
+            activations=str(Path(train_files).parents[1]),
+            seed=seed,
+            first_epoch=epochs,
+        )
+    else:
+        files = dict(zip((TRAIN, VAL, TEST), (train_files, *fn_args.eval_files), strict=True))
+        recipe = recipes.on_the_fly(
+            model_settings, settings, classes, files=files, transform=transform, seed=seed
+        )
     phases = train_in_phases(
-        model,
-        backbone,
-        model_settings,
-        settings,
-        splits=Splits(*(split.prefetch(tf.data.AUTOTUNE) for split in (train, val, test))),
-        class_weights=balanced_class_weights(counts, classes),
+        recipe.model,
+        recipe.phases,
+        class_weights=balanced_class_weights(recipe.label_counts, classes),
+        label_smoothing=settings.label_smoothing,
+        patience=settings.patience,
         folder=folder,
     )
 
@@ -79,8 +82,8 @@ def run_fn(fn_args: FnArgs) -> None:
     shutil.copytree(folder / "tensorboard", run_dir / "tensorboard", dirs_exist_ok=True)
     summary = {
         "backbone": model_settings.backbone,
-        "weights": dataclasses.asdict(origin),
-        "train_photos": {name: counts[name] for name in classes},
+        "weights": dataclasses.asdict(recipe.origin),
+        "train_photos": {name: recipe.label_counts[name] for name in classes},
         "phases": [
             {
                 "name": phase.name,
@@ -95,7 +98,7 @@ def run_fn(fn_args: FnArgs) -> None:
         "exported_phase": best_phase(phases).name,
     }
     (run_dir / SUMMARY).write_text(json.dumps(summary, indent=2))
-    export(model, transform, classes, Path(fn_args.serving_model_dir))
+    export(recipe.model, transform, classes, Path(fn_args.serving_model_dir))
     shutil.rmtree(folder)
 
 

@@ -1,28 +1,38 @@
 """Transfer learning in two phases: the head alone, then the backbone's last layers with it."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from components.backbone import freeze
 from components.checkpoint import Epoch, PhaseCheckpoint, best_epoch
-from components.settings import ModelSettings, PhaseSettings, TrainingSettings
-
-FROZEN, UNFROZEN = PHASES = ("frozen", "unfrozen")
+from components.settings import PhaseSettings
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits as datasets of (float32 [N, 224, 224, 3], int64 [N]) batches."""
+    """The three splits as datasets of (what the phase's model takes, int64 [N]) batches."""
 
     train: tf.data.Dataset
-    """Shuffled and augmented."""
+    """Shuffled and augmented, one epoch after the other without end."""
+    train_steps: int
+    """Batches an epoch of `train`."""
     val: tf.data.Dataset
     test: tf.data.Dataset
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase trains, and on what."""
+
+    name: str
+    settings: PhaseSettings
+    prepare: Callable[[], tuple[keras.Model, Splits]]
+    """Called when the phase begins: sets what is trainable, and returns the model to fit, which
+    shares the classifier's variables, and the photos for it."""
 
 
 @dataclass(frozen=True)
@@ -41,36 +51,45 @@ class PhaseResult:
 
 
 def train_phase(
-    model: keras.Model,
-    name: str,
-    settings: PhaseSettings,
+    phase: Phase,
     *,
-    splits: Splits,
     class_weights: dict[int, float],
+    label_smoothing: float,
     patience: int,
     folder: Path,
 ) -> PhaseResult:
-    """Trains what is trainable in the model and leaves it with the best epoch's weights.
+    """Trains what is trainable in the phase's model and leaves it with the best epoch's weights.
 
     Args:
-        model: the classifier; its `trainable` flags say what this phase trains.
-        name: the phase, for the progress lines.
-        settings: epochs, at least 1, and learning rate.
-        splits: `train` is fitted, `val` chooses the epoch, `test` is only measured.
+        phase: at least one epoch; of its splits `train` is fitted, `val` chooses the epoch, `test`
+            is only measured.
         class_weights: weight of each class id in the training loss.
+        label_smoothing: how much of each training label is spread over all classes, in [0, 1):
+            https://arxiv.org/abs/1512.00567, section 7.
         patience: epochs without a lower validation loss before the phase stops.
         folder: where the epochs are kept; a phase that was killed goes on from there.
 
     Returns:
         The history of all epochs and the figures on `test`.
     """
+    name, settings = phase.name, phase.settings
+    model, splits = phase.prepare()
     # Compiling after `trainable` changed is what makes the change count. XLA is slower than
     # TensorFlow's own kernels on CPU by an order of magnitude.
     model.compile(
-        optimizer=keras.optimizers.Adam(settings.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
+        optimizer=keras.optimizers.Adam(_learning_rate(settings, splits.train_steps)),
+        loss=keras.losses.CategoricalCrossentropy(),
         metrics=["accuracy"],
         jit_compile=False,
+    )
+    classes = model.output.shape[-1]
+    train, val, test = (
+        _with_one_hot_labels(split, classes, smoothing)
+        for split, smoothing in (
+            (splits.train, label_smoothing),
+            (splits.val, 0.0),
+            (splits.test, 0.0),
+        )
     )
     checkpoint = PhaseCheckpoint(folder / name, epochs=settings.epochs, patience=patience)
     if checkpoint.history and not checkpoint.finished:
@@ -84,8 +103,9 @@ def train_phase(
             flush=True,
         )
         model.fit(
-            splits.train,
-            validation_data=splits.val,
+            train,
+            validation_data=val,
+            steps_per_epoch=splits.train_steps,
             initial_epoch=len(checkpoint.history),
             epochs=settings.epochs,
             class_weight=class_weights,
@@ -94,58 +114,73 @@ def train_phase(
             verbose=1 if sys.stdout.isatty() else 2,
         )
     checkpoint.restore_best(model)
-    test = model.evaluate(splits.test, verbose=0, return_dict=True)
-    return PhaseResult(name, checkpoint.history, {key: float(test[key]) for key in test})
+    figures = model.evaluate(test, verbose=0, return_dict=True)
+    return PhaseResult(name, checkpoint.history, {key: float(figures[key]) for key in figures})
+
+
+def _learning_rate(
+    settings: PhaseSettings, steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if settings.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            settings.learning_rate, settings.epochs * steps
+        )
+    return settings.learning_rate
+
+
+def _with_one_hot_labels(
+    batches: tf.data.Dataset, classes: int, smoothing: float
+) -> tf.data.Dataset:
+    """Labels as float32 [N, classes]; smoothed here, not in the loss, which validation shares."""
+    return batches.map(
+        lambda inputs, labels: (
+            inputs,
+            tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes,
+        )
+    )
 
 
 def train_in_phases(
     model: keras.Model,
-    backbone: keras.Model,
-    model_settings: ModelSettings,
-    settings: TrainingSettings,
+    phases: Sequence[Phase],
     *,
-    splits: Splits,
     class_weights: dict[int, float],
+    label_smoothing: float,
+    patience: int,
     folder: Path,
 ) -> list[PhaseResult]:
-    """Runs phase `frozen`, then phase `unfrozen`; the model ends as the better of the two.
+    """Runs one phase after the other; the model ends as the best of them.
 
-    The better phase is the one whose best epoch has the lower validation loss: unfreezing can
+    The best phase is the one whose best epoch has the lowest validation loss: unfreezing can
     overfit a small set of photos, and then its weights are not the ones to serve.
 
     Args:
-        model: the classifier around the backbone.
-        backbone: the backbone within it.
-        model_settings: how many layers phase `unfrozen` trains.
-        settings: the phases; one with 0 epochs is left out.
-        splits: the photos.
+        model: the whole classifier, which shares its variables with the models of the phases.
+        phases: the phases; one with 0 epochs is left out.
         class_weights: weight of each class id in the training loss.
+        label_smoothing: how much of each training label is spread over all classes, in [0, 1):
+            https://arxiv.org/abs/1512.00567, section 7.
+        patience: epochs without a lower validation loss before a phase stops.
         folder: where the epochs are kept.
 
     Returns:
         The result of each phase that ran, in their order.
     """
-    plan: dict[str, tuple[PhaseSettings, Callable[[], None]]] = {
-        FROZEN: (settings.frozen, lambda: freeze(backbone, 0)),
-        UNFROZEN: (settings.unfrozen, lambda: freeze(backbone, model_settings.unfreeze_layers)),
-    }
     results: list[PhaseResult] = []
     best_weights = model.get_weights()
-    for name, (phase, set_trainable) in plan.items():
-        if phase.epochs == 0:
+    for phase in phases:
+        if phase.settings.epochs == 0:
             continue
-        set_trainable()
-        result = train_phase(
-            model,
-            name,
-            phase,
-            splits=splits,
-            class_weights=class_weights,
-            patience=settings.patience,
-            folder=folder,
+        results.append(
+            train_phase(
+                phase,
+                class_weights=class_weights,
+                label_smoothing=label_smoothing,
+                patience=patience,
+                folder=folder,
+            )
         )
-        results.append(result)
-        if result is best_phase(results):
+        if results[-1] is best_phase(results):
             best_weights = model.get_weights()
     model.set_weights(best_weights)
     return results

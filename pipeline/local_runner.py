@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import tensorflow as tf
 from absl import logging as absl_logging
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
@@ -35,7 +36,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         DataError: the photos cannot be used.
     """
     stored = workdir.stored_config()
-    config = _resolve_backbone(config, stored)
+    config = _resolve_augmentation(_resolve_backbone(config, stored))
     if photos is None:
         photos = workdir.drawn_photos
         draw_dataset(photos, per_class=config.demo.photos_per_class, seed=0)
@@ -91,6 +92,16 @@ def _resolve_backbone(config: Config, stored: Config | None) -> Config:
     )
     chosen = {"backbone": resolved.backbone, "weights": resolved.weights}
     return config.model_copy(update={"model": wanted.model_copy(update=chosen)})
+
+
+def _resolve_augmentation(config: Config) -> Config:
+    """Replaces `auto`: a GPU computes the frozen layers faster than a disk reads their output."""
+    settings = config.training.augmentation
+    if settings.mode == "auto":
+        mode = "on_the_fly" if tf.config.list_physical_devices("GPU") else "cached"
+        settings = settings.model_copy(update={"mode": mode})
+    training = config.training.model_copy(update={"augmentation": settings})
+    return config.model_copy(update={"training": training})
 
 
 def _fits(wanted: str, stored: str) -> bool:

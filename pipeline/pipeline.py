@@ -25,6 +25,8 @@ from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 import components
+from components.activation_cache import ActivationCache
+from components.backbone import boundary_of, weights_fingerprint
 from components.evaluation import eval_config
 from components.pusher import PusherExecutor
 from components.schema_gate import AnomalyGate, ClassDomain
@@ -61,7 +63,13 @@ def create_pipeline(
         serving_root: the folder of model versions to push to.
         beam_pipeline_args: of every Beam node.
         metadata_connection_config: the MLMD store; None where the platform has its own.
+
+    Raises:
+        ComponentError: the weights cannot be read, or `unfreeze_layers` does not fit the backbone.
     """
+    augmentation = config.training.augmentation
+    if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
+        raise ValueError(f"`auto` must be resolved before: {config.model}, {augmentation}")
     classes = list(config.classes)
     example_gen = ImportExampleGen(
         input_base=data_root,
@@ -95,10 +103,26 @@ def create_pipeline(
     )
     # Nothing may be learnt from data that the gate has not let through.
     transform.add_upstream_node(anomaly_gate)
+    activation_caches = []
+    training_examples = example_gen.outputs["examples"]
+    if augmentation.mode == "cached":
+        cache = ActivationCache(
+            examples=example_gen.outputs["examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            statistics=statistics_gen.outputs["statistics"],
+            backbone=config.model.backbone,
+            weights=config.model.weights,
+            weights_sha256=weights_fingerprint(config.model.backbone, config.model.weights),
+            boundary=boundary_of(config.model.backbone, config.model.unfreeze_layers),
+            augmentation=augmentation.model_dump_json(exclude={"mode"}),
+            code=code_hash("components.activation_cache"),
+        )
+        activation_caches.append(cache)
+        training_examples = cache.outputs["activations"]
     trainer = Trainer(
         run_fn="components.trainer.run_fn",
         custom_executor_spec=ExecutorClassSpec(TrainerExecutor),
-        examples=example_gen.outputs["examples"],
+        examples=training_examples,
         transform_graph=transform.outputs["transform_graph"],
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
         eval_args=trainer_pb2.EvalArgs(splits=[VAL, TEST]),
@@ -140,6 +164,7 @@ def create_pipeline(
             example_validator,
             anomaly_gate,
             transform,
+            *activation_caches,
             trainer,
             resolver,
             evaluator,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from components.settings import ModelSettings
+from components.settings import AugmentationSettings, ModelSettings, TrainingSettings
 from data.drawn_dogs import draw_dataset
 from data.features import SPLITS
 from data.ingest import IngestResult, ingest
@@ -28,6 +28,7 @@ def config() -> Config:
     return Config(
         classes=("sad", "happy", "angry", "relaxed"),
         model=ModelSettings(backbone="tiny", weights="random"),
+        training=TrainingSettings(augmentation=AugmentationSettings(mode="cached")),
     )
 
 
@@ -130,6 +131,21 @@ def schema(run_node: RunNode) -> Artifact:
 def transform_graph(run_node: RunNode, examples: Artifact, schema: Artifact) -> Artifact:
     """What Transform made of the records."""
     return run_node("Transform", {"examples": examples, "schema": schema})["transform_graph"]
+
+
+@pytest.fixture(scope="session")
+def statistics(run_node: RunNode, examples: Artifact) -> Artifact:
+    """What StatisticsGen counted in the records."""
+    return run_node("StatisticsGen", {"examples": examples})["statistics"]
+
+
+@pytest.fixture(scope="session")
+def activations(
+    run_node: RunNode, examples: Artifact, transform_graph: Artifact, statistics: Artifact
+) -> Artifact:
+    """What ActivationCache made of the records."""
+    inputs = {"examples": examples, "transform_graph": transform_graph, "statistics": statistics}
+    return run_node("ActivationCache", inputs)["activations"]
 
 
 @pytest.fixture(scope="session")

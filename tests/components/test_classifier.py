@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.backbone import WeightsOrigin
+from components.backbone import WeightsOrigin, boundary_layer, freeze
 from components.classifier import build_classifier
 from components.errors import ComponentError
 from components.export import export
-from components.settings import ModelSettings, PhaseSettings, TrainingSettings
-from components.training import Splits, train_in_phases
+from components.settings import ModelSettings
 from pipeline.config import Config
 
 TINY = ModelSettings(backbone="tiny", weights="random", dropout=0.5)
@@ -20,22 +19,23 @@ PHOTOS = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype(np.fl
 
 
 def test_photos_become_probabilities() -> None:
-    model, _, origin = build_classifier(TINY, classes=5)
-    probabilities = model.predict(PHOTOS, verbose=0)
+    classifier = build_classifier(TINY, classes=5)
+    probabilities = classifier.model.predict(PHOTOS, verbose=0)
     assert probabilities.shape == (2, 5)
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
-    assert origin == WeightsOrigin("random", "none")
+    assert classifier.origin == WeightsOrigin("random", "none")
 
 
 def test_the_head_pools_drops_out_and_is_a_softmax() -> None:
-    model, backbone, _ = build_classifier(TINY, classes=3)
-    features = backbone.predict(PHOTOS, verbose=0).mean(axis=(1, 2))
-    kernel, bias = model.get_layer("probabilities").get_weights()
+    classifier = build_classifier(TINY, classes=3)
+    features = classifier.backbone.predict(PHOTOS, verbose=0).mean(axis=(1, 2))
+    kernel, bias = classifier.head.get_layer("probabilities").get_weights()
     exponentials = np.exp(features @ kernel + bias)
     expected = exponentials / exponentials.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(model.predict(PHOTOS, verbose=0), expected, rtol=1e-4)
-    assert model.get_layer("dropout").rate == 0.5
+    np.testing.assert_allclose(classifier.model.predict(PHOTOS, verbose=0), expected, rtol=1e-4)
+    np.testing.assert_allclose(classifier.head.predict(features, verbose=0), expected, rtol=1e-4)
+    assert classifier.head.get_layer("dropout").rate == 0.5
 
 
 @pytest.mark.parametrize("backbone_name", ["tiny", "efficientnet_lite0"])
@@ -44,7 +44,8 @@ def test_training_keeps_the_backbone_in_inference_mode(
 ) -> None:
     """Also when it is trainable: neither batch statistics nor drop-connect."""
     settings = ModelSettings(backbone=backbone_name, weights="random", dropout=0.0)
-    model, backbone, _ = build_classifier(settings, classes=3)
+    classifier = build_classifier(settings, classes=3)
+    model, backbone = classifier.model, classifier.backbone
     before = [weight.numpy() for weight in backbone.weights]
     expected = model(PHOTOS, training=False)
     np.testing.assert_allclose(model(PHOTOS, training=True), expected, rtol=1e-5)
@@ -64,37 +65,34 @@ def weights_by_name(model: keras.Model) -> dict[str, np.ndarray]:
 def test_b0_trains_what_each_phase_may_and_survives_the_export(
     transform: Any, config: Config, records: dict[str, list[bytes]], tmp_path: Path
 ) -> None:
-    model, backbone, _ = build_classifier(B0, classes=4)
+    classifier = build_classifier(B0, classes=4)
+    model, backbone = classifier.model, classifier.backbone
     assert model.count_params() == 4_049_571 + 1280 * 4 + 4  # Keras' count for no top, and ours
     batch = tf.data.Dataset.from_tensors((PHOTOS, np.array([0, 1])))
+    boundary = boundary_layer(backbone, B0.unfreeze_layers)
+    assert boundary == "block6c_add"
+    cut = keras.Model(backbone.input, backbone.get_layer(boundary).output)
 
-    def moved_by(frozen_epochs: int, unfrozen_epochs: int) -> set[str]:
+    def moved_by(layers: int) -> set[str]:
+        """Trains the last layers on photos, and then from the boundary on."""
         before = weights_by_name(model)
-        train_in_phases(
-            model,
-            backbone,
-            B0,
-            TrainingSettings(
-                batch_size=2,
-                frozen=PhaseSettings(epochs=frozen_epochs, learning_rate=0.01),
-                unfrozen=PhaseSettings(epochs=unfrozen_epochs, learning_rate=0.01),
-            ),
-            splits=Splits(batch, batch, batch),
-            class_weights=dict.fromkeys(range(4), 1.0),
-            folder=tmp_path / "epochs",
-        )
+        freeze(backbone, layers)
+        activations = tf.data.Dataset.from_tensors((cut(PHOTOS, training=False), [0, 1]))
+        for fitted, data in ((model, batch), (classifier.tail(boundary), activations)):
+            fitted.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
+            fitted.fit(data, verbose=0)
         after = weights_by_name(model)
         return {path for path in before if not np.array_equal(before[path], after[path])}
 
     head = {"probabilities/kernel", "probabilities/bias"}
-    assert moved_by(1, 0) == head
+    assert moved_by(0) == head
     last = [
         layer
         for layer in backbone.layers[-30:]
         if not isinstance(layer, keras.layers.BatchNormalization)
     ]
     assert last[0].name == "block6d_expand_activation"
-    assert moved_by(0, 1) == head | {weight.path for layer in last for weight in layer.weights}
+    assert moved_by(30) == head | {weight.path for layer in last for weight in layer.weights}
 
     export(model, transform, config.classes, tmp_path / "exported")
     exported = tf.saved_model.load(str(tmp_path / "exported"))

@@ -28,7 +28,7 @@ Signature = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 @pytest.fixture(scope="module")
 def classifier(config: Config) -> keras.Model:
     keras.utils.set_random_seed(0)
-    return build_classifier(config.model, len(config.classes))[0]
+    return build_classifier(config.model, len(config.classes)).model
 
 
 @pytest.fixture(scope="module")

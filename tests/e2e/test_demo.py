@@ -28,6 +28,7 @@ NODES = [
     "ExampleValidator",
     "AnomalyGate",
     "Transform",
+    "ActivationCache",
     "Trainer",
     "LatestBlessedModel",
     "Evaluator",

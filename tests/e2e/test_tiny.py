@@ -34,6 +34,7 @@ UP_TO_TRAINER = {
     "ExampleValidator",
     "AnomalyGate",
     "Transform",
+    "ActivationCache",
     "Trainer",
 }
 DISK = 200 * 2**20

@@ -6,7 +6,8 @@ import pytest
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.proto.orchestration import pipeline_pb2
 
-from components.settings import ModelSettings, TrainingSettings
+from components.errors import ComponentError
+from components.settings import AugmentationSettings, ModelSettings, TrainingSettings
 from pipeline.code_hash import code_hash
 from pipeline.config import load_config
 from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
@@ -21,6 +22,7 @@ NODES = [
     "ExampleValidator",
     "AnomalyGate",
     "Transform",
+    "ActivationCache",
     "Trainer",
     "LatestBlessedModel",
     "Evaluator",
@@ -28,10 +30,14 @@ NODES = [
 ]
 
 
+RESOLVED = ("model.weights=random", "training.augmentation.mode=cached")
+ON_THE_FLY = "training.augmentation.mode=on_the_fly"
+
+
 def compiled(*overrides: str) -> pipeline_pb2.Pipeline:
     """The graph in TFX's own form, made where there is neither data nor a folder."""
     pipeline = create_pipeline(
-        load_config("tiny", overrides=overrides),
+        load_config("tiny", overrides=(*RESOLVED, *overrides)),
         pipeline_root="/nowhere/pipeline",
         data_root="/nowhere/data",
         serving_root="/nowhere/serving",
@@ -80,7 +86,8 @@ def test_nothing_runs_before_what_it_depends_on(nodes: Nodes) -> None:
         ("ExampleValidator", {"StatisticsGen", "ClassDomain"}),
         ("AnomalyGate", {"ExampleValidator"}),
         ("Transform", {"ImportExampleGen", "ClassDomain", "AnomalyGate"}),
-        ("Trainer", {"ImportExampleGen", "Transform"}),
+        ("ActivationCache", {"ImportExampleGen", "Transform", "StatisticsGen"}),
+        ("Trainer", {"ActivationCache", "Transform"}),
         ("Evaluator", {"ImportExampleGen", "Trainer", "LatestBlessedModel"}),
         ("Pusher", {"Trainer", "Evaluator"}),
     ],
@@ -104,9 +111,14 @@ def test_transform_learns_from_train_alone_and_writes_no_pixels(nodes: Nodes) ->
     assert parameter(node, "preprocessing_fn") == "components.preprocessing.preprocessing_fn"
 
 
-def test_the_trainer_reads_the_records_and_validates_on_val(nodes: Nodes) -> None:
-    node = nodes["Trainer"]
-    assert producers(node, "examples") == ["ImportExampleGen"]
+@pytest.mark.parametrize(
+    ("overrides", "source"), [((), "ActivationCache"), ((ON_THE_FLY,), "ImportExampleGen")]
+)
+def test_the_trainer_reads_the_records_and_validates_on_val(
+    overrides: tuple[str, ...], source: str
+) -> None:
+    node = nodes_of(compiled(*overrides))["Trainer"]
+    assert producers(node, "examples") == [source]
     assert producers(node, "transform_graph") == ["Transform"]
     assert parsed(node, "train_args")["splits"] == ["train"]
     assert parsed(node, "eval_args")["splits"] == ["val", "test"]
@@ -133,7 +145,32 @@ def test_classes_and_settings_travel_to_the_nodes(nodes: Nodes) -> None:
     custom = parsed(nodes["Trainer"], "custom_config")
     assert custom["classes"] == ["calm", "wild"]
     assert ModelSettings.model_validate(custom["model"]).unfreeze_layers == 5
-    assert TrainingSettings.model_validate(custom["training"]) == load_config("tiny").training
+    expected = load_config("tiny", overrides=RESOLVED).training
+    assert TrainingSettings.model_validate(custom["training"]) == expected
+
+
+def test_without_a_cache_there_is_no_node_for_it() -> None:
+    assert {*NODES} - {*nodes_of(compiled(ON_THE_FLY))} == {"ActivationCache"}
+
+
+def test_the_cache_is_known_by_all_that_its_content_depends_on(nodes: Nodes) -> None:
+    node = nodes["ActivationCache"]
+    assert parameter(node, "backbone") == "tiny"
+    assert parameter(node, "weights_sha256") == "none"
+    assert parameter(node, "boundary") == "block4_add"  # 5 layers: within the fifth block
+    settings = AugmentationSettings.model_validate_json(parameter(node, "augmentation"))
+    assert settings == AugmentationSettings()
+    assert parameter(node, "code") == code_hash("components.activation_cache")
+
+
+def test_a_setting_that_nobody_resolved_is_refused() -> None:
+    with pytest.raises(ValueError, match="auto"):
+        compiled("training.augmentation.mode=auto")
+
+
+def test_nothing_frozen_leaves_nothing_to_cache() -> None:
+    with pytest.raises(ComponentError, match="unfreeze_layers 43 leaves no layer of tiny frozen"):
+        compiled("model.unfreeze_layers=43")
 
 
 @pytest.mark.parametrize(
@@ -155,6 +192,10 @@ def test_every_node_may_be_taken_from_the_cache(nodes: Nodes) -> None:
     ("override", "changed"),
     [
         ("training.seed=5", {"Trainer"}),
+        ("training.unfrozen.learning_rate=0.5", {"Trainer"}),
+        ("training.augmentation.views=3", {"ActivationCache", "Trainer"}),
+        ("model.unfreeze_layers=29", {"Trainer"}),
+        ("model.unfreeze_layers=20", {"ActivationCache", "Trainer"}),
         ("model.dropout=0.5", {"Trainer"}),
         ("gate.accuracy_floor=0.9", {"Evaluator"}),
         ("gate.accuracy_drop=0.5", {"Evaluator"}),

@@ -1,0 +1,431 @@
+"""The ActivationCache node: what the frozen layers make of every photo, computed once.
+
+Training needs of a photo only the activations at the freeze boundary, and for the head alone
+only the pooled features. Both are computed here for a few augmented views of each training
+photo and for the plain photos of the other splits, and kept as `components.activations` says.
+"""
+
+import errno
+import itertools
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from apache_beam.metrics import Metrics, MetricsFilter
+from numpy.typing import NDArray
+from tensorflow_metadata.proto.v0 import statistics_pb2
+from tfx import types
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.utils import io_utils
+
+from components import activations
+from components.activations import ActivationManifest
+from components.backbone import build_backbone, weights_fingerprint
+from components.dataset import labelled_images
+from components.errors import ComponentError
+from components.extractor import Extractor
+from components.settings import AugmentationSettings
+from components.views import augmented_view
+from data import features
+
+_STATISTICS_FILE = "FeatureStats.pb"
+
+_BATCH = 32
+"""Photos a forward pass."""
+
+
+class ActivationCacheSpec(ComponentSpec):
+    """What goes into the node and comes out of it."""
+
+    INPUTS = {  # noqa: RUF012 (TFX's form)
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph),
+        "statistics": ChannelParameter(type=standard_artifacts.ExampleStatistics),
+    }
+    OUTPUTS = {  # noqa: RUF012
+        "activations": ChannelParameter(type=standard_artifacts.Examples),
+    }
+    PARAMETERS = {  # noqa: RUF012
+        "backbone": ExecutionParameter(type=str),
+        "weights": ExecutionParameter(type=str),
+        "weights_sha256": ExecutionParameter(type=str),
+        "boundary": ExecutionParameter(type=str),
+        "augmentation": ExecutionParameter(type=str),
+        "code": ExecutionParameter(type=str),
+    }
+
+
+class ActivationCacheExecutor(BaseBeamExecutor):
+    """Announces the disk use, fills the files by Beam, and declares them complete."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        (examples,), (statistics,) = input_dict["examples"], input_dict["statistics"]
+        transform_graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
+        (output,) = output_dict["activations"]
+        output.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
+        output.span = examples.span
+        folder, boundary = output.uri, exec_properties["boundary"]
+        augmentation = AugmentationSettings.model_validate_json(exec_properties["augmentation"])
+
+        _require_same_weights(exec_properties)
+        backbone, origin = build_backbone(exec_properties["backbone"], exec_properties["weights"])
+        extractor = Extractor(backbone, boundary)
+        found = {split: _read_statistics(statistics, split) for split in features.SPLITS}
+        manifest = ActivationManifest(
+            backbone=exec_properties["backbone"],
+            weights=origin,
+            boundary=boundary,
+            boundary_shape=extractor.boundary_shape,
+            pooled_size=extractor.pooled_size,
+            augmentation=augmentation,
+            photos={split: sum(counts.values()) for split, counts in found.items()},
+            label_counts=found[features.TRAIN],
+            deviation=extractor.check(backbone, _first_photos(examples, transform_graph)),
+        )
+        _announce_disk_use(manifest, folder, weights_bytes=4 * backbone.count_params())
+
+        weights_file = f"{folder}/{activations.WEIGHTS}"
+        _save_weights(backbone, weights_file)
+        shards = _plan_shards(examples, manifest, folder)
+        write = _WriteActivations(
+            manifest.backbone, weights_file, boundary, transform_graph, augmentation
+        )
+        _progress.start(_count_records(manifest))
+        _extractors[weights_file] = extractor  # for workers in this process
+        try:
+            with _causes_raised(), self._make_beam_pipeline() as pipeline:
+                _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(write)
+        finally:
+            del _extractors[weights_file]
+        _require_all_written(pipeline.result, manifest.photos)
+        activations.write_manifest(folder, manifest)
+
+
+class ActivationCache(BaseBeamComponent):
+    """Examples to activations, through Transform's graph and the frozen layers of a backbone."""
+
+    SPEC_CLASS = ActivationCacheSpec
+    EXECUTOR_SPEC = BeamExecutorSpec(ActivationCacheExecutor)
+
+    def __init__(
+        self,
+        *,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        statistics: types.BaseChannel,
+        backbone: str,
+        weights: str,
+        weights_sha256: str,
+        boundary: str,
+        augmentation: str,
+        code: str,
+    ) -> None:
+        """Every argument is part of the key under which TFX caches the activations.
+
+        Args:
+            examples: the photos, as ImportExampleGen leaves them.
+            transform_graph: what makes pixels and label ids of them.
+            statistics: StatisticsGen's of the same examples: how many photos there are.
+            backbone: `efficientnet_b0`, `efficientnet_lite0` or `tiny`.
+            weights: as `build_backbone` takes them.
+            weights_sha256: from `weights_fingerprint`.
+            boundary: name of the layer whose output is kept, from `boundary_of`.
+            augmentation: JSON of AugmentationSettings, its `mode` left out.
+            code: hash of the code that runs inside the node.
+        """
+        super().__init__(
+            ActivationCacheSpec(
+                examples=examples,
+                transform_graph=transform_graph,
+                statistics=statistics,
+                backbone=backbone,
+                weights=weights,
+                weights_sha256=weights_sha256,
+                boundary=boundary,
+                augmentation=augmentation,
+                code=code,
+                activations=types.Channel(type=standard_artifacts.Examples),
+            )
+        )
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A file of Examples, and the files that its activations go to."""
+
+    split: str
+    source: str
+    targets: tuple[str, ...]
+    """One file a view."""
+
+
+class _WriteActivations(beam.DoFn):
+    """Writes the activations of one shard after the other."""
+
+    def __init__(
+        self,
+        backbone: str,
+        weights_file: str,
+        boundary: str,
+        transform_graph: str,
+        augmentation: AugmentationSettings,
+    ) -> None:
+        self._backbone = backbone
+        self._weights_file = weights_file
+        self._boundary = boundary
+        self._transform_graph = transform_graph
+        self._augmentation = augmentation
+
+    def setup(self) -> None:
+        self._transform = tft.TFTransformOutput(self._transform_graph)
+        if self._weights_file in _extractors:
+            self._extract = _extractors[self._weights_file]
+        else:
+            backbone, _ = build_backbone(self._backbone, self._weights_file)
+            self._extract = Extractor(backbone, self._boundary)
+
+    def process(self, shard: _Shard) -> None:
+        batches = _photo_batches(shard.source, self._transform)
+        if shard.split == features.TRAIN:
+            batches = _with_views(batches, self._augmentation)
+        with ExitStack() as stack:
+            writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
+            # While this thread is in the forward pass, which lets go of Python's lock, the next
+            # photos are decoded and augmented.
+            for view, images, labels, photos in batches.prefetch(1):
+                boundary, pooled = map(_rounded, self._extract(images))
+                columns = boundary, pooled, labels.numpy(), photos.numpy()
+                records = itertools.starmap(activations.encode_record, zip(*columns, strict=True))
+                with _storage_errors_raised():
+                    for record in records:
+                        writers[view].write(record)
+                _progress.add(len(images))
+                if view == 0:
+                    Metrics.counter(_WriteActivations, shard.split).inc(len(images))
+            with _storage_errors_raised():
+                stack.close()
+
+
+def _photo_batches(file: str, transform: tft.TFTransformOutput) -> tf.data.Dataset:
+    """The photos of one file of Examples, in their order.
+
+    Returns:
+        A dataset of (view 0, float32 [N, 224, 224, 3], class id int64 [N], hash string [N]).
+    """
+    spec = transform.raw_feature_spec()
+    layer = transform.transform_features_layer()
+
+    def to_pixels(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        raw = tf.io.parse_example(serialized, spec)
+        photos = raw[features.SHA256]
+        transformed = layer(raw)
+        return (
+            tf.constant(0, tf.int64),
+            transformed[features.IMAGE_XF],
+            transformed[features.LABEL_XF],
+            photos,
+        )
+
+    records = tf.data.TFRecordDataset(file, compression_type="GZIP")
+    return records.batch(_BATCH).map(to_pixels)
+
+
+def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.data.Dataset:
+    """All views of each batch, one after the other, in the form of `_photo_batches`."""
+
+    def augment(
+        view: np.int64, images: NDArray[np.float32], photos: NDArray[np.object_]
+    ) -> NDArray[np.float32]:
+        return np.stack(
+            [
+                augmented_view(image, settings, photo.decode(), int(view))
+                for image, photo in zip(images, photos, strict=True)
+            ]
+        )
+
+    def views(_: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> Any:
+        def one(view: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            augmented = tf.numpy_function(augment, [view, images, photos], tf.float32)
+            return view, tf.ensure_shape(augmented, images.shape), labels, photos
+
+        return tf.data.Dataset.range(settings.views).map(one)
+
+    return batches.flat_map(views)
+
+
+def _rounded(values: tf.Tensor) -> NDArray[np.float16]:
+    return activations.to_float16(values.numpy())
+
+
+@contextmanager
+def _storage_errors_raised() -> Iterator[None]:
+    """Makes an OSError of what TensorFlow says of a full disk."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message) from None
+
+
+class _Progress:
+    """Counts finished records and says so at every tenth of the way.
+
+    Beam pickles the functions of a pipeline; a callback would not survive that, a name in a
+    module does as long as the workers share this process. Elsewhere nothing is said.
+    """
+
+    def __init__(self) -> None:
+        self._done = self._total = 0
+
+    def start(self, total: int) -> None:
+        self._done, self._total = 0, total
+
+    def add(self, records: int) -> None:
+        tenth = 10 * self._done // self._total if self._total else 0
+        self._done += records
+        if self._total and 10 * self._done // self._total > tenth:
+            print(f"  activations {self._done:,} of {self._total:,}", flush=True)
+
+
+_progress = _Progress()
+
+_extractors: dict[str, Extractor] = {}
+"""Of this process, by weights file, so that its workers need not build it again."""
+
+
+def _require_same_weights(exec_properties: dict[str, Any]) -> None:
+    """Makes sure that the key under which TFX caches the activations is true.
+
+    Raises:
+        ComponentError: the weights are no longer those that the pipeline was built for.
+    """
+    wanted = exec_properties["weights_sha256"]
+    found = weights_fingerprint(exec_properties["backbone"], exec_properties["weights"])
+    if found != wanted:
+        raise ComponentError(
+            f"weights {exec_properties['weights']!r} changed since the run began, from {wanted} "
+            f"to {found}: run again"
+        )
+
+
+def _read_statistics(statistics: types.Artifact, split: str) -> dict[str, int]:
+    """How many photos of each class StatisticsGen found in a split."""
+    file = f"{artifact_utils.get_split_uri([statistics], split)}/{_STATISTICS_FILE}"
+    (found,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+        io_utils.read_bytes_file(file)
+    ).datasets
+    (labels,) = (x for x in found.features if list(x.path.step) == [features.LABEL])
+    buckets = labels.string_stats.rank_histogram.buckets
+    return {bucket.label: int(bucket.sample_count) for bucket in buckets}
+
+
+def _first_photos(examples: types.Artifact, transform_graph: str) -> NDArray[np.float32]:
+    """A batch of training photos, float32 [N, 224, 224, 3], N at most 32."""
+    pattern = f"{artifact_utils.get_split_uri([examples], features.TRAIN)}/*"
+    transform = tft.TFTransformOutput(transform_graph)
+    images, _ = next(iter(labelled_images(pattern, transform, batch_size=_BATCH)))
+    return np.asarray(images)
+
+
+def _count_records(manifest: ActivationManifest) -> int:
+    return sum(
+        photos * (manifest.views if split == features.TRAIN else 1)
+        for split, photos in manifest.photos.items()
+    )
+
+
+def _announce_disk_use(manifest: ActivationManifest, folder: str, *, weights_bytes: int) -> None:
+    """Says how much disk the activations will take.
+
+    Raises:
+        ComponentError: a local folder has not got it.
+    """
+    record = activations.bytes_per_record(manifest.boundary_shape, manifest.pooled_size)
+    needed = _count_records(manifest) * record + weights_bytes
+    train = manifest.photos[features.TRAIN]
+    others = sum(manifest.photos.values()) - train
+    line = f"  activations: {train:,} photos x {manifest.views} views + {others:,}: {_gb(needed)}"
+    if "://" in folder:
+        print(line, flush=True)
+        return
+    free = shutil.disk_usage(folder).free
+    print(f"{line}, {_gb(free)} free at {folder}", flush=True)
+    if needed > free:
+        raise ComponentError(
+            f"the activations need {_gb(needed)}, {folder} has {_gb(free)} free: make room, name "
+            "another --workdir, or set fewer training.augmentation.views"
+        )
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB"
+
+
+def _save_weights(backbone: keras.Model, file: str) -> None:
+    """Saves to a local or remote file."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / activations.WEIGHTS
+        backbone.save_weights(local)
+        tf.io.gfile.copy(str(local), file)
+
+
+def _plan_shards(
+    examples: types.Artifact, manifest: ActivationManifest, folder: str
+) -> list[_Shard]:
+    shards = []
+    for split in features.SPLITS:
+        sources = sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
+        tf.io.gfile.makedirs(f"{folder}/Split-{split}")
+        views = range(manifest.views if split == features.TRAIN else 1)
+        for index, source in enumerate(sources):
+            targets = (
+                activations.view_file(folder, split, view, index, len(sources)) for view in views
+            )
+            shards.append(_Shard(split, source, tuple(targets)))
+    return shards
+
+
+@contextmanager
+def _causes_raised() -> Iterator[None]:
+    """Raises what a step of Beam raised; Beam raises something else that only quotes it."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(
+            cause, ComponentError | OSError | KeyboardInterrupt
+        ):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or error from None
+
+
+def _require_all_written(result: Any, photos: dict[str, int]) -> None:
+    """Compares what was written with what StatisticsGen counted.
+
+    Raises:
+        ComponentError: they are not the same.
+    """
+    counters = result.metrics().query(MetricsFilter().with_namespace(_WriteActivations))
+    written = {each.key.metric.name: each.result for each in counters["counters"]}
+    if written != photos:
+        raise ComponentError(
+            f"activations of {written} photos were written, the statistics count {photos}: they "
+            "are not of the same examples; delete the pipeline's folder and run again"
+        )
