@@ -71,13 +71,15 @@ class Bench:
         self.versions: dict[str, str] = {}
 
     def prepare(self) -> None:
-        """Writes the split; photos of a bench before must be the same."""
+        """Makes the folder and the split; photos of a bench before must be the same."""
+        self.state.mkdir(parents=True, exist_ok=True)
         marker = self.state / "photos.txt"
         if marker.exists() and marker.read_text() != str(self.photos):
             raise SystemExit(
                 f"bench: {self.state} belongs to {marker.read_text()}; delete it to begin anew"
             )
-        _run_module(sys.executable, "split", [self.photos, self.state / "data", self.split])
+        arguments = [self.photos, self.state / "data", self.split]
+        self._run_module(sys.executable, "split", arguments)
         marker.write_text(str(self.photos))
 
     def keras(self, name: str, backbone: str, seed: int, *, full: bool) -> dict[str, Any]:
@@ -140,10 +142,20 @@ class Bench:
         if file.exists():
             print("  kept from before", flush=True)
         else:
-            _run_module(python, script, [*arguments, "--out", file])
+            self._run_module(python, script, [*arguments, "--out", file])
         finished: dict[str, Any] = json.loads(file.read_text())
         self.versions |= finished["settings"].get("versions", {})
         return finished
+
+    def _run_module(self, python: str | Path, module: str, arguments: list[Any]) -> None:
+        """Runs a module as a process of its own; its errors go to a file, with the chatter."""
+        command = [str(part) for part in (python, "-m", f"benchmarks.{module}", *arguments)]
+        errors = self.state / "stderr.log"
+        with errors.open("w") as stream:
+            done = subprocess.run(command, cwd=ROOT, stderr=stream)
+        if done.returncode:
+            last_lines = "\n".join(errors.read_text().splitlines()[-20:])
+            raise SystemExit(f"{last_lines}\nbench: {module} failed, status {done.returncode}")
 
 
 def measure(bench: Bench) -> list[Ratio]:
@@ -205,14 +217,6 @@ def _trained(run: dict[str, Any]) -> float:
 
 def _correct(runs: list[dict[str, Any]]) -> list[list[int]]:
     return [run["test_correct"] for run in runs]
-
-
-def _run_module(python: str | Path, module: str, arguments: list[Any]) -> None:
-    command = [python, "-m", f"benchmarks.{module}", *arguments]
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
-    done = subprocess.run([str(part) for part in command], cwd=ROOT, env=environment)
-    if done.returncode:
-        raise SystemExit(f"bench: {module} failed with status {done.returncode}")
 
 
 def _code_hash() -> str:

@@ -301,6 +301,7 @@ def predict(model: Lite0, batches: Iterable[Photos]) -> tuple[torch.Tensor, torc
 def train(options: argparse.Namespace) -> dict[str, Any]:
     """Both phases in full; goes on after the last epoch that was finished before a kill."""
     state_file = options.out.with_suffix(".state.pt")
+    state_file.parent.mkdir(parents=True, exist_ok=True)
     state: dict[str, Any] = {"histories": {}, "best": {}}
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)

@@ -34,7 +34,7 @@ from tfx.utils import io_utils
 from components import activations
 from components.activations import ActivationManifest
 from components.backbone import build_backbone, weights_fingerprint
-from components.dataset import labelled_images
+from components.dataset import labelled_images, prefetched
 from components.errors import ComponentError
 from components.extractor import Extractor
 from components.settings import AugmentationSettings
@@ -208,9 +208,8 @@ class _WriteActivations(beam.DoFn):
             batches = _with_views(batches, self._augmentation)
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
-            # While this thread is in the forward pass, which lets go of Python's lock, the next
-            # photos are decoded and augmented.
-            for view, images, labels, photos in batches.prefetch(1):
+            # The next photos are decoded and augmented while this thread is in the forward pass.
+            for view, images, labels, photos in prefetched(batches):
                 boundary, pooled = map(_rounded, self._extract(images))
                 columns = boundary, pooled, labels.numpy(), photos.numpy()
                 records = itertools.starmap(activations.encode_record, zip(*columns, strict=True))
@@ -254,12 +253,10 @@ def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.
     def augment(
         view: np.int64, images: NDArray[np.float32], photos: NDArray[np.object_]
     ) -> NDArray[np.float32]:
-        return np.stack(
-            [
-                augmented_view(image, settings, photo.decode(), int(view))
-                for image, photo in zip(images, photos, strict=True)
-            ]
-        )
+        changed = np.empty_like(images)
+        for target, image, photo in zip(changed, images, photos, strict=True):
+            target[:] = augmented_view(image, settings, photo.decode(), int(view))
+        return changed
 
     def views(_: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> Any:
         def one(view: tf.Tensor) -> tuple[tf.Tensor, ...]:

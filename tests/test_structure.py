@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = ("data", "components", "pipeline", "serving")
+ROOMS = ("data", "components", "pipeline", "serving", "benchmarks")
 FOLDERS = {*ROOMS, "tests", "requirements"}
 FEATURES = "data.features"
 """The names of features, splits and signature: all that others may know of data/."""
@@ -53,6 +53,11 @@ def test_only_the_commands_of_the_command_line_import_serving() -> None:
     found = [each for each in _imports_of_ours("pipeline") if each.room == "serving"]
     assert {each.place.split(":")[0] for each in found} == {"pipeline/cli.py"}
     assert not [each for each in found if not each.function]
+
+
+@pytest.mark.parametrize("room", ["data", "components", "pipeline", "serving"])
+def test_the_product_does_without_the_benchmarks(room: str) -> None:
+    assert not [each for each in _imports_of_ours(room) if each.room == "benchmarks"]
 
 
 def test_the_command_line_starts_with_the_standard_library_alone() -> None:

@@ -1,4 +1,5 @@
 import pickle
+import re
 import resource
 import shutil
 from collections.abc import Callable, Iterator
@@ -346,3 +347,46 @@ def test_statistics_of_other_examples_stop_the_node(
     with pytest.raises(ComponentError, match=r"the statistics count .+: they are not of the same"):
         run(statistics=other)
     assert not (output / MANIFEST).exists()
+
+
+def peak_memory() -> int:
+    """The most bytes this process has had in memory since `clear_peak_memory`."""
+    (kilobytes,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return 1024 * int(kilobytes)
+
+
+def clear_peak_memory() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux tells the peak")
+def test_twenty_times_the_photos_take_no_more_memory(
+    run: Run, inputs: dict[str, Any], new_artifact: Any
+) -> None:
+    def repeated(times: int) -> dict[str, Any]:
+        """The inputs with each photo so often."""
+        copies = {name: new_artifact(type(inputs[name])) for name in ("examples", "statistics")}
+        for name, copy in copies.items():
+            shutil.copytree(inputs[name].uri, copy.uri, dirs_exist_ok=True)
+            copy.split_names = inputs[name].split_names
+        for file in Path(copies["examples"].uri).glob("*/*.gz"):
+            file.write_bytes(file.read_bytes() * times)  # gzip files can be laid end to end
+        for file in Path(copies["statistics"].uri).glob("*/*.pb"):
+            found = statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes())
+            for feature in found.datasets[0].features:
+                for bucket in feature.string_stats.rank_histogram.buckets:
+                    bucket.sample_count *= times
+            file.write_bytes(found.SerializeToString())
+        return copies
+
+    def peak(times: int) -> int:
+        copies = repeated(times)
+        clear_peak_memory()
+        run(**copies)
+        return peak_memory()
+
+    peak(1)  # TensorFlow's own memory grows with its first use
+    few, many = peak(5), peak(100)
+    # The 8,700 more are 200 MB as JPEG and 5 GB as pixels; the allocator takes steps of 64 MB.
+    assert many - few < 150e6

@@ -95,7 +95,7 @@ def test_another_function_than_that_of_keras_is_refused(tiny: keras.Model, photo
 
 
 def test_weights_that_are_no_numbers_are_refused(tiny: keras.Model, photos: Array) -> None:
-    first, *others = tiny.get_weights()
-    tiny.set_weights([np.full_like(first, np.nan), *others])
+    # In the last layer: a ReLU before a maximum may lose what is no number.
+    tiny.get_layer("block5_project_bn").gamma.assign(np.full(64, np.nan))
     with pytest.raises(ComponentError, match="deviate from Keras' by nan of the largest"):
         Extractor(tiny, "stem3_pool").check(tiny, photos)
