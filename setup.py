@@ -40,7 +40,7 @@ setup(
     extras_require={
         # Compiles the pipeline for Kubeflow and Vertex; TFX offers it for Python 3.11 only.
         "kfp": ["tfx[kfp]"],
-        "test": ["mypy", "packaging", "pytest", "ruff"],
+        "test": ["mypy", "packaging", "pytest", "ruff", "scikit-learn"],
     },
     entry_points={"console_scripts": ["dog-emotion = pipeline.cli:main"]},
 )

@@ -61,7 +61,7 @@ class ActivationCacheSpec(ComponentSpec):
     PARAMETERS = {  # noqa: RUF012
         "backbone": ExecutionParameter(type=str),
         "weights": ExecutionParameter(type=str),
-        "weights_sha256": ExecutionParameter(type=str),
+        "weights_hash": ExecutionParameter(type=str),
         "boundary": ExecutionParameter(type=str),
         "augmentation": ExecutionParameter(type=str),
         "code": ExecutionParameter(type=str),
@@ -133,7 +133,7 @@ class ActivationCache(BaseBeamComponent):
         statistics: types.BaseChannel,
         backbone: str,
         weights: str,
-        weights_sha256: str,
+        weights_hash: str,
         boundary: str,
         augmentation: str,
         code: str,
@@ -146,7 +146,7 @@ class ActivationCache(BaseBeamComponent):
             statistics: StatisticsGen's of the same examples: how many photos there are.
             backbone: `efficientnet_b0`, `efficientnet_lite0` or `tiny`.
             weights: as `build_backbone` takes them.
-            weights_sha256: from `weights_fingerprint`.
+            weights_hash: from `weights_fingerprint`.
             boundary: name of the layer whose output is kept, from `boundary_of`.
             augmentation: JSON of AugmentationSettings, its `mode` left out.
             code: hash of the code that runs inside the node.
@@ -158,7 +158,7 @@ class ActivationCache(BaseBeamComponent):
                 statistics=statistics,
                 backbone=backbone,
                 weights=weights,
-                weights_sha256=weights_sha256,
+                weights_hash=weights_hash,
                 boundary=boundary,
                 augmentation=augmentation,
                 code=code,
@@ -313,7 +313,7 @@ def _require_same_weights(exec_properties: dict[str, Any]) -> None:
     Raises:
         ComponentError: the weights are no longer those that the pipeline was built for.
     """
-    wanted = exec_properties["weights_sha256"]
+    wanted = exec_properties["weights_hash"]
     found = weights_fingerprint(exec_properties["backbone"], exec_properties["weights"])
     if found != wanted:
         raise ComponentError(

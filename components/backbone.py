@@ -153,6 +153,7 @@ def freeze_boundary(backbone: keras.Model, unfreeze_layers: int) -> keras.KerasT
 
     Where the last layers begin inside a residual block, this is the block's input: the few
     frozen layers behind it belong to the tail, which is `keras.Model(boundary, backbone.output)`.
+    A convolution and its BatchNormalization stay together, so that they can be folded.
 
     Args:
         backbone: from `build_backbone`.
@@ -167,7 +168,7 @@ def freeze_boundary(backbone: keras.Model, unfreeze_layers: int) -> keras.KerasT
     first = _first_unfrozen(backbone, unfreeze_layers)
     for cut in range(first, 0, -1):
         crossing = _tensors_across(backbone, cut)
-        if len(crossing) == 1:
+        if len(crossing) == 1 and not _is_normalized(backbone, crossing[0]):
             return crossing[0]
     return backbone.input
 
@@ -199,6 +200,15 @@ def _tensors_across(backbone: keras.Model, cut: int) -> list[keras.KerasTensor]:
     used.append(backbone.output)
     used_ids = {id(tensor) for tensor in used}
     return [layer.output for layer in backbone.layers[:cut] if id(layer.output) in used_ids]
+
+
+def _is_normalized(backbone: keras.Model, tensor: keras.KerasTensor) -> bool:
+    """Whether a BatchNormalization reads the tensor."""
+    return any(
+        layer.input is tensor
+        for layer in backbone.layers
+        if isinstance(layer, keras.layers.BatchNormalization)
+    )
 
 
 def _build_b0() -> keras.Model:

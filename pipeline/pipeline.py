@@ -112,7 +112,7 @@ def create_pipeline(
             statistics=statistics_gen.outputs["statistics"],
             backbone=config.model.backbone,
             weights=config.model.weights,
-            weights_sha256=weights_fingerprint(config.model.backbone, config.model.weights),
+            weights_hash=weights_fingerprint(config.model.backbone, config.model.weights),
             boundary=boundary_of(config.model.backbone, config.model.unfreeze_layers),
             augmentation=augmentation.model_dump_json(exclude={"mode"}),
             code=code_hash("components.activation_cache"),

@@ -13,6 +13,7 @@ from components import backbone as backbones
 from components import lite0
 from components.backbone import build_backbone, freeze, freeze_boundary
 from components.errors import ComponentError
+from components.folding import fold_batch_normalization
 from components.weights import B0, LITE0, TINY
 
 
@@ -160,6 +161,7 @@ def test_tiny_is_the_same_each_time(tiny: keras.Model) -> None:
         (7, "block3_add"),
         (30, "stem3_pool"),
         (31, "stem3_activation"),
+        (33, "stem2_pool"),  # between the convolution and its BatchNormalization
         (43, "input"),
         (44, "input"),
     ],
@@ -175,6 +177,7 @@ def test_the_tail_holds_all_that_is_trained(tiny: keras.Model) -> None:
         freeze(tiny, unfreeze_layers)
         tail = keras.Model(freeze_boundary(tiny, unfreeze_layers), tiny.output)
         assert trainable_names(tail) == trainable_names(tiny)
+        assert trainable_names(fold_batch_normalization(tail)) == trainable_names(tiny)
 
 
 def test_batch_statistics_stay_when_everything_is_unfrozen(

@@ -63,7 +63,7 @@ def test_any_number_of_photos(tiny: keras.Model, photos: Array) -> None:
     np.testing.assert_allclose(one, whole[:1], atol=1e-5)
 
 
-@pytest.mark.parametrize("unfreeze_layers", [1, 6, 7, 31])
+@pytest.mark.parametrize("unfreeze_layers", [1, 6, 7, 31, 33])
 def test_the_boundary_can_be_anywhere(
     tiny: keras.Model, photos: Array, unfreeze_layers: int
 ) -> None:

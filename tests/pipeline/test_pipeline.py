@@ -156,7 +156,7 @@ def test_without_a_cache_there_is_no_node_for_it() -> None:
 def test_the_cache_is_known_by_all_that_its_content_depends_on(nodes: Nodes) -> None:
     node = nodes["ActivationCache"]
     assert parameter(node, "backbone") == "tiny"
-    assert parameter(node, "weights_sha256") == "none"
+    assert parameter(node, "weights_hash") == "none"
     assert parameter(node, "boundary") == "block4_add"  # 5 layers: within the fifth block
     settings = AugmentationSettings.model_validate_json(parameter(node, "augmentation"))
     assert settings == AugmentationSettings()
