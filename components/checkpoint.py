@@ -2,19 +2,22 @@
 
 Keras' own BackupAndRestore overwrites its files in place and forgets what early stopping has
 seen. Here each epoch is a folder, complete or absent: it is written under a temporary name and
-renamed, and holds all that the phase needs to go on.
+renamed, and holds all that the phase needs to go on. The files are NumPy's, because HDF5, which
+Keras writes, takes the process down with it when a disk is full.
 """
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 Epoch = dict[str, float]
 """`accuracy`, `loss`, `val_accuracy`, `val_loss` of one epoch."""
 
-_STATE, _BEST, _HISTORY = "state.weights.h5", "best.weights.h5", "history.json"
+_STATE, _BEST, _HISTORY = "state.npz", "best.npz", "history.json"
 
 
 def best_epoch(history: list[Epoch]) -> int:
@@ -64,13 +67,12 @@ class PhaseCheckpoint(keras.callbacks.Callback):
         """Puts a compiled model where the newest epoch left it, its optimizer included."""
         if committed := self._newest():
             model.optimizer.build(model.trainable_variables)
-            model.load_weights(committed / _STATE)
+            _load(committed / _STATE, [*model.weights, *model.optimizer.variables])
 
     def restore_best(self, model: keras.Model) -> None:
         """Gives the model the weights of the best epoch."""
         if committed := self._newest():
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(committed / _BEST)
+            _load(committed / _BEST, model.weights)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         previous = self._newest()
@@ -79,10 +81,12 @@ class PhaseCheckpoint(keras.callbacks.Callback):
         unfinished = target.with_suffix(".tmp")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        self.model.save_weights(unfinished / _STATE)
-        is_best = best_epoch(self.history) == len(self.history) - 1
-        source = unfinished / _STATE if is_best or previous is None else previous / _BEST
-        shutil.copyfile(source, unfinished / _BEST)
+        model = self.model
+        _save(unfinished / _STATE, [*model.weights, *model.optimizer.variables])
+        if previous is None or best_epoch(self.history) == len(self.history) - 1:
+            _save(unfinished / _BEST, model.weights)
+        else:
+            shutil.copyfile(previous / _BEST, unfinished / _BEST)
         (unfinished / _HISTORY).write_text(json.dumps(self.history))
         unfinished.rename(target)
         if previous:
@@ -92,3 +96,13 @@ class PhaseCheckpoint(keras.callbacks.Callback):
 
     def _newest(self) -> Path | None:
         return _newest_epoch(self._folder)
+
+
+def _save(file: Path, variables: Sequence[keras.Variable]) -> None:
+    np.savez(file, *(variable.numpy() for variable in variables))
+
+
+def _load(file: Path, variables: Sequence[keras.Variable]) -> None:
+    with np.load(file) as arrays:
+        for variable, name in zip(variables, arrays.files, strict=True):
+            variable.assign(arrays[name])
