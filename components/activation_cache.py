@@ -43,8 +43,11 @@ from data import features
 
 _STATISTICS_FILE = "FeatureStats.pb"
 
-_BATCH = 32
+_BATCH = 16
 """Photos a forward pass."""
+
+_FORWARD_PASSES = 3
+"""At the same time."""
 
 
 class ActivationCacheSpec(ComponentSpec):
@@ -206,19 +209,26 @@ class _WriteActivations(beam.DoFn):
         batches = _photo_batches(shard.source, self._transform)
         if shard.split == features.TRAIN:
             batches = _with_views(batches, self._augmentation)
+        extract = self._extract
+
+        def to_activations(
+            view: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            return view, *extract(images), labels, photos
+
+        # A core that waits in one forward pass works in another, or decodes, augments and writes.
+        extracted = batches.map(to_activations, num_parallel_calls=_FORWARD_PASSES)
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
-            # The next photos are decoded and augmented while this thread is in the forward pass.
-            for view, images, labels, photos in prefetched(batches):
-                boundary, pooled = map(_rounded, self._extract(images))
-                columns = boundary, pooled, labels.numpy(), photos.numpy()
+            for view, boundary, pooled, labels, photos in prefetched(extracted):
+                columns = _rounded(boundary), _rounded(pooled), labels.numpy(), photos.numpy()
                 records = itertools.starmap(activations.encode_record, zip(*columns, strict=True))
                 with _storage_errors_raised():
                     for record in records:
                         writers[view].write(record)
-                _progress.add(len(images))
+                _progress.add(len(labels))
                 if view == 0:
-                    Metrics.counter(_WriteActivations, shard.split).inc(len(images))
+                    Metrics.counter(_WriteActivations, shard.split).inc(len(labels))
             with _storage_errors_raised():
                 stack.close()
 

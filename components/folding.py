@@ -7,6 +7,7 @@ change, so the convolution can do it: https://arxiv.org/abs/1712.05877, section 
 import keras
 from keras import ops
 
+from components.depthwise import depthwise_convolution
 from components.errors import ComponentError
 
 
@@ -61,13 +62,13 @@ class FoldedConvolution(keras.layers.Layer):
         """float32 [N, height, width, channels] to float32 [N, height', width', channels']."""
         layer = self.convolution
         kernel, bias = self._constants or self._kernel_and_bias()
-        if self._depthwise:
-            convolve = ops.depthwise_conv
-        elif layer.trainable and layer.kernel_size == layer.strides == (1, 1):
-            # The gradients of a matrix product take less time than those of a convolution.
+        unit_strides = layer.strides == (1, 1)
+        # What is trained is computed in ways whose gradients take less time.
+        if layer.trainable and self._depthwise and unit_strides and layer.padding == "same":
+            return depthwise_convolution(inputs, kernel) + bias
+        if layer.trainable and layer.kernel_size == (1, 1) and unit_strides:
             return ops.matmul(inputs, kernel[0, 0]) + bias
-        else:
-            convolve = ops.conv
+        convolve = ops.depthwise_conv if self._depthwise else ops.conv
         return convolve(inputs, kernel, layer.strides, layer.padding) + bias
 
     def _kernel_and_bias(self) -> tuple[keras.KerasTensor, keras.KerasTensor]:
