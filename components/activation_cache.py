@@ -9,7 +9,9 @@ import errno
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,18 +211,11 @@ class _WriteActivations(beam.DoFn):
         batches = _photo_batches(shard.source, self._transform)
         if shard.split == features.TRAIN:
             batches = _with_views(batches, self._augmentation)
-        extract = self._extract
-
-        def to_activations(
-            view: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor
-        ) -> tuple[tf.Tensor, ...]:
-            return view, *extract(images), labels, photos
-
-        # A core that waits in one forward pass works in another, or decodes, augments and writes.
-        extracted = batches.map(to_activations, num_parallel_calls=_FORWARD_PASSES)
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
-            for view, boundary, pooled, labels, photos in prefetched(extracted):
+            for view, boundary, pooled, labels, photos in _in_parallel(
+                self._to_activations, prefetched(batches)
+            ):
                 columns = _rounded(boundary), _rounded(pooled), labels.numpy(), photos.numpy()
                 records = itertools.starmap(activations.encode_record, zip(*columns, strict=True))
                 with _storage_errors_raised():
@@ -231,6 +226,28 @@ class _WriteActivations(beam.DoFn):
                     Metrics.counter(_WriteActivations, shard.split).inc(len(labels))
             with _storage_errors_raised():
                 stack.close()
+
+    def _to_activations(
+        self, view: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        return view, *self._extract(images), labels, photos
+
+
+def _in_parallel(
+    function: Callable[..., tuple[tf.Tensor, ...]], batches: Iterable[tuple[tf.Tensor, ...]]
+) -> Iterator[tuple[tf.Tensor, ...]]:
+    """Maps in a few threads and in order: a core that waits in one call works in another.
+
+    tf.data could do it too, but does not optimize the graph of the function.
+    """
+    with ThreadPoolExecutor(_FORWARD_PASSES) as pool:
+        running: deque[Future[tuple[tf.Tensor, ...]]] = deque()
+        for batch in batches:
+            running.append(pool.submit(function, *batch))
+            if len(running) == _FORWARD_PASSES:
+                yield running.popleft().result()
+        for call in running:
+            yield call.result()
 
 
 def _photo_batches(file: str, transform: tft.TFTransformOutput) -> tf.data.Dataset:
