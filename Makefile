@@ -1,7 +1,7 @@
 # Bare `make` lists what it can do. PHOTOS and WORKDIR reach the recipe through the environment, so
 # that any character may be in them.
 
-.PHONY: help setup run test test-slow bench bench-smoke bench-setup lock bench-lock
+.PHONY: help setup run serve test test-slow bench bench-serving bench-smoke bench-setup lock bench-lock
 
 help:
 	@echo 'make TARGET, where TARGET is one of'
@@ -12,6 +12,9 @@ setup: ## make .venv, or find it up to date
 
 run: setup ## photos to a pushed model: drawn dogs, or PHOTOS=folder; WORKDIR=folder holds the run
 	@.venv/bin/dog-emotion run $${PHOTOS:+--photos "$$PHOTOS"} $${WORKDIR:+--workdir "$$WORKDIR"}
+
+serve: setup ## the newest pushed model, on http://localhost:8501/
+	@.venv/bin/dog-emotion serve
 
 test: setup ## lint, types and the quick tests
 	.venv/bin/ruff check
@@ -24,6 +27,9 @@ test-slow: setup ## the tests that take minutes each
 
 bench: bench-setup ## measure against the peers, for hours: PHOTOS=folder; goes on after a kill
 	@.venv/bin/python -m benchmarks.bench --photos "$${PHOTOS:?name the photos: make bench PHOTOS=folder}"
+
+bench-serving: setup ## measure the embedded server with the newest pushed model, in minutes
+	@.venv/bin/python -m benchmarks.serving_bench
 
 bench-smoke: bench-setup ## the same on a few drawn photos, in minutes
 	@.venv/bin/python -m benchmarks.bench --smoke

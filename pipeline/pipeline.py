@@ -30,6 +30,7 @@ from components.backbone import boundary_of, weights_fingerprint
 from components.evaluation import eval_config
 from components.pusher import PusherExecutor
 from components.schema_gate import AnomalyGate, ClassDomain
+from components.servable_gate import ServableGate
 from components.trainer import TrainerExecutor
 from data.features import MODEL_NAME, SPLITS, TEST, TRAIN, VAL
 from pipeline.code_hash import code_hash
@@ -133,6 +134,9 @@ def create_pipeline(
             "code": code_hash("components.trainer"),
         },
     )
+    servable_gate = ServableGate(
+        model=trainer.outputs["model"], code=code_hash("components.servable_gate")
+    )
     resolver = Resolver(
         strategy_class=LatestBlessedModelStrategy,
         model=Channel(type=Model),
@@ -153,6 +157,7 @@ def create_pipeline(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_root)
         ),
     )
+    pusher.add_upstream_node(servable_gate)
     return Pipeline(
         pipeline_name=MODEL_NAME,
         pipeline_root=pipeline_root,
@@ -166,6 +171,7 @@ def create_pipeline(
             transform,
             *activation_caches,
             trainer,
+            servable_gate,
             resolver,
             evaluator,
             pusher,

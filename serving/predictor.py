@@ -1,22 +1,18 @@
 """Find a pushed model and ask it what a dog feels; needs TensorFlow and nothing else."""
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 
 from data.features import MODEL_NAME, PHOTO_INPUT, PHOTO_OUTPUTS, SERVING_SIGNATURE
 from serving.errors import ModelError
+from serving.quiet_tensorflow import import_tensorflow
 
 BATCH = 32
 """Photos asked about at once: bounds the memory, and 32 keeps two cores busy."""
-
-_LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,7 @@ class Predictor:
 
     def __init__(self, model_dir: Path) -> None:
         self.version = find_version(model_dir)
-        self._tf = _import_tensorflow()
+        self._tf = import_tensorflow()
         try:
             # The signature does not keep the model's variables alive: hold the model too.
             self._model = self._tf.saved_model.load(str(self.version))
@@ -192,37 +188,3 @@ def _described(inputs: dict[str, tuple[str, int | None]]) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _import_tensorflow() -> Any:
-    """TensorFlow, imported when first needed (it takes seconds) and without its log noise.
-
-    A TF_CPP_MIN_LOG_LEVEL set by the user is obeyed, and shows everything it asks for.
-    """
-    if _LOG_LEVEL in os.environ:
-        import tensorflow
-    else:
-        os.environ[_LOG_LEVEL] = "3"
-        with _native_stderr_hidden():
-            import tensorflow
-    return tensorflow
-
-
-@contextmanager
-def _native_stderr_hidden() -> Iterator[None]:
-    """Drop what C++ writes to file descriptor 2 meanwhile.
-
-    On a machine with no GPU, TensorFlow's libraries log so before they read their log level.
-    """
-    try:
-        stderr = os.dup(2)
-    except OSError:  # closed: there is nothing to hide
-        yield
-        return
-    try:
-        with TemporaryFile() as sink:
-            os.dup2(sink.fileno(), 2)
-            yield
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)

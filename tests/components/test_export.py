@@ -1,7 +1,9 @@
 import json
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from data import features
 from data.drawn_dogs import draw_photo
 from data.photos import decode_photo, prepare_photo
 from pipeline.config import Config
+from serving.export_check import check_export
 
 Signature = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
@@ -122,6 +125,48 @@ def test_serving_names_the_classes_in_order_and_the_likeliest(
     expected = [name.encode() for name in config.classes]
     assert [list(row) for row in answer["labels"].numpy()] == [expected] * len(records["test"])
     assert list(answer["label"].numpy()) == [expected[i] for i in probabilities.argmax(axis=1)]
+
+
+def claiming(suffix: str, width: int, height: int) -> bytes:
+    """A small photo whose header claims another size."""
+    photo = bytearray(camera_photo(64, 64, suffix))
+    if suffix == ".png":
+        photo[16:24] = struct.pack(">II", width, height)
+        photo[29:33] = struct.pack(">I", zlib.crc32(photo[12:29]))
+    else:
+        start_of_frame = photo.index(b"\xff\xc0")
+        photo[start_of_frame + 5 : start_of_frame + 9] = struct.pack(">HH", height, width)
+    return bytes(photo)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("size", [(60_000, 60_000), (50_001, 1000)])
+def test_a_photo_that_claims_too_many_pixels_is_refused(
+    loaded: Any, suffix: str, size: tuple[int, int]
+) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 50000000 pixels"):
+        signature(loaded, "serving_default")(tf.constant([claiming(suffix, *size)]))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff", b"text", b"GIF89a" + bytes(20), camera_photo(8, 8, ".bmp")]
+)
+def test_what_is_neither_jpeg_nor_png_is_refused(loaded: Any, content: bytes) -> None:
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a photo should be JPEG or PNG"):
+        signature(loaded, "serving_default")(tf.constant([content]))
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_photo_that_is_cut_off_is_refused(loaded: Any, suffix: str) -> None:
+    photo = camera_photo(64, 64, suffix)
+    for end in (10, 20, 30, len(photo) // 2):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            signature(loaded, "serving_default")(tf.constant([photo[:end]]))
+
+
+def test_the_exported_model_passes_the_check_of_exports(exported: Path) -> None:
+    checks = list(check_export(exported))
+    assert not [check for check in checks if check.problems]
 
 
 STRIDE = 8

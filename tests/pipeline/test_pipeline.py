@@ -24,6 +24,7 @@ NODES = [
     "Transform",
     "ActivationCache",
     "Trainer",
+    "ServableGate",
     "LatestBlessedModel",
     "Evaluator",
     "Pusher",
@@ -89,7 +90,8 @@ def test_nothing_runs_before_what_it_depends_on(nodes: Nodes) -> None:
         ("ActivationCache", {"ImportExampleGen", "Transform", "StatisticsGen"}),
         ("Trainer", {"ActivationCache", "Transform"}),
         ("Evaluator", {"ImportExampleGen", "Trainer", "LatestBlessedModel"}),
-        ("Pusher", {"Trainer", "Evaluator"}),
+        ("ServableGate", {"Trainer"}),
+        ("Pusher", {"Trainer", "Evaluator", "ServableGate"}),
     ],
 )
 def test_a_node_waits_for_these(nodes: Nodes, node: str, upstream: set[str]) -> None:

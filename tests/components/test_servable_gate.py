@@ -1,0 +1,41 @@
+"""The gate that keeps a model from being pushed that nobody could serve."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tfx.types import standard_artifacts
+
+from components import servable_gate
+from components.errors import ComponentError
+from components.servable_gate import ServableGate
+from serving.export_check import Check
+
+
+def run(tmp_path: Path) -> None:
+    model = standard_artifacts.Model()
+    model.uri = str(tmp_path)
+    (tmp_path / "Format-Serving").mkdir()
+    ServableGate.EXECUTOR_SPEC.executor_class().Do({"model": [model]}, {}, {"code": ""})
+
+
+def test_what_the_checks_find_fails_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(version: Path) -> Iterator[Check]:
+        assert version == tmp_path / "Format-Serving"
+        yield Check("tag", ())
+        yield Check("operations", ("PyFunc calls Python", "EagerPyFunc calls Python"))
+
+    monkeypatch.setattr(servable_gate, "check_export", found)
+    with pytest.raises(ComponentError) as caught:
+        run(tmp_path)
+    assert str(caught.value) == (
+        "the model cannot be served: operations: PyFunc calls Python; "
+        "operations: EagerPyFunc calls Python"
+    )
+
+
+def test_a_model_without_problems_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servable_gate, "check_export", lambda _: iter([Check("tag", ())]))
+    run(tmp_path)
