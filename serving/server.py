@@ -118,6 +118,7 @@ class EmbeddedServer:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
