@@ -70,6 +70,10 @@ class Watcher:
             model.close()
 
     def _watch(self) -> None:
+        for model in self._models:
+            model.refresh()
+            if not model.statuses():
+                self._announce(f"model     {model.name} has no version in {model.base_path} yet")
         while True:
             for model in self._models:
                 model.refresh()

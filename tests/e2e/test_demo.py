@@ -16,6 +16,10 @@ import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from data.features import MODEL_NAME
+from serving.config_files import ModelConfig
+from tests.serving.conftest import serving, wait_for
+
 Result = subprocess.CompletedProcess[str]
 Command = Callable[..., Result]
 
@@ -280,6 +284,20 @@ def test_one_broken_photo_is_said_to_be_so_and_is_1(asked: Result) -> None:
     assert json.loads(asked.stdout)[-1] == {"photo": "broken.jpg", "error": "truncated or damaged"}
     assert asked.returncode == 1
     assert asked.stderr == ""
+
+
+def test_a_server_of_the_pushed_model_answers_the_same(
+    asked: Result, photos: dict[str, str], workdir: Path, run: Command, home: Path
+) -> None:
+    with serving(ModelConfig(MODEL_NAME, workdir / "serving" / MODEL_NAME)) as client:
+        (version,) = (int(folder.name) for folder in versions(workdir))
+        wait_for(lambda: client.states(MODEL_NAME) == {version: "AVAILABLE"})
+        shown = run("predict", "--json", "--url", client.url, *photos, cwd=home)
+    assert shown.returncode == 0, shown.stderr
+    here = [each for each in json.loads(asked.stdout) if "label" in each]
+    for ours, served in zip(here, json.loads(shown.stdout), strict=True):
+        assert served["label"] == ours["label"]
+        assert served["probabilities"] == pytest.approx(ours["probabilities"], abs=1e-5)
 
 
 def test_predict_draws_a_figure(asked: Result, home: Path) -> None:

@@ -19,7 +19,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.config_files import ModelConfig
-from serving.saved_model import WARM_UP
+from serving.saved_model import WARM_UP, SavedModel
+from serving.server import Watcher
+from serving.versions import Model
 from tests.serving.conftest import Client, serving, wait_for
 from tests.serving.models import NAME, write_version
 
@@ -264,3 +266,20 @@ def test_memory_is_flat_over_twenty_swaps(tmp_path: Path) -> None:
 def _resident_mib(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def test_a_model_without_versions_is_said_once_and_its_first_version_later(
+    conformance_models: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "models"
+    base.mkdir()
+    lines: list[str] = []
+    model = Model(NAME, base, lambda path: SavedModel(path, 1000))
+    watcher = Watcher([model], 0.02, lines.append)
+    watcher.start()
+    wait_for(lambda: lines)
+    assert lines == [f"model     {NAME} has no version in {base} yet"]
+    publish(conformance_models / "1", base, 1)
+    wait_for(lambda: len(lines) > 1)
+    watcher.stop()
+    assert lines[1] == f"model     {NAME} 1 AVAILABLE"
