@@ -9,7 +9,14 @@ import tensorflow as tf
 from serving.json_values import Json, is_integer, quote, to_bytes, type_name
 from serving.servable import Signature, Tensor
 from serving.status import Code, RequestError, invalid
-from serving.tensors import decode_base64, write_float, write_string
+from serving.tensors import (
+    convert,
+    decode_base64,
+    is_base64,
+    printed,
+    write_float,
+    write_string,
+)
 
 CLASSIFY = "tensorflow/serving/classify"
 REGRESS = "tensorflow/serving/regress"
@@ -18,7 +25,6 @@ CLASSES, SCORES = "classes", "scores"
 REGRESSION = "outputs"
 
 _INT64 = range(-(2**63), 2**63)
-_FLOAT_MAX = float(np.finfo(np.float32).max)
 
 
 def read_examples(document: Mapping[str, Json]) -> Tensor:
@@ -109,7 +115,7 @@ def write_classifications(outputs: Mapping[str, Tensor], count: int) -> str:
         tensor = outputs[name]
         if tensor.ndim != 2:
             raise invalid(
-                f"Expected Tensor shape: [batch_size num_classes] but got {_printed(tensor)}"
+                f"Expected Tensor shape: [batch_size num_classes] but got {printed(tensor.shape)}"
             )
         if tensor.dtype != dtype:
             raise invalid(f"Expected {name} Tensor of DT_{word}. Got: {tensor.dtype.name}")
@@ -150,7 +156,7 @@ def write_regressions(outputs: Mapping[str, Tensor], count: int) -> str:
     if tensor.ndim not in (1, 2) or tensor.shape[1:] not in ((), (1,)):
         raise invalid(
             "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
-            f"{_printed(tensor)}"
+            f"{printed(tensor.shape)}"
         )
     if len(tensor) != count:
         raise invalid(
@@ -159,10 +165,6 @@ def write_regressions(outputs: Mapping[str, Tensor], count: int) -> str:
     if tensor.dtype != np.float32:
         raise invalid(f"Expected output Tensor of DT_FLOAT.  Got: {tensor.dtype.name}")
     return '{"results": [' + ", ".join(map(write_float, tensor.ravel().tolist())) + "]}"
-
-
-def _printed(tensor: Tensor) -> str:
-    return f"[{','.join(map(str, tensor.shape))}]"
 
 
 def _to_example(value: Json) -> bytes:
@@ -188,14 +190,10 @@ def _add(feature: Any, name: str, value: Json) -> None:
             raise invalid(f"Feature: {name} has uint64 element. Only int64 is supported.")
         kind, item = "int64_list", value
     elif isinstance(value, float):
-        if np.isfinite(value) and abs(value) > _FLOAT_MAX:
-            raise invalid(
-                f"Cannot convert JSON value: {quote(value)} to float without loss of precision."
-            )
-        kind, item = "float_list", value
+        kind, item = "float_list", convert(value, "float")
     elif isinstance(value, str):
         kind, item = "bytes_list", to_bytes(value)
-    elif isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str):
+    elif is_base64(value):
         kind, item = "bytes_list", decode_base64(value)
     else:
         raise invalid(f"Feature: {name} has element with unexpected JSON type: {type_name(value)}")

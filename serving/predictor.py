@@ -10,6 +10,7 @@ import numpy as np
 from data.features import MODEL_NAME, PHOTO_INPUT, PHOTO_OUTPUTS, SERVING_SIGNATURE
 from serving.errors import ModelError
 from serving.quiet_tensorflow import import_tensorflow
+from serving.versions import is_complete
 
 BATCH = 32
 """Photos asked about at once: bounds the memory, and 32 keeps two cores busy."""
@@ -37,7 +38,7 @@ def find_version(model_dir: Path) -> Path:
         ModelError: there is no complete model.
     """
     try:
-        if _is_complete(model_dir):
+        if is_complete(model_dir):
             return model_dir
         if (model_dir / "saved_model.pb").exists():
             raise ModelError(
@@ -77,13 +78,8 @@ def _complete_versions(folders: Iterator[Path]) -> list[Path]:
     return [
         folder
         for folder in folders
-        if folder.name.isascii() and folder.name.isdigit() and _is_complete(folder)
+        if folder.name.isascii() and folder.name.isdigit() and is_complete(folder)
     ]
-
-
-def _is_complete(folder: Path) -> bool:
-    files = (folder / "saved_model.pb", folder / "variables" / "variables.index")
-    return all(file.is_file() for file in files)
 
 
 def _number(version: Path) -> int:

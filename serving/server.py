@@ -70,14 +70,16 @@ class Watcher:
             model.close()
 
     def _watch(self) -> None:
-        for model in self._models:
-            model.refresh()
-            if not model.statuses():
-                self._announce(f"model     {model.name} has no version in {model.base_path} yet")
+        empty: set[str] = set()
         while True:
             for model in self._models:
                 model.refresh()
                 self._tell(model)
+                if not model.statuses() and model.name not in empty:
+                    empty.add(model.name)
+                    self._announce(
+                        f"model     {model.name} has no version in {model.base_path} yet"
+                    )
             if self._stopped.wait(self._seconds):
                 return
 

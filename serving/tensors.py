@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,7 +154,7 @@ class _Batch:
         if size != expected:
             raise invalid(f"Expecting tensor size: {expected} but got: {size}")
         if shape != self._shape:
-            raise invalid(f"Expecting shape {_printed(self._shape)} but got: {_printed(shape)}")
+            raise invalid(f"Expecting shape {printed(self._shape)} but got: {printed(shape)}")
 
     def stacked(self) -> Tensor:
         return _array(self._flat, self._dtype, [self._count, *(self._shape or [])])
@@ -162,11 +162,12 @@ class _Batch:
 
 def _is_named(value: Json) -> bool:
     """Whether a value is an object that names inputs."""
-    return isinstance(value, dict) and not _is_base64(value)
+    return isinstance(value, dict) and not is_base64(value)
 
 
-def _is_base64(value: dict[str, Json]) -> bool:
-    return len(value) == 1 and isinstance(value.get(_B64), str)
+def is_base64(value: Json) -> bool:
+    """Whether a value is an object `{"b64": "..."}`."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(_B64), str)
 
 
 def _shape(value: Json) -> list[int]:
@@ -180,7 +181,8 @@ def _shape(value: Json) -> list[int]:
     return shape
 
 
-def _printed(shape: list[int]) -> str:
+def printed(shape: Sequence[int]) -> str:
+    """A shape as errors show it."""
     return f"[{','.join(map(str, shape))}]"
 
 
@@ -191,7 +193,7 @@ def _flatten(value: Json, shape: list[int], dtype: str, flat: list[Any], level: 
                 f"JSON Value: {quote(value)} found at incorrect level: {level + 1} in the JSON "
                 f"DOM. Expected at level: {len(shape)}"
             )
-        flat.append(_convert(value, dtype))
+        flat.append(convert(value, dtype))
         return
     if level >= len(shape):
         raise invalid(f"Encountered list at unexpected level: {level} expected < {len(shape)}")
@@ -215,7 +217,12 @@ def _array(flat: list[Any], dtype: str, shape: list[int]) -> Tensor:
     return array.reshape(shape)
 
 
-def _convert(value: Json, dtype: str) -> Any:
+def convert(value: Json, dtype: str) -> Any:
+    """A value as its tensor holds it.
+
+    Raises:
+        RequestError: it does not fit the type.
+    """
     if dtype == "string":
         return _string(value)
     if dtype in _DECIMALS:
@@ -255,7 +262,7 @@ def decode_base64(value: Json) -> bytes:
     Raises:
         RequestError: it has other keys, or what it holds is no base64.
     """
-    if not (isinstance(value, dict) and _is_base64(value)):
+    if not is_base64(value):
         raise invalid(f"JSON Value: {quote(value)} not formatted correctly for base64 data")
     text = value[_B64]
     try:

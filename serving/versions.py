@@ -219,11 +219,16 @@ def _complete_versions(base_path: Path) -> dict[int, tuple[object, ...]] | None:
     return found
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether the files that no SavedModel of ours lacks are there."""
+    files = (folder / "saved_model.pb", folder / "variables" / "variables.index")
+    return all(file.is_file() for file in files)
+
+
 def _stamp(folder: Path) -> tuple[object, ...]:
     """Sizes and times of a version's files; empty if one that it needs is missing."""
     try:
-        needed = (folder / "saved_model.pb", folder / "variables" / "variables.index")
-        if not all(file.is_file() for file in needed):
+        if not is_complete(folder):
             return ()
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         return tuple(

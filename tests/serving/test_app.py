@@ -147,7 +147,7 @@ def test_the_page_learns_the_models(client: Client) -> None:
     assert client.ask("GET", "/models.json").json == [NAME]
 
 
-def test_the_server_says_busy_rather_than_take_more(conformance_models: Path) -> None:
+def test_the_server_says_busy_rather_than_take_more() -> None:
     from serving.app import Limits, _Gate
 
     gate = _Gate(Limits(waiting=1, threads=1, held_bytes=10))
@@ -160,7 +160,7 @@ def test_the_server_says_busy_rather_than_take_more(conformance_models: Path) ->
         gate.hold(1)
 
 
-def test_a_request_that_does_not_arrive_gets_408(conformance_models: Path) -> None:
+def test_a_request_that_does_not_arrive_gets_408() -> None:
     import asyncio
 
     from serving.app import Limits, RestEndpoint
