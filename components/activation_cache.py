@@ -40,6 +40,7 @@ from components.dataset import labelled_images, prefetched
 from components.errors import ComponentError
 from components.extractor import Extractor
 from components.settings import AugmentationSettings
+from components.staging import is_remote
 from components.views import augmented_view
 from data import features
 
@@ -386,7 +387,7 @@ def _announce_disk_use(manifest: ActivationManifest, folder: str, *, weights_byt
     train = manifest.photos[features.TRAIN]
     others = sum(manifest.photos.values()) - train
     line = f"  activations: {train:,} photos x {manifest.views} views + {others:,}: {_gb(needed)}"
-    if "://" in folder:
+    if is_remote(folder):
         print(line, flush=True)
         return
     free = shutil.disk_usage(folder).free
@@ -407,7 +408,8 @@ def _save_weights(backbone: keras.Model, file: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / activations.WEIGHTS
         backbone.save_weights(local)
-        tf.io.gfile.copy(str(local), file)
+        # A task that a platform starts once more finds the files of the first.
+        tf.io.gfile.copy(str(local), file, overwrite=True)
 
 
 def _plan_shards(

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import socket
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import tensorflow as tf
 
 from components import lite0, tiny, torch_checkpoint
 from components.errors import ComponentError
+from components.staging import readable
 from components.weights import (
     B0,
     B0_FILE,
@@ -25,7 +25,6 @@ from components.weights import (
     LITE0,
     RANDOM,
     TINY,
-    WEIGHT_SUFFIXES,
     b0_host_answers,
     b0_is_cached,
     lite0_file,
@@ -101,7 +100,7 @@ def weights_fingerprint(name: str, weights: str) -> str:
         return B0_MD5 if name == B0 else lite0.SHA256
     require_weights_file(weights)
     try:
-        with _local_copy(weights) as file:
+        with readable(weights) as file:
             return _sha256(file)
     except (OSError, tf.errors.OpError) as error:
         raise ComponentError(f"weights {weights!r} cannot be read: {_line(error)}") from error
@@ -261,7 +260,7 @@ def _load_file(model: keras.Model, weights: str) -> WeightsOrigin:
     """Loads all weights of the model; what a file holds beyond them, a top, is left alone."""
     require_weights_file(weights)
     try:
-        with _local_copy(weights) as file:
+        with readable(weights) as file:
             # Of a .keras file too this reads the arrays alone and builds nothing it describes.
             model.load_weights(file)
             return WeightsOrigin(weights, _sha256(file))
@@ -269,18 +268,6 @@ def _load_file(model: keras.Model, weights: str) -> WeightsOrigin:
         raise ComponentError(
             f"weights {weights!r} cannot be loaded into {model.name}: {_line(error)}"
         ) from error
-
-
-@contextmanager
-def _local_copy(weights: str) -> Iterator[Path]:
-    if "://" not in weights:
-        yield Path(weights)
-        return
-    suffix = next(suffix for suffix in WEIGHT_SUFFIXES if weights.endswith(suffix))
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"backbone{suffix}"
-        tf.io.gfile.copy(weights, str(file))
-        yield file
 
 
 _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)

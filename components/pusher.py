@@ -6,59 +6,83 @@ import time
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
 from tfx import types
 from tfx.components.pusher import executor
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
+from tfx.utils import io_utils, proto_utils
+
+from components.staging import is_remote, readable
+
+_SAVED_MODEL = "saved_model.pb"
 
 
 def fingerprint(model: Path) -> str:
     """SHA-256 of a SavedModel: every file's path within it and content."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in model.rglob("*") if path.is_file()):
-        digest.update(f"{file.relative_to(model).as_posix()}\0".encode())
-        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for name in _files(model):
+        digest.update(f"{name}\0".encode())
+        digest.update(hashlib.sha256((model / name).read_bytes()).digest())
     return digest.hexdigest()
 
 
-def versions(base: Path) -> list[Path]:
+def _files(model: Path) -> list[str]:
+    """The path of every file within a model, sorted."""
+    return sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
+
+
+def versions(base: str) -> list[str]:
     """The complete versions under a model's base folder, oldest first."""
-    complete = (path for path in _numbered(base) if (path / "saved_model.pb").is_file())
-    return sorted(complete, key=_number)
+    numbered = (f"{base}/{number}" for number in _numbers(base))
+    return [version for version in numbered if tf.io.gfile.exists(f"{version}/{_SAVED_MODEL}")]
 
 
-def _numbered(base: Path) -> list[Path]:
-    return [path for path in base.glob("*") if path.name.isdecimal()]
+def _numbers(base: str) -> list[str]:
+    """What lies in the base folder and is named like a version, in the order of the numbers."""
+    found = tf.io.gfile.listdir(base) if tf.io.gfile.isdir(base) else []
+    # Object stores name folders with a slash at the end.
+    return sorted(filter(str.isdecimal, (name.rstrip("/") for name in found)), key=int)
 
 
-def _number(version: Path) -> int:
-    return int(version.name)
-
-
-def push(model: Path, base: Path) -> Path:
+def push(model: str, base: str) -> str:
     """Copies a SavedModel to a new version, unless a version with the same content is there.
 
     Args:
-        model: the SavedModel.
-        base: the folder of versions, as TF Serving's `--model_base_path` takes it.
+        model: the SavedModel, local or remote (`gs://…`).
+        base: the folder of versions, as TF Serving's `--model_base_path` takes it, local or remote.
 
     Returns:
         The version that holds the model: named by the time, greater than all before it.
     """
-    wanted = fingerprint(model)
-    for version in reversed(versions(base)):
-        if fingerprint(version) == wanted:
-            return version
-    # A number is taken also by what somebody left there incomplete.
-    newest = max(map(_number, _numbered(base)), default=0)
-    target = base / str(max(int(time.time()), newest + 1))
-    # TF Serving passes over names that are not numbers, so it never sees half a version.
-    unfinished = base / ".unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(model, unfinished)
-    unfinished.rename(target)
+    with readable(model) as source:
+        wanted = fingerprint(source)
+        for version in reversed(versions(base)):
+            with readable(version) as pushed:
+                if fingerprint(pushed) == wanted:
+                    return version
+        # A number is taken also by what somebody left there incomplete.
+        newest = max(map(int, _numbers(base)), default=0)
+        target = f"{base}/{max(int(time.time()), newest + 1)}"
+        # TF Serving passes over names that are not numbers, so it never sees half a version.
+        unfinished = f"{base}/.unfinished"
+        if is_remote(base):
+            io_utils.copy_dir(str(source), unfinished)
+            _rename_remote(unfinished, target, _files(source))
+        else:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.copytree(source, unfinished)
+            Path(unfinished).rename(target)
     return target
+
+
+def _rename_remote(unfinished: str, target: str, files: list[str]) -> None:
+    # An object store renames one file at a time; what makes a version complete comes last.
+    for name in sorted(files, key=_SAVED_MODEL.__eq__):
+        file = f"{target}/{name}"
+        tf.io.gfile.makedirs(file.rpartition("/")[0])
+        tf.io.gfile.rename(f"{unfinished}/{name}", file)
+    tf.io.gfile.rmtree(unfinished)
 
 
 class PusherExecutor(executor.Executor):
@@ -80,7 +104,8 @@ class PusherExecutor(executor.Executor):
         proto_utils.json_to_proto(
             exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination
         )
-        version = push(
-            Path(self.GetModelPath(input_dict)), Path(destination.filesystem.base_directory)
+        base = destination.filesystem.base_directory.rstrip("/")
+        version = push(self.GetModelPath(input_dict), base)
+        self._MarkPushed(
+            pushed, pushed_destination=version, pushed_version=version.rpartition("/")[2]
         )
-        self._MarkPushed(pushed, pushed_destination=str(version), pushed_version=version.name)

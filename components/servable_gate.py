@@ -1,13 +1,12 @@
 """No model is pushed that TF Serving could not serve."""
 
-from pathlib import Path
-
 from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
+from components.staging import readable
 from serving.export_check import check_export
 
 
@@ -25,9 +24,11 @@ def ServableGate(  # noqa: N802 (a TFX component is named like a class)
     Raises:
         ComponentError: names each check that failed and why.
     """
-    version = Path(path_utils.serving_model_path(model.uri))
-    problems = [
-        f"{check.name}: {problem}" for check in check_export(version) for problem in check.problems
-    ]
+    with readable(path_utils.serving_model_path(model.uri)) as version:
+        problems = [
+            f"{check.name}: {problem}"
+            for check in check_export(version)
+            for problem in check.problems
+        ]
     if problems:
         raise ComponentError(f"the model cannot be served: {'; '.join(problems)}")

@@ -4,6 +4,9 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from tfx import types
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.types import standard_component_specs
+from tfx.utils import io_utils
 
 from components import recipes
 from components.checkpoint import committed_epochs
@@ -20,6 +24,7 @@ from components.curves import curves_figure, write_history
 from components.dataset import balanced_class_weights
 from components.export import export
 from components.settings import ModelSettings, TrainingSettings
+from components.staging import is_remote, writable
 from components.training import best_phase, train_in_phases
 from data.features import TEST, TRAIN, VAL
 
@@ -39,11 +44,15 @@ def run_fn(fn_args: FnArgs) -> None:
     Raises:
         ComponentError: the backbone's weights cannot be had, or the cache does not fit.
     """
+    with _training_folder(fn_args) as folder:
+        _train_and_export(fn_args, folder)
+
+
+def _train_and_export(fn_args: FnArgs, folder: Path) -> None:
     config = fn_args.custom_config
     classes: list[str] = config["classes"]
     model_settings = ModelSettings.model_validate_json(json.dumps(config["model"]))
     settings = TrainingSettings.model_validate_json(json.dumps(config["training"]))
-    folder = _resume_folder(fn_args)
     # After a kill the random numbers must not start again, or the model would see the very
     # augmentations and dropout masks that it has already learnt.
     epochs = committed_epochs(folder)
@@ -57,7 +66,7 @@ def run_fn(fn_args: FnArgs) -> None:
             model_settings,
             settings,
             classes,
-            activations=str(Path(train_files).parents[1]),
+            activations=train_files.rsplit("/", 2)[0],
             seed=seed,
             first_epoch=epochs,
         )
@@ -75,11 +84,6 @@ def run_fn(fn_args: FnArgs) -> None:
         folder=folder,
     )
 
-    run_dir = Path(fn_args.model_run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    curves_figure(phases).savefig(run_dir / CURVES, dpi=120)
-    write_history(phases, run_dir / HISTORY)
-    shutil.copytree(folder / "tensorboard", run_dir / "tensorboard", dirs_exist_ok=True)
     summary = {
         "backbone": model_settings.backbone,
         "weights": dataclasses.asdict(recipe.origin),
@@ -97,20 +101,33 @@ def run_fn(fn_args: FnArgs) -> None:
         ],
         "exported_phase": best_phase(phases).name,
     }
-    (run_dir / SUMMARY).write_text(json.dumps(summary, indent=2))
-    export(recipe.model, transform, classes, Path(fn_args.serving_model_dir))
-    shutil.rmtree(folder)
+    with writable(fn_args.model_run_dir) as run_dir:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        curves_figure(phases).savefig(run_dir / CURVES, dpi=120)
+        write_history(phases, run_dir / HISTORY)
+        shutil.copytree(folder / "tensorboard", run_dir / "tensorboard", dirs_exist_ok=True)
+        (run_dir / SUMMARY).write_text(json.dumps(summary, indent=2))
+    with writable(fn_args.serving_model_dir) as model_dir:
+        export(recipe.model, transform, classes, model_dir)
 
 
-def _resume_folder(fn_args: FnArgs) -> Path:
-    """The folder of this training's epochs, the same again after a kill.
+@contextmanager
+def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
+    """The folder of this training's epochs, the same again after a kill; gone at the end.
 
     It lies beside the ModelRun artifacts, outside of each, because a rerun gets a new artifact,
-    and is named by all that the training depends on.
+    and is named by all that the training depends on. Where they are remote it is a temporary one:
+    a training that is killed there begins anew.
     """
+    if is_remote(fn_args.model_run_dir):
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
     inputs = [fn_args.custom_config, fn_args.train_files, fn_args.transform_graph_path]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
-    return Path(fn_args.model_run_dir).parent / "unfinished" / key
+    folder = Path(fn_args.model_run_dir).parent / "unfinished" / key
+    yield folder
+    shutil.rmtree(folder)
 
 
 class TrainerExecutor(GenericExecutor):
@@ -125,7 +142,7 @@ class TrainerExecutor(GenericExecutor):
         super().Do(input_dict, output_dict, exec_properties)
         (model,) = output_dict[standard_component_specs.MODEL_KEY]
         (run,) = output_dict[standard_component_specs.MODEL_RUN_KEY]
-        summary = json.loads((Path(run.uri) / SUMMARY).read_text())
+        summary = json.loads(io_utils.read_string_file(f"{run.uri}/{SUMMARY}"))
         model.set_string_custom_property("backbone", summary["backbone"])
         model.set_string_custom_property("weights_source", summary["weights"]["source"])
         model.set_string_custom_property("weights_sha256", summary["weights"]["sha256"])

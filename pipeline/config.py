@@ -4,9 +4,9 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.settings import GateSettings, ModelSettings, Section, Share, TrainingSettings
 
@@ -30,6 +30,36 @@ class DemoSettings(Section):
     photos_per_class: Annotated[int, Field(ge=20, le=10_000)] = 60
 
 
+class Resources(Section):
+    """What one node of the pipeline gets on a cluster; what is not said is the cluster's choice."""
+
+    cpu: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Cores."""
+    memory_gb: Annotated[float, Field(gt=0, le=10_000)] | None = None
+    gpu: Annotated[int, Field(ge=0, le=16)] = 0
+    gpu_type: str | None = None
+    """As the platform names it: `NVIDIA_TESLA_T4` on Vertex AI, `nvidia.com/gpu` on Kubeflow."""
+
+    @model_validator(mode="after")
+    def _gpu_is_named(self) -> Self:
+        if self.gpu and not self.gpu_type:
+            raise ValueError("gpu needs gpu_type, such as NVIDIA_TESLA_T4 or nvidia.com/gpu")
+        return self
+
+
+class VertexSettings(Section):
+    """Vertex AI: the Trainer as a custom training job, the model on an endpoint."""
+
+    project: Annotated[str, Field(min_length=1)]
+    region: str = "us-central1"
+    training_machine: str = "n1-standard-8"
+    endpoint: str = "dog-emotion"
+    """Display name; it is made if it is not there."""
+    serving_machine: str = "n1-standard-4"
+    serving_image: str = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
+    """A prebuilt container of Vertex AI: its API is what TFX's Pusher relies on."""
+
+
 class Config(Section):
     """All that decides what a run does; stored with it."""
 
@@ -45,6 +75,12 @@ class Config(Section):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     gate: GateSettings = GateSettings()
+    beam: dict[str, str | bool | int | float | list[str]] = Field(default_factory=dict)
+    """Options of Beam, as in `runner` or `direct_num_workers`; none runs it in this process.
+    `{image}` and `{root}` stand for what `compile` is given."""
+    resources: dict[str, Resources] = Field(default_factory=dict)
+    """By node, as in `resources.Trainer.cpu`: of a compiled pipeline."""
+    vertex: VertexSettings | None = None
 
     @field_validator("classes")
     @classmethod
@@ -66,20 +102,22 @@ def profile_names() -> list[str]:
     return sorted(file.stem for file in PROFILES.glob("*.toml"))
 
 
-def load_config(profile: str, *, file: Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Builds the configuration: defaults, then the profile, the file, the overrides.
+def load_config(*profiles: str, file: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Builds the configuration: defaults, then the profiles, the file, the overrides.
 
     Args:
-        profile: a name of `profile_names()`.
+        profiles: names of `profile_names()`, each laid over those before it.
         file: a TOML file with the keys of `Config`.
         overrides: `section.key=value` each, the value as in TOML; quotes may be left out.
 
     Raises:
         ConfigError: an unknown key, a wrong type or an impossible value.
     """
-    if profile not in profile_names():
-        raise ConfigError(f"--profile {profile}: allowed are {', '.join(profile_names())}")
-    values = _read_toml(PROFILES / f"{profile}.toml")
+    values: dict[str, Any] = {}
+    for profile in profiles:
+        if profile not in profile_names():
+            raise ConfigError(f"--profile {profile}: allowed are {', '.join(profile_names())}")
+        values = _merged(values, _read_toml(PROFILES / f"{profile}.toml"))
     if file is not None:
         values = _merged(values, _read_toml(file))
     for override in overrides:
@@ -105,12 +143,23 @@ def _explain(problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"]) or "configuration"
     if problem["type"] == "extra_forbidden":
         *section, _ = problem["loc"]
-        model: Any = Config
-        for part in section:
-            model = model.model_fields[part].annotation
-        return f"{key}: no such key; allowed here: {', '.join(model.model_fields)}"
+        return f"{key}: no such key; allowed here: {', '.join(_section(section).model_fields)}"
     reason = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     return f"{key} = {json.dumps(problem['input'], default=str)}: {reason}"
+
+
+def _section(path: Sequence[str]) -> type[Section]:
+    """The section at a path of keys, also within a table of sections or an optional one."""
+    found: type[Section] = Config
+    for key in path:
+        if key in found.model_fields:
+            annotation = found.model_fields[key].annotation
+            (found,) = (
+                each
+                for each in (annotation, *get_args(annotation))
+                if isinstance(each, type) and issubclass(each, Section)
+            )
+    return found
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

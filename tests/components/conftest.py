@@ -3,8 +3,9 @@
 TFX is imported only where a test needs it: that takes half a minute.
 """
 
+import itertools
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.config import Config
 
 Artifact = Any
 NewArtifact = Callable[[type[Artifact]], Artifact]
+ToRemote = Callable[[Artifact], Artifact]
 RunNode = Callable[..., dict[str, Artifact]]
 
 
@@ -45,8 +47,66 @@ def new_artifact(tmp_path_factory: pytest.TempPathFactory) -> NewArtifact:
 
 
 @pytest.fixture(scope="session")
+def object_store() -> Iterator[str]:
+    """TensorFlow's file system in memory: where URIs on it begin."""
+    import tensorflow as tf
+    from tensorflow.python.lib.io import file_io
+
+    listed = file_io.list_directory
+
+    def children(folder: str) -> list[str]:
+        """It lists `assets.extra` beside the folder `assets` as `.extra` in it, too."""
+        return [name for name in listed(folder) if tf.io.gfile.exists(f"{folder}/{name}")]
+
+    with pytest.MonkeyPatch.context() as patches:
+        patches.setattr(file_io, "list_directory", children)
+        yield "ram://"
+
+
+@pytest.fixture
+def remote(object_store: str, tmp_path: Path) -> str:
+    """A remote folder of a test's own."""
+    return f"{object_store}{tmp_path.name}"
+
+
+@pytest.fixture(scope="session")
+def new_remote_artifact(object_store: str) -> NewArtifact:
+    """Makes an artifact of a type, with an empty remote place of its own."""
+    import tensorflow as tf
+
+    numbers = itertools.count()
+
+    def make(kind: type[Artifact]) -> Artifact:
+        artifact = kind()
+        artifact.uri = f"{object_store}{kind.__name__}/{next(numbers)}"
+        tf.io.gfile.makedirs(artifact.uri)
+        return artifact
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def to_remote(new_remote_artifact: NewArtifact) -> ToRemote:
+    """Makes a remote copy of an artifact."""
+    from tfx.utils import io_utils
+
+    def copy(artifact: Artifact) -> Artifact:
+        remote = new_remote_artifact(type(artifact))
+        place = remote.uri
+        io_utils.copy_dir(artifact.uri, place)
+        remote.copy_from(artifact)
+        remote.uri = place
+        return remote
+
+    return copy
+
+
+@pytest.fixture(scope="session")
 def run_node(
-    config: Config, new_artifact: NewArtifact, tmp_path_factory: pytest.TempPathFactory
+    config: Config,
+    new_artifact: NewArtifact,
+    new_remote_artifact: NewArtifact,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> RunNode:
     """Runs one node of our pipeline here and now, with the properties the pipeline gives it."""
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -71,9 +131,11 @@ def run_node(
         *,
         config: Config = config,
         serving_root: str = "unused",
+        remote: bool = False,
     ) -> dict[str, Artifact]:
         node = nodes(config, serving_root)[name]
-        outputs = {key: new_artifact(channel.type) for key, channel in node.outputs.items()}
+        new = new_remote_artifact if remote else new_artifact
+        outputs = {key: new(channel.type) for key, channel in node.outputs.items()}
         executor = node.executor_spec.executor_class
         place = {"tmp_dir": str(tmp_path_factory.mktemp("tfx")), "unique_id": name}
         context = (

@@ -21,6 +21,7 @@ from components.dataset import labelled_images
 from components.errors import ComponentError
 from components.extractor import TOLERANCE
 from components.settings import AugmentationSettings
+from components.staging import readable
 from components.views import augmented_view
 from data import features
 from data.features import SPLITS, TEST, TRAIN, VAL
@@ -215,6 +216,31 @@ def test_a_worker_elsewhere_writes_the_same(
     for view, target in enumerate(targets):
         name = f"Split-train/view-{view:02d}-00000-of-00001.tfrecord"
         assert Path(target).read_bytes() == (folder / name).read_bytes()
+
+
+def test_remote_artifacts_give_the_same(
+    folder: Path, inputs: dict[str, Any], to_remote: Any, run_node: Any, config: Config
+) -> None:
+    remote = {name: to_remote(artifact) for name, artifact in inputs.items()}
+    uri = run_node("ActivationCache", remote, config=config, remote=True)["activations"].uri
+    assert uri.startswith("ram://")
+    assert read_manifest(uri) == read_manifest(str(folder))
+    with readable(uri) as copy:
+        for file in folder.rglob("*.tfrecord"):
+            assert (copy / file.relative_to(folder)).read_bytes() == file.read_bytes()
+    kept, _ = build_backbone("tiny", f"{uri}/{WEIGHTS}")
+    made, _ = build_backbone("tiny", "random")
+    np.testing.assert_array_equal(kept.get_weights()[0], made.get_weights()[0])
+
+
+def test_a_task_that_is_started_once_more_writes_over_the_first(
+    folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / WEIGHTS
+    file.touch()
+    backbone, _ = build_backbone("tiny", "random")
+    activation_cache._save_weights(backbone, str(file))
+    assert file.stat().st_size == (folder / WEIGHTS).stat().st_size
 
 
 def test_the_disk_use_is_announced_and_the_progress_told(

@@ -7,10 +7,12 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import io_utils
 
 import components
 from components.errors import ComponentError
 from components.schema_gate import describe, with_classes
+from components.staging import readable
 from data import features
 from data.features import SPLITS
 from pipeline.config import Config
@@ -118,3 +120,23 @@ def test_the_class_names_reach_the_node_that_validates(schema: Any, config: Conf
     completed = text_format.Parse(file.read_text(), schema_pb2.Schema())
     (label,) = (f for f in completed.feature if f.name == features.LABEL)
     assert list(label.string_domain.value) == list(config.classes)
+
+
+def test_a_remote_schema_is_completed_too(schema: Any, to_remote: Any, run_node: Any) -> None:
+    imported = run_node("ImportSchemaGen", {})["schema"]
+    completed = run_node("ClassDomain", {"imported": to_remote(imported)}, remote=True)["schema"]
+    assert completed.uri.startswith("ram://")
+    with readable(completed.uri) as folder:
+        (file,) = folder.iterdir()
+        assert file.read_text() == (Path(schema.uri) / file.name).read_text()
+
+
+def test_remote_anomalies_stop_the_run_too(new_remote_artifact: Any, run_node: Any) -> None:
+    found = new_remote_artifact(standard_artifacts.ExampleAnomalies)
+    found.split_names = artifact_utils.encode_split_names(["val"])
+    anomalies = anomalies_pb2.Anomalies()
+    anomalies.dataset_anomaly_info.reason.add(description="is empty")
+    file = f"{artifact_utils.get_split_uri([found], 'val')}/SchemaDiff.pb"
+    io_utils.write_bytes_file(file, anomalies.SerializeToString())
+    with pytest.raises(ComponentError, match="the data breaks its schema: val: dataset: is empty"):
+        run_node("AnomalyGate", {"anomalies": found})

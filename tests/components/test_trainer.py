@@ -1,5 +1,6 @@
 import csv
 import json
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,6 +104,46 @@ def test_the_summary_counts_and_measures(
         # The cache rounds activations to float16, by up to 2**-11 = 5e-4 of each.
         rel=1e-4 if mode == "on_the_fly" else 2e-3,
     )
+
+
+def test_remote_artifacts_are_read_and_written(
+    config: Config,
+    mode: Mode,
+    run_node: Any,
+    inputs: dict[str, Any],
+    outputs: dict[str, Any],
+    to_remote: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Nothing may stay in the temporary folder, nor come to lie in a folder `ram:` here.
+    for folder in (tmp_path / "temporary", tmp_path / "here"):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "here")
+    remote = {name: to_remote(artifact) for name, artifact in inputs.items()}
+    two_phases = trained_by(config, mode, frozen=EPOCHS, unfrozen=EPOCH)
+    found = run_node("Trainer", remote, config=two_phases, remote=True)
+    assert not list(tmp_path.glob("*/*"))
+
+    assert found["model"].get_string_custom_property("backbone") == "tiny"
+    for name in ("model", "model_run"):
+        assert found[name].uri.startswith("ram://")
+        assert files_below(found[name].uri) == files_below(outputs[name].uri)
+    exported = tf.saved_model.load(path_utils.serving_model_path(found["model"].uri))
+    photo = tf.io.encode_jpeg(tf.zeros([224, 224, 3], tf.uint8))
+    answer = exported.signatures["serving_default"](tf.expand_dims(photo, 0))
+    assert answer["labels"].numpy()[0].tolist() == [name.encode() for name in config.classes]
+
+
+def files_below(uri: str) -> list[str]:
+    """The files of an artifact, in which TensorBoard's go by their folder."""
+    found = (
+        f"{folder}/{'' if file.startswith('events') else file}".removeprefix(uri)
+        for folder, _, files in tf.io.gfile.walk(uri)
+        for file in files
+    )
+    return sorted(found)
 
 
 def test_a_killed_run_goes_on_and_another_one_begins_anew(

@@ -13,7 +13,8 @@ import pytest
 
 from data.drawn_dogs import draw_dataset
 from data.ingest import ingest
-from pipeline.cli import Exit, main
+from pipeline.cli import main
+from pipeline.commands.common import Exit
 from pipeline.config import load_config
 from pipeline.workdir import Workdir
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from data.drawn_dogs import draw_dataset
-from pipeline import cli
-from pipeline.cli import Exit, main
+from pipeline.cli import main
+from pipeline.commands import run
+from pipeline.commands.common import Exit
 from pipeline.workdir import Workdir
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +94,7 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(
         (["--set", "colour=red"], "colour: no such key"),
         (["--set", "training.batch_size"], "expected key=value"),
         (["--set", "training.batch_size=0"], "training.batch_size = 0: should be greater"),
-        (["--profile", "cats"], "--profile cats: allowed are demo, photos"),
+        (["--profile", "cats"], "--profile cats: allowed are dataflow, demo, photos"),
         (["--profile", "photos"], "--profile photos needs --photos DIR"),
         (["--photos", "none"], "--photos none: there is no such folder"),
         (["--config", "none.toml"], "--config none.toml: No such file"),
@@ -149,7 +150,7 @@ def test_an_interruption_is_130_in_one_line(
     def interrupt(options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_data", interrupt)
+    monkeypatch.setattr(run, "_data", interrupt)
     assert main(["data", "photos", "--out", "out"]) == Exit.INTERRUPTED
     assert "interrupted" in said(capsys)
 

@@ -33,7 +33,7 @@ def test_every_profile_is_a_whole_configuration(profile: str) -> None:
 
 
 def test_the_profiles_are_those() -> None:
-    assert profile_names() == ["demo", "photos", "tiny"]
+    assert profile_names() == ["dataflow", "demo", "photos", "tiny", "vertex"]
 
 
 def test_photos_get_ten_and_ten_epochs_and_the_default_gate() -> None:

@@ -1,0 +1,69 @@
+"""What the commands share: how they are added, how they complain and what they end with."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+RUNS = Path("runs")
+"""Where runs go, and where the newest model is looked for."""
+
+
+class Exit(IntEnum):
+    """What the exit status says."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    BLOCKED = 3
+    INTERRUPTED = 130
+
+
+EXIT_STATUS = """\
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration,
+3 the gate blocked the model, 130 interrupted.
+"""
+
+
+def add_command(
+    commands: "Commands", name: str, *, help: str, description: str
+) -> argparse.ArgumentParser:
+    """Adds one command, whose help tells the exit statuses."""
+    return commands.add_parser(
+        name,
+        help=help,
+        description=description,
+        epilog=EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def fail(error: object, status: Exit = Exit.FAILED) -> int:
+    """Says what is wrong in one line, and returns the exit status."""
+    complain(error)
+    return status
+
+
+def complain(message: object) -> None:
+    """Says something on standard error, under the program's name."""
+    print(f"dog-emotion: {message}", file=sys.stderr, flush=True)
+
+
+def number(least: int, most: int) -> Callable[[str], int]:
+    """A type for argparse."""
+
+    def integer(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no integer") from None
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(f"{text} should be from {least} to {most}")
+        return number
+
+    return integer

@@ -1,0 +1,104 @@
+"""`predict`: the emotion on a photo."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.commands.common import RUNS, Exit, add_command, fail
+
+if TYPE_CHECKING:
+    from pipeline.commands.common import Commands
+    from serving.client import RemotePredictor
+    from serving.predictor import Predictor
+
+
+def add_predict(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "predict",
+        help="the emotion on a photo",
+        description="Says what the dog on each photo feels: the emotion and the probability of "
+        "every class.",
+    )
+    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="any format that `run` reads")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--model",
+        type=Path,
+        metavar="DIR",
+        help="a version, or a folder of versions, of which the newest is taken "
+        "(default: the newest pushed by any run under runs/)",
+    )
+    where.add_argument(
+        "--url", help="a server to ask instead, such as http://localhost:8501 (see `serve`)"
+    )
+    parser.add_argument(
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="also draw each photo with its probabilities (.png, .pdf or .svg)",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help='print a list of {"photo", "label", "probabilities"} or {"photo", "error"}',
+    )
+    parser.set_defaults(command=_predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from data.errors import DataError
+    from data.photos import PreparedPhoto, decode_photo, prepare_photo, read_photo
+    from serving.answers import Answer, as_json, as_text
+    from serving.errors import ModelError
+
+    if options.plot is not None:
+        from serving.figure import MAX_PHOTOS, draw_predictions, figure_format
+
+        try:
+            figure_format(options.plot)
+        except ModelError as error:
+            return fail(error, Exit.USAGE)
+        if len(options.photos) > MAX_PHOTOS:
+            return fail(f"--plot draws at most {MAX_PHOTOS} photos", Exit.USAGE)
+
+    prepared: dict[str, PreparedPhoto | str] = {}
+    for photo in options.photos:
+        try:
+            prepared[photo] = prepare_photo(read_photo(Path(photo)))
+        except DataError as error:
+            prepared[photo] = str(error)
+    usable = {name: photo for name, photo in prepared.items() if not isinstance(photo, str)}
+    try:
+        predictions = {}
+        if usable:
+            answers = _predictor(options).predict([photo.jpeg for photo in usable.values()])
+            predictions = dict(zip(usable, answers, strict=True))
+        said: list[Answer] = [
+            (name, predictions[name] if name in usable else str(prepared[name]))
+            for name in options.photos
+        ]
+        print(as_json(said) if options.json else as_text(said, sys.stdout.encoding))
+        if options.plot is not None and usable:
+            draw_predictions(
+                [
+                    (decode_photo(photo.jpeg), Path(name).name, predictions[name])
+                    for name, photo in usable.items()
+                ],
+                options.plot,
+            )
+            if not options.json:
+                print(f"\nfigure: {options.plot}")
+    except ModelError as error:
+        return fail(error)
+    return Exit.DONE if len(usable) == len(prepared) else Exit.FAILED
+
+
+def _predictor(options: argparse.Namespace) -> "Predictor | RemotePredictor":
+    from serving.client import RemotePredictor
+    from serving.predictor import Predictor, newest_model
+
+    if options.url:
+        return RemotePredictor(options.url)
+    return Predictor(options.model or newest_model(RUNS))

@@ -1,0 +1,176 @@
+"""`run` and `data`: photos to a model, and the first step of it alone."""
+
+import argparse
+import errno
+import os
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.commands.common import RUNS, Exit, add_command, complain, fail
+
+if TYPE_CHECKING:
+    from pipeline.commands.common import Commands
+    from pipeline.config import Config
+    from pipeline.workdir import Workdir
+
+_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+def add_run(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "run",
+        help="photos to a gated, pushed model",
+        description="Photos to TFRecords to a trained, evaluated and, if the gate lets it, pushed "
+        "model. With no --photos, drawn dog faces stand in. Running again in the same folder "
+        "takes unchanged steps from the cache and asks the model not to be worse than the last.",
+    )
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        metavar="DIR",
+        help="one folder of photos a class, or a CSV file with the columns path,label",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="demo|photos",
+        help="the defaults to start from (default: photos with --photos, else demo)",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML laid over the profile")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="one setting, laid over all else, as in training.frozen.epochs=5; repeatable",
+    )
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        metavar="DIR",
+        help="where everything goes (default: runs/PROFILE)",
+    )
+    parser.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from pipeline.config import ConfigError, load_config
+    from pipeline.workdir import Workdir, WorkdirError
+
+    profile = options.profile or ("photos" if options.photos else "demo")
+    try:
+        config = load_config(profile, file=options.config, overrides=options.overrides)
+        if profile == "photos" and options.photos is None:
+            raise ConfigError("--profile photos needs --photos DIR")
+        if options.photos is not None and not options.photos.exists():
+            raise ConfigError(f"--photos {options.photos}: there is no such folder")
+    except ConfigError as error:
+        return fail(error, Exit.USAGE)
+    workdir = Workdir((options.workdir or RUNS / profile).absolute())
+    print(f"workdir   {workdir.root}", flush=True)
+    try:
+        with workdir.locked():
+            return _run_in(workdir, config, options.photos)
+    except WorkdirError as error:
+        return fail(error)
+
+
+def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
+    from pipeline.progress import chatter_to
+
+    try:
+        with chatter_to(workdir.log):
+            try:
+                print("starting  TensorFlow and TFX", flush=True)
+                from pipeline.local_runner import run_locally
+                from pipeline.summary import as_text
+
+                summary = run_locally(config, workdir, photos)
+            except Exception:
+                traceback.print_exc()
+                raise
+    except Exception as error:
+        return _fail_run(error, workdir)
+    print(as_text(summary))
+    print(f"curves    {workdir.curves}\nmetrics   {workdir.metrics}")
+    if summary.model is None:
+        complain("the gate blocked the model; nothing was pushed")
+        return Exit.BLOCKED
+    print(f"model     {summary.model}\npredict   dog-emotion predict --model {summary.model} PHOTO")
+    return Exit.DONE
+
+
+def _fail_run(error: Exception, workdir: "Workdir") -> int:
+    """Says in one line why a run failed: in our words where the cause is known."""
+    from components.errors import ComponentError
+    from data.errors import DataError
+    from pipeline.config import ConfigError
+
+    if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
+        raise KeyboardInterrupt from None  # Beam turns it into an error of its own
+    if isinstance(error, ConfigError):
+        return fail(error, Exit.USAGE)
+    if isinstance(error, (ComponentError, DataError)):
+        return fail(error)
+    if cause := _storage_problem(error):
+        return fail(f"{cause}; make room or name another --workdir, then run again")
+    reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
+    return fail(f"{reason[:300]} (all of it: {workdir.log})")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those it followed from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _storage_problem(error: BaseException) -> str | None:
+    """The words for a full or unwritable disk, if that is what lies behind an error.
+
+    TensorFlow, MLMD and Beam wrap the system's error, and keep only its text.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
+            return f"{cause.filename or 'the workdir'}: {cause.strerror}"
+        for text in ("No space left on device", "disk is full", "readonly database"):
+            if text in str(cause):
+                return f"the workdir cannot be written: {text}"
+    return None
+
+
+def add_data(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "data",
+        help="photos to checked, split TFRecords",
+        description="Reads and checks photos, splits them 70/15/15 by their pixels, and writes "
+        "them as TFRecord shards: the first step of `run`, alone.",
+    )
+    parser.add_argument(
+        "photos",
+        type=Path,
+        metavar="PHOTOS",
+        help="one folder of photos a class, or a CSV file with the columns path,label",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where spans go")
+    parser.set_defaults(command=_data)
+
+
+def _data(options: argparse.Namespace) -> int:
+    from data.errors import DataError
+    from data.ingest import ingest
+    from pipeline.progress import chatter_to, counter, describe_records
+
+    if not options.photos.exists():
+        return fail(f"{options.photos}: there is no such folder", Exit.USAGE)
+    try:
+        with chatter_to(Path(os.devnull)):
+            ingested = ingest(options.photos, options.out, progress=counter("read"))
+    except DataError as error:
+        return fail(error)
+    print(describe_records(ingested))
+    return Exit.DONE

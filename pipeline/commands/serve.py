@@ -1,0 +1,184 @@
+"""`serve` and `check`: a pushed model behind an API, and whether TF Serving could do it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.features import MODEL_NAME
+from pipeline.commands.common import RUNS, Exit, add_command, complain, fail, number
+
+if TYPE_CHECKING:
+    from pipeline.commands.common import Commands
+    from serving.batching import BatchingParameters
+    from serving.config_files import ModelConfig
+
+
+def add_serve(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "serve",
+        help="TF Serving's REST API and a page to try it, on any machine",
+        description="Serves models by TF Serving's REST API, without TF Serving: the newest "
+        "pushed one below runs/, or what the options name. New versions in the folder take over "
+        "without a request lost. The options are those of tensorflow_model_server.",
+    )
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (default: %(default)s, this machine alone; 0.0.0.0 is everyone)",
+    )
+    parser.add_argument(
+        "--rest_api_port",
+        type=number(0, 65535),
+        default=8501,
+        metavar="N",
+        help="port to listen on (default: %(default)s); 0 takes any free one",
+    )
+    parser.add_argument(
+        "--model_name", default=MODEL_NAME, metavar="NAME", help="(default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model_base_path", type=Path, metavar="DIR", help="the folder of the model's versions"
+    )
+    parser.add_argument(
+        "--model_config_file",
+        type=Path,
+        metavar="FILE",
+        help="a text ModelServerConfig: several models, version policies and labels",
+    )
+    parser.add_argument(
+        "--enable_batching", action="store_true", help="answer waiting requests together"
+    )
+    parser.add_argument(
+        "--batching_parameters_file",
+        type=Path,
+        metavar="FILE",
+        help="a text BatchingParameters; needs --enable_batching",
+    )
+    parser.add_argument(
+        "--rest_api_num_threads",
+        type=number(1, 1024),
+        default=8,
+        metavar="N",
+        help="requests that are worked on at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rest_api_timeout_in_ms",
+        type=number(1, 2**31 - 1),
+        default=30_000,
+        metavar="N",
+        help="milliseconds that a model may take for a request (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--file_system_poll_wait_seconds",
+        type=number(1, 2**31 - 1),
+        default=1,
+        metavar="N",
+        help="seconds between two looks for new versions (default: %(default)s)",
+    )
+    parser.set_defaults(command=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from serving.errors import ModelError, ServerError
+    from serving.quiet_tensorflow import import_tensorflow
+
+    try:
+        batching = _batching(options)
+        models = _models_to_serve(options)
+    except (ModelError, ServerError) as error:
+        return fail(error, Exit.USAGE)
+    import_tensorflow()
+    from serving.server import EmbeddedServer, ServerOptions
+
+    try:
+        server = EmbeddedServer(
+            ServerOptions(
+                models=models,
+                host=options.host,
+                rest_api_port=options.rest_api_port,
+                rest_api_num_threads=options.rest_api_num_threads,
+                rest_api_timeout_in_ms=options.rest_api_timeout_in_ms,
+                file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
+                batching=batching,
+            ),
+            announce=lambda line: print(line, flush=True),
+        )
+    except ServerError as error:
+        return fail(error)
+    try:
+        server.run()
+    except KeyboardInterrupt:
+        complain("stopped")
+        return Exit.INTERRUPTED
+    return Exit.DONE
+
+
+def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
+    from serving.config_files import ModelConfig, read_models
+    from serving.errors import ServerError
+    from serving.predictor import newest_model
+
+    if options.model_config_file and options.model_base_path:
+        raise ServerError("--model_config_file names the models: leave out --model_base_path")
+    if options.model_config_file:
+        models = read_models(options.model_config_file)
+    else:
+        base_path = options.model_base_path or newest_model(RUNS).parent
+        models = [ModelConfig(options.model_name, base_path.absolute())]
+    for model in models:
+        if not model.base_path.is_dir():
+            raise ServerError(f"{model.base_path} is not a folder: name a model's base path")
+    return models
+
+
+def _batching(options: argparse.Namespace) -> "BatchingParameters | None":
+    from serving.config_files import default_batching, read_batching
+    from serving.errors import ServerError
+
+    if not options.enable_batching:
+        if options.batching_parameters_file:
+            raise ServerError("--batching_parameters_file needs --enable_batching")
+        return None
+    if options.batching_parameters_file:
+        return read_batching(options.batching_parameters_file)
+    return default_batching()
+
+
+def add_check(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "check",
+        help="whether TF Serving could serve a model",
+        description="Looks at a SavedModel as TF Serving would: its signatures and operations, "
+        "whether TensorFlow's C++ loads a copy of it elsewhere, and its warm-up requests.",
+    )
+    parser.add_argument(
+        "model",
+        type=Path,
+        metavar="MODEL_DIR",
+        help="a version, or a folder of versions, of which the newest is taken",
+    )
+    parser.set_defaults(command=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    from serving.errors import ModelError
+    from serving.predictor import find_version
+    from serving.quiet_tensorflow import import_tensorflow
+
+    import_tensorflow()
+    from serving.export_check import check_export
+
+    try:
+        version = find_version(options.model)
+    except ModelError as error:
+        return fail(error)
+    print(version)
+    problems = 0
+    for check in check_export(version):
+        print(f"  {'no ' if check.problems else 'yes'}  {check.name}", flush=True)
+        for problem in check.problems:
+            print(f"         {problem}", flush=True)
+        problems += len(check.problems)
+    return Exit.FAILED if problems else Exit.DONE
