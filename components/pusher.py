@@ -85,6 +85,20 @@ def _rename_remote(unfinished: str, target: str, files: list[str]) -> None:
     tf.io.gfile.rmtree(unfinished)
 
 
+def push_destination(base: str) -> pusher_pb2.PushDestination:
+    """What tells the Pusher the folder of versions."""
+    return pusher_pb2.PushDestination(
+        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=base)
+    )
+
+
+def base_directory(destination: str) -> str:
+    """The folder of versions that the JSON of a PushDestination names."""
+    parsed = pusher_pb2.PushDestination()
+    proto_utils.json_to_proto(destination, parsed)
+    return str(parsed.filesystem.base_directory).rstrip("/")
+
+
 class PusherExecutor(executor.Executor):
     """TFX's Pusher with `push` in the place of its copy."""
 
@@ -100,11 +114,7 @@ class PusherExecutor(executor.Executor):
         if not self.CheckBlessing(input_dict):
             self._MarkNotPushed(pushed)
             return
-        destination = pusher_pb2.PushDestination()
-        proto_utils.json_to_proto(
-            exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination
-        )
-        base = destination.filesystem.base_directory.rstrip("/")
+        base = base_directory(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY])
         version = push(self.GetModelPath(input_dict), base)
         self._MarkPushed(
             pushed, pushed_destination=version, pushed_version=version.rpartition("/")[2]

@@ -1,8 +1,9 @@
-"""The schema's two small nodes: the configured classes go in, and no anomaly comes through."""
+"""The schema's two small nodes: the curated schema goes in, and no anomaly comes through."""
 
-import json
 from collections.abc import Iterable
+from pathlib import Path
 
+from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -12,18 +13,18 @@ from tfx.utils import io_utils
 from components.errors import ComponentError
 from data import features
 
+_CURATED = Path(__file__).with_name("schema.pbtxt")
 _SCHEMA_FILE = "schema.pbtxt"
 _ANOMALIES_FILE = "SchemaDiff.pb"
 
 
-def with_classes(schema: schema_pb2.Schema, classes: Iterable[str]) -> schema_pb2.Schema:
-    """A copy of the schema in which the label may only be one of the class names."""
-    completed = schema_pb2.Schema()
-    completed.CopyFrom(schema)
-    (label,) = (feature for feature in completed.feature if feature.name == features.LABEL)
+def curated_schema(classes: Iterable[str]) -> str:
+    """The text of schema.pbtxt, in which the label may only be one of the class names."""
+    schema = text_format.Parse(_CURATED.read_text(), schema_pb2.Schema())
+    (label,) = (feature for feature in schema.feature if feature.name == features.LABEL)
     label.string_domain.name = features.LABEL
     label.string_domain.value[:] = list(classes)
-    return completed
+    return str(text_format.MessageToString(schema, as_utf8=True))
 
 
 def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
@@ -41,16 +42,16 @@ def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
 
 
 @component
-def ClassDomain(  # noqa: N802 (a TFX component is named like a class)
-    imported: InputArtifact[standard_artifacts.Schema],
+def CuratedSchema(  # noqa: N802 (a TFX component is named like a class)
     schema: OutputArtifact[standard_artifacts.Schema],
-    classes: Parameter[str],
+    text: Parameter[str],
 ) -> None:
-    """Completes the curated schema with the class names, a JSON list."""
-    curated = io_utils.SchemaReader().read(f"{imported.uri}/{_SCHEMA_FILE}")
-    io_utils.write_pbtxt_file(
-        f"{schema.uri}/{_SCHEMA_FILE}", with_classes(curated, json.loads(classes))
-    )
+    """Makes a Schema artifact of its text.
+
+    ImportSchemaGen would copy a file, whose path is another one in the image of a cluster, and
+    whose content is not part of its cache key.
+    """
+    io_utils.write_string_file(f"{schema.uri}/{_SCHEMA_FILE}", text)
 
 
 @component

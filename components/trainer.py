@@ -140,9 +140,14 @@ class TrainerExecutor(GenericExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         super().Do(input_dict, output_dict, exec_properties)
-        (model,) = output_dict[standard_component_specs.MODEL_KEY]
-        (run,) = output_dict[standard_component_specs.MODEL_RUN_KEY]
-        summary = json.loads(io_utils.read_string_file(f"{run.uri}/{SUMMARY}"))
-        model.set_string_custom_property("backbone", summary["backbone"])
-        model.set_string_custom_property("weights_source", summary["weights"]["source"])
-        model.set_string_custom_property("weights_sha256", summary["weights"]["sha256"])
+        name_weights(output_dict)
+
+
+def name_weights(output_dict: dict[str, list[types.Artifact]]) -> None:
+    """Says on the Model artifact of a training where its weights come from."""
+    (model,) = output_dict[standard_component_specs.MODEL_KEY]
+    (run,) = output_dict[standard_component_specs.MODEL_RUN_KEY]
+    summary = json.loads(io_utils.read_string_file(f"{run.uri}/{SUMMARY}"))
+    model.set_string_custom_property("backbone", summary["backbone"])
+    model.set_string_custom_property("weights_source", summary["weights"]["source"])
+    model.set_string_custom_property("weights_sha256", summary["weights"]["sha256"])

@@ -17,6 +17,9 @@ from data.errors import DataError
 from data.features import SPLITS
 from data.folder import LabelledPhoto, list_photos
 
+# Left to itself Beam's DirectRunner first tries Prism, a binary it wants to download. This is the
+# runner it falls back to, in this process.
+BEAM_OPTIONS = ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",)
 PHOTOS_PER_SHARD = 2_000
 RECORD_MODULES = ("audit.py", "features.py", "ingest.py", "photos.py", "shards.py")
 """The code that decides what is in a record and in which file."""
@@ -42,13 +45,15 @@ def ingest(
     *,
     max_reject_share: float = 0.2,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    beam_options: Sequence[str] = BEAM_OPTIONS,
 ) -> IngestResult:
     """Write the photos of `source` as the next span in `out`, unless the newest holds them.
 
     A span holds `{train,val,test}-NNNNN-of-NNNNN.tfrecord.gz`, `manifest.json`, `rejected.csv`
     (files that are no usable photo) and `conflicts.csv` (copies with different labels, used
     nowhere). It appears by one rename, complete or not at all. `progress` is told how many
-    photos of how many are prepared.
+    photos of how many are prepared. The workers of the
+    runner that `beam_options` name must see both folders.
 
     Raises:
         DataError: the photos cannot be used, or `out` cannot be written.
@@ -64,7 +69,9 @@ def ingest(
             if newest and manifest.get("input") == fingerprint:
                 spans.check_shards(newest, manifest["shards"])
                 return _to_result(newest, manifest, cached=True)
-            manifest = _write_span(photos, unfinished, out, max_reject_share, progress)
+            manifest = _write_span(
+                photos, unfinished, out, max_reject_share, progress, beam_options
+            )
             manifest = {"input": fingerprint, "source": str(source), **manifest}
             span = unfinished / "span"
             spans.write_manifest(span, manifest)
@@ -79,6 +86,7 @@ def _write_span(
     out: Path,
     max_reject_share: float,
     progress: Callable[[int, int], None],
+    beam_options: Sequence[str],
 ) -> dict[str, Any]:
     """Fill `unfinished/span` with everything but the manifest, which is returned."""
     from data import shards  # TensorFlow and Beam take seconds, and a cached run needs neither
@@ -88,7 +96,9 @@ def _write_span(
     span.mkdir()
     (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
     done = itertools.count(1)
-    facts = shards.prepare_photos(photos, prepared, lambda: progress(next(done), len(photos)))
+    facts = shards.prepare_photos(
+        photos, prepared, lambda: progress(next(done), len(photos)), beam_options
+    )
 
     rejected = [fact for fact in facts if fact.reason]
     conflicts = audit.find_conflicts(facts)
@@ -111,7 +121,9 @@ def _write_span(
         raise DataError(f"{error}; the rejected files are listed in {table}") from None
 
     planned = _plan_shards(used)
-    shards.write_shards([shards.Shard(str(span / name), facts) for name, facts in planned.items()])
+    shards.write_shards(
+        [shards.Shard(str(span / name), facts) for name, facts in planned.items()], beam_options
+    )
     return {
         "classes": sorted({fact.label for fact in used}),
         "counts": counts,

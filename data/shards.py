@@ -23,10 +23,6 @@ from data.errors import DataError
 from data.folder import LabelledPhoto
 from data.photos import prepare_photo, read_photo
 
-# Left to itself Beam's DirectRunner first tries Prism, a binary it wants to download. This is the
-# runner it falls back to, in this process; another runner would be named here.
-BEAM_OPTIONS = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
-
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEG hardly shrinks
 
 
@@ -53,13 +49,16 @@ _counter = _Counter()
 
 
 def prepare_photos(
-    photos: Sequence[LabelledPhoto], folder: Path, count: Callable[[], None]
+    photos: Sequence[LabelledPhoto],
+    folder: Path,
+    count: Callable[[], None],
+    beam_options: Sequence[str],
 ) -> list[Fact]:
     """Prepare every photo into `folder`, and tell what was found in the order of the photos."""
     _counter.count = count
     jpegs = [str(folder / f"{index}.jpg") for index in range(len(photos))]
     answers = folder / "facts"
-    with _run_beam() as pipeline:
+    with _run_beam(beam_options) as pipeline:
         _ = (
             pipeline
             | beam.Create(list(zip(photos, jpegs, strict=True)))
@@ -72,14 +71,14 @@ def prepare_photos(
     return [facts[jpeg] for jpeg in jpegs]
 
 
-def write_shards(shards: Sequence[Shard]) -> None:
+def write_shards(shards: Sequence[Shard], beam_options: Sequence[str]) -> None:
     """Write the shards from their prepared photos."""
-    with _run_beam() as pipeline:
+    with _run_beam(beam_options) as pipeline:
         _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.Map(_write)
 
 
 @contextmanager
-def _run_beam() -> Iterator[beam.Pipeline]:
+def _run_beam(options: Sequence[str]) -> Iterator[beam.Pipeline]:
     """A pipeline that runs at the end of the block, and fails as its steps do.
 
     Beam logs what a step raises, and raises something else that only quotes it: a full disk and
@@ -89,7 +88,7 @@ def _run_beam() -> Iterator[beam.Pipeline]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with beam.Pipeline(options=PipelineOptions(BEAM_OPTIONS)) as pipeline:
+        with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
             yield pipeline
     except RuntimeError as error:
         raise _find_cause(error) from None

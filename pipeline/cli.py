@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from pipeline.commands.common import EXIT_STATUS, Exit, complain
+from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
 from pipeline.commands.predict import add_predict
 from pipeline.commands.run import add_data, add_run
 from pipeline.commands.serve import add_check, add_serve
@@ -47,4 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add_predict(commands)
     add_serve(commands)
     add_check(commands)
+    add_compile(commands)
+    add_submit(commands)
+    add_run_spec(commands)
     return parser

@@ -82,6 +82,23 @@ class Config(Section):
     """By node, as in `resources.Trainer.cpu`: of a compiled pipeline."""
     vertex: VertexSettings | None = None
 
+    def with_backbone(self, backbone: str, weights: str) -> Self:
+        """The same with a backbone and weights in the place of `auto`."""
+        chosen = {"backbone": backbone, "weights": weights}
+        return self.model_copy(update={"model": self.model.model_copy(update=chosen)})
+
+    def with_augmentation_mode(self, *, gpu: bool) -> Self:
+        """The same with a mode in the place of `auto`.
+
+        A GPU computes the frozen layers faster than a disk reads their output.
+        """
+        settings = self.training.augmentation
+        if settings.mode != "auto":
+            return self
+        chosen = settings.model_copy(update={"mode": "on_the_fly" if gpu else "cached"})
+        training = self.training.model_copy(update={"augmentation": chosen})
+        return self.model_copy(update={"training": training})
+
     @field_validator("classes")
     @classmethod
     def _distinct(cls, classes: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,12 +8,14 @@ from absl import logging as absl_logging
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 
+from components.pusher import push_destination
 from components.weights import ResolvedBackbone, resolve_auto
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
 from data.ingest import ingest
+from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
-from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
+from pipeline.pipeline import create_pipeline
 from pipeline.progress import NodeTimes, counter, describe_records
 from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
 from pipeline.workdir import Workdir
@@ -36,7 +38,10 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         DataError: the photos cannot be used.
     """
     stored = workdir.stored_config()
-    config = _resolve_augmentation(_resolve_backbone(config, stored))
+    arguments = beam_args(config.beam, root=str(workdir.root))
+    config = _resolve_backbone(config, stored).with_augmentation_mode(
+        gpu=bool(tf.config.list_physical_devices("GPU"))
+    )
     if photos is None:
         photos = workdir.drawn_photos
         draw_dataset(photos, per_class=config.demo.photos_per_class, seed=0)
@@ -49,6 +54,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         workdir.data,
         max_reject_share=config.data.max_reject_share,
         progress=counter("photos    read"),
+        beam_options=arguments,
     )
     print(f"records   {describe_records(ingested)}", flush=True)
     workdir.store_config(config)
@@ -58,8 +64,8 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         config,
         pipeline_root=str(workdir.pipeline_root),
         data_root=str(workdir.data),
-        serving_root=str(workdir.serving),
-        beam_pipeline_args=LOCAL_BEAM_ARGS,
+        push_destination=push_destination(str(workdir.serving)),
+        beam_pipeline_args=arguments,
         metadata_connection_config=connection,
     )
     times = NodeTimes(total=len(pipeline.components))
@@ -90,18 +96,7 @@ def _resolve_backbone(config: Config, stored: Config | None) -> Config:
     print(
         f"backbone  {resolved.backbone}, weights {resolved.weights} ({resolved.reason})", flush=True
     )
-    chosen = {"backbone": resolved.backbone, "weights": resolved.weights}
-    return config.model_copy(update={"model": wanted.model_copy(update=chosen)})
-
-
-def _resolve_augmentation(config: Config) -> Config:
-    """Replaces `auto`: a GPU computes the frozen layers faster than a disk reads their output."""
-    settings = config.training.augmentation
-    if settings.mode == "auto":
-        mode = "on_the_fly" if tf.config.list_physical_devices("GPU") else "cached"
-        settings = settings.model_copy(update={"mode": mode})
-    training = config.training.model_copy(update={"augmentation": settings})
-    return config.model_copy(update={"training": training})
+    return config.with_backbone(resolved.backbone, resolved.weights)
 
 
 def _fits(wanted: str, stored: str) -> bool:

@@ -1,11 +1,10 @@
 """The graph: one `create_pipeline()` for every environment."""
 
-import json
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components import (
-    Evaluator,
     ExampleValidator,
     ImportExampleGen,
     Pusher,
@@ -13,47 +12,43 @@ from tfx.components import (
     Trainer,
     Transform,
 )
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
     LatestBlessedModelStrategy,
 )
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
-import components
 from components.activation_cache import ActivationCache
 from components.backbone import boundary_of, weights_fingerprint
+from components.baseline import Evaluator, LatestPushedModel
 from components.evaluation import eval_config
 from components.pusher import PusherExecutor
-from components.schema_gate import AnomalyGate, ClassDomain
+from components.schema_gate import AnomalyGate, CuratedSchema, curated_schema
 from components.servable_gate import ServableGate
 from components.trainer import TrainerExecutor
-from data.features import MODEL_NAME, SPLITS, TEST, TRAIN, VAL
+from data.features import SPLITS, TEST, TRAIN, VAL
 from pipeline.code_hash import code_hash
-from pipeline.config import Config
+from pipeline.config import Config, Resources
 
-SCHEMA = Path(components.__file__).with_name("schema.pbtxt")
-
-# Non-empty Beam arguments without a named container make TFX pack itself into an sdist for
-# every Beam node. DirectRunner would look for the Prism binary on the internet first.
-LOCAL_BEAM_ARGS = [
-    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    "--sdk_container_image=in-process",
-]
+PIPELINE_NAME = "dog-emotion"
 
 
 def create_pipeline(
     config: Config,
     *,
     pipeline_root: str,
-    data_root: str,
-    serving_root: str,
-    beam_pipeline_args: list[str],
+    data_root: str | RuntimeParameter,
+    push_destination: pusher_pb2.PushDestination | RuntimeParameter,
+    beam_pipeline_args: Sequence[str],
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
+    runs_resolvers: bool = True,
+    image: str = "",
 ) -> Pipeline:
     """Builds the TFX pipeline; no data is read.
 
@@ -61,9 +56,11 @@ def create_pipeline(
         config: the run's configuration, `auto` resolved.
         pipeline_root: where artifacts go.
         data_root: the folder of `span-N` folders of TFRecord shards.
-        serving_root: the folder of model versions to push to.
+        push_destination: the folder of model versions to push to; a RuntimeParameter is its JSON.
         beam_pipeline_args: of every Beam node.
         metadata_connection_config: the MLMD store; None where the platform has its own.
+        runs_resolvers: whether the platform can look up the last blessed model.
+        image: the container image that custom training on Vertex AI runs.
 
     Raises:
         ComponentError: the weights cannot be read, or `unfreeze_layers` does not fit the backbone.
@@ -84,11 +81,8 @@ def create_pipeline(
         ),
     )
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
-    import_schema = ImportSchemaGen(schema_file=str(SCHEMA))
-    class_domain = ClassDomain(
-        imported=import_schema.outputs["schema"], classes=json.dumps(classes)
-    )
-    schema = class_domain.outputs["schema"]
+    curated = CuratedSchema(text=curated_schema(classes))
+    schema = curated.outputs["schema"]
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
@@ -120,9 +114,10 @@ def create_pipeline(
         )
         activation_caches.append(cache)
         training_examples = cache.outputs["activations"]
+    trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
     trainer = Trainer(
         run_fn="components.trainer.run_fn",
-        custom_executor_spec=ExecutorClassSpec(TrainerExecutor),
+        custom_executor_spec=ExecutorClassSpec(trainer_executor),
         examples=training_examples,
         transform_graph=transform.outputs["transform_graph"],
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
@@ -132,51 +127,84 @@ def create_pipeline(
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
             "code": code_hash("components.trainer"),
+            **training_config,
         },
     )
     servable_gate = ServableGate(
         model=trainer.outputs["model"], code=code_hash("components.servable_gate")
     )
-    resolver = Resolver(
-        strategy_class=LatestBlessedModelStrategy,
-        model=Channel(type=Model),
-        model_blessing=Channel(type=ModelBlessing),
-    ).with_id("LatestBlessedModel")
+    baseline = (
+        Resolver(
+            strategy_class=LatestBlessedModelStrategy,
+            model=Channel(type=Model),
+            model_blessing=Channel(type=ModelBlessing),
+        ).with_id("LatestBlessedModel")
+        if runs_resolvers
+        else LatestPushedModel(push_destination=push_destination)
+    )
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
-        baseline_model=resolver.outputs["model"],
+        baseline_model=baseline.outputs["model"],
         eval_config=eval_config(config.gate),
         example_splits=[TEST],
     )
     pusher = Pusher(
-        custom_executor_spec=ExecutorClassSpec(PusherExecutor),
+        custom_executor_spec=ExecutorClassSpec(pusher_executor),
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=serving_root)
-        ),
+        push_destination=push_destination,
+        custom_config=serving_config,
     )
     pusher.add_upstream_node(servable_gate)
     return Pipeline(
-        pipeline_name=MODEL_NAME,
+        pipeline_name=PIPELINE_NAME,
         pipeline_root=pipeline_root,
         components=[
             example_gen,
             statistics_gen,
-            import_schema,
-            class_domain,
+            curated,
             example_validator,
             anomaly_gate,
             transform,
             *activation_caches,
             trainer,
             servable_gate,
-            resolver,
+            baseline,
             evaluator,
             pusher,
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=beam_pipeline_args,
+        beam_pipeline_args=list(beam_pipeline_args),
+    )
+
+
+def _on_platform(
+    config: Config, image: str
+) -> tuple[type[BaseExecutor], dict[str, Any], type[BaseExecutor], dict[str, Any] | None]:
+    """What executes Trainer and Pusher, and what else each of them is told."""
+    settings = config.vertex
+    if settings is None:
+        return TrainerExecutor, {}, PusherExecutor, None
+    from components import vertex  # takes 15 seconds of CPU
+
+    where = {"project": settings.project, "region": settings.region}
+    resources = config.resources.get("Trainer", Resources())
+    return (
+        vertex.VertexTrainerExecutor,
+        vertex.training_config(
+            **where,
+            image=image,
+            machine=settings.training_machine,
+            gpu=resources.gpu,
+            gpu_type=resources.gpu_type,
+        ),
+        vertex.VertexPusherExecutor,
+        vertex.serving_config(
+            **where,
+            endpoint=settings.endpoint,
+            machine=settings.serving_machine,
+            image=settings.serving_image,
+        ),
     )

@@ -1,3 +1,4 @@
+import functools
 import importlib.util
 import platform
 import re
@@ -17,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving")
 LOCKS = ("new-glibc", "old-glibc")
 
-# Stands in for uv: notes each call, has the Pythons named in HAVE, and fails at what FAILS names.
+# Stands in for uv: notes each call and the files of a folder to be installed, has the Pythons named
+# in HAVE, and fails at what FAILS names.
 UV = """\
 #!/bin/sh
 echo "$1 $2" >> "$CALLS"
@@ -26,7 +28,8 @@ for last; do :; done
 case "$1 $2" in
     "python find") case "$HAVE" in *"$last"*) echo "/pythons/python$last" ;; *) exit 1 ;; esac ;;
     "python install") exit 1 ;;
-    "venv "*) mkdir -p "$last/bin" && ln -s /bin/sh "$last/bin/python" ;;
+    "venv "*) mkdir -p "$last/bin"; touch "$last/pyvenv.cfg"; ln -s /bin/sh "$last/bin/python" ;;
+    "pip install") if test -d "$last"; then cd "$last" && find . -type f > "$CALLS.files"; fi ;;
 esac
 """
 
@@ -38,6 +41,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "requirements", root / "requirements")
     shutil.copy(ROOT / "Makefile", root)
     shutil.copy(ROOT / "setup.py", root)
+    for room in ROOMS:
+        (root / room).mkdir()
+        (root / room / "__init__.py").touch()
     _program(tmp_path / "bin" / "uv", UV)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
@@ -52,6 +58,17 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def set_up(project: Path) -> Callable[[], int]:
     return _load(project).main
+
+
+@pytest.fixture
+def image(project: Path) -> Path:
+    """Where the environment of the image is to be."""
+    return project.with_name("image")
+
+
+@pytest.fixture
+def set_up_image(project: Path, image: Path) -> Callable[[], int]:
+    return functools.partial(_load(project).main, "--image", str(image))
 
 
 def test_makes_an_environment_and_then_leaves_it_alone(
@@ -98,11 +115,76 @@ def test_starts_from_nothing_after_a_failure(
     assert not (project / ".venv" / "half-installed").exists()
 
 
-def test_two_at_once_do_the_work_once(project: Path) -> None:
-    command = [sys.executable, str(project / "requirements" / "install.py")]
+@pytest.mark.parametrize("for_image", [False, True])
+def test_two_at_once_do_the_work_once(project: Path, image: Path, for_image: bool) -> None:
+    option = ["--image", str(image)] if for_image else []
+    command = [sys.executable, str(project / "requirements" / "install.py"), *option]
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [each.wait(timeout=60) for each in both] == [0, 0]
     assert _calls(project).count("venv --quiet") == 1
+
+
+def test_an_image_holds_a_copy_of_the_code_alone(
+    project: Path, image: Path, set_up_image: Callable[[], int]
+) -> None:
+    for junk in ("build/lib/data/old.py", "data/__pycache__/old.cpython-311.pyc", "notes.txt"):
+        (project / junk).parent.mkdir(parents=True, exist_ok=True)
+        (project / junk).touch()
+    assert set_up_image() == 0
+    assert (image / "bin" / "python").is_symlink()
+    assert not (project / ".venv").exists()
+    code = ["./setup.py", *(f"./{room}/__init__.py" for room in ROOMS)]
+    assert sorted(_installed_files(project)) == sorted(code)
+
+
+def test_an_image_gets_changed_code_and_keeps_its_packages(
+    project: Path, set_up_image: Callable[[], int]
+) -> None:
+    set_up_image()
+    calls = _calls(project)
+    assert set_up_image() == 0
+    assert _calls(project) == calls
+
+    (project / "data" / "new.py").touch()
+    assert set_up_image() == 0
+    assert _calls(project) == [*calls, "--version ", "pip install"]
+    assert "./data/new.py" in _installed_files(project)
+
+
+def test_an_image_is_not_up_to_date_after_its_code_failed_to_install(
+    project: Path, set_up_image: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up_image()
+    module = project / "data" / "new.py"
+    module.touch()
+    monkeypatch.setenv("FAILS", "pip install")
+    assert set_up_image() == 1
+    module.unlink()
+    monkeypatch.setenv("FAILS", "nothing")
+    assert set_up_image() == 0
+    assert _calls(project).count("venv --quiet") == 1
+    assert _calls(project)[-1] == "pip install"
+
+
+@pytest.mark.parametrize("file", ["setup.py", "requirements/new-glibc.txt"])
+def test_an_image_is_made_anew_when_what_its_packages_are_made_from_changes(
+    project: Path, set_up_image: Callable[[], int], file: str
+) -> None:
+    set_up_image()
+    with (project / file).open("a") as changed:
+        changed.write("# changed\n")
+    assert set_up_image() == 0
+    assert _calls(project).count("venv --quiet") == 2
+
+
+def test_a_folder_of_other_things_is_not_cleared_for_an_image(
+    image: Path, set_up_image: Callable[[], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    image.mkdir()
+    (image / "thesis.tex").touch()
+    assert set_up_image() == 1
+    assert "holds something else" in _only_line(capsys.readouterr().err)
+    assert (image / "thesis.tex").exists()
 
 
 def test_prefers_python_3_11(
@@ -241,6 +323,8 @@ def test_the_wheel_holds_every_file_of_the_rooms(tmp_path: Path) -> None:
         for path in (tmp_path / room).rglob("*")
         if path.is_file()
     }
+    own_files = _load(ROOT).own_files()
+    assert {path.relative_to(ROOT).as_posix() for path in own_files} == {"setup.py", *files}
     build = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, check=True)
     (wheel,) = (tmp_path / "dist").iterdir()
@@ -267,6 +351,10 @@ def _program(file: Path, text: str) -> None:
 
 def _calls(project: Path) -> list[str]:
     return (project.parent / "calls").read_text().splitlines()
+
+
+def _installed_files(project: Path) -> list[str]:
+    return (project.parent / "calls.files").read_text().splitlines()
 
 
 def _only_line(text: str) -> str:

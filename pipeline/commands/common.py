@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pipeline.config import Config
+
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 RUNS = Path("runs")
@@ -41,6 +43,48 @@ def add_command(
         epilog=EXIT_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+
+
+def add_configuration(
+    parser: argparse.ArgumentParser, profiles: str, *, default: list[str] | None = None
+) -> None:
+    """Adds the options that `configuration` reads.
+
+    Args:
+        parser: of a command.
+        profiles: which profiles are for it, in the words of its help.
+        default: the profiles when none is named.
+    """
+    parser.add_argument(
+        "--profile",
+        action="append",
+        dest="profiles",
+        metavar="NAME",
+        help="the defaults to start from; repeatable, each is laid over those before it "
+        f"({profiles})",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML laid over the profile")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="overrides",
+        metavar="KEY=VALUE",
+        help="one setting, laid over all else, as in training.frozen.epochs=5; repeatable",
+    )
+    parser.set_defaults(default_profiles=default or [])
+
+
+def configuration(options: argparse.Namespace) -> "Config":
+    """What the options of `add_configuration` came to.
+
+    Raises:
+        ConfigError: the message names the key, the value and the fix.
+    """
+    from pipeline.config import load_config
+
+    profiles = options.profiles or options.default_profiles
+    return load_config(*profiles, file=options.config, overrides=options.overrides)
 
 
 def fail(error: object, status: Exit = Exit.FAILED) -> int:

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.commands.common import RUNS, Exit, add_command, complain, fail
+from pipeline.commands.common import (
+    RUNS,
+    Exit,
+    add_command,
+    add_configuration,
+    complain,
+    configuration,
+    fail,
+)
 
 if TYPE_CHECKING:
     from pipeline.commands.common import Commands
@@ -33,36 +41,24 @@ def add_run(commands: "Commands") -> None:
         metavar="DIR",
         help="one folder of photos a class, or a CSV file with the columns path,label",
     )
-    parser.add_argument(
-        "--profile",
-        metavar="demo|photos",
-        help="the defaults to start from (default: photos with --photos, else demo)",
-    )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML laid over the profile")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        dest="overrides",
-        metavar="KEY=VALUE",
-        help="one setting, laid over all else, as in training.frozen.epochs=5; repeatable",
-    )
+    add_configuration(parser, "demo, photos; default: photos with --photos, else demo")
     parser.add_argument(
         "--workdir",
         type=Path,
         metavar="DIR",
-        help="where everything goes (default: runs/PROFILE)",
+        help="where everything goes (default: runs/PROFILE, the first one)",
     )
     parser.set_defaults(command=_run)
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.config import ConfigError, load_config
+    from pipeline.config import ConfigError
     from pipeline.workdir import Workdir, WorkdirError
 
-    profile = options.profile or ("photos" if options.photos else "demo")
+    options.default_profiles = ["photos" if options.photos else "demo"]
+    profile = (options.profiles or options.default_profiles)[0]
     try:
-        config = load_config(profile, file=options.config, overrides=options.overrides)
+        config = configuration(options)
         if profile == "photos" and options.photos is None:
             raise ConfigError("--profile photos needs --photos DIR")
         if options.photos is not None and not options.photos.exists():
@@ -157,19 +153,33 @@ def add_data(commands: "Commands") -> None:
         help="one folder of photos a class, or a CSV file with the columns path,label",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where spans go")
+    add_configuration(parser, "none by default")
     parser.set_defaults(command=_data)
 
 
 def _data(options: argparse.Namespace) -> int:
     from data.errors import DataError
     from data.ingest import ingest
+    from pipeline.beam_args import beam_args
+    from pipeline.config import ConfigError
     from pipeline.progress import chatter_to, counter, describe_records
 
     if not options.photos.exists():
         return fail(f"{options.photos}: there is no such folder", Exit.USAGE)
     try:
+        config = configuration(options)
+        beam_options = beam_args(config.beam, root=str(options.out))
+    except ConfigError as error:
+        return fail(error, Exit.USAGE)
+    try:
         with chatter_to(Path(os.devnull)):
-            ingested = ingest(options.photos, options.out, progress=counter("read"))
+            ingested = ingest(
+                options.photos,
+                options.out,
+                max_reject_share=config.data.max_reject_share,
+                progress=counter("read"),
+                beam_options=beam_options,
+            )
     except DataError as error:
         return fail(error)
     print(describe_records(ingested))

@@ -112,7 +112,9 @@ def run_node(
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.dsl.components.base.base_executor import BaseExecutor
 
-    from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
+    from components.pusher import push_destination
+    from pipeline.beam_args import LOCAL_BEAM_ARGS
+    from pipeline.pipeline import create_pipeline
 
     @cache
     def nodes(config: Config, serving_root: str) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def run_node(
             config,
             pipeline_root="unused",
             data_root="unused",
-            serving_root=serving_root,
+            push_destination=push_destination(serving_root),
             beam_pipeline_args=LOCAL_BEAM_ARGS,
         )
         return {node.id: node for node in pipeline.components}
@@ -185,8 +187,7 @@ def split_files(ingested: IngestResult) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def schema(run_node: RunNode) -> Artifact:
     """The curated schema with the class names."""
-    imported = run_node("ImportSchemaGen", {})
-    return run_node("ClassDomain", {"imported": imported["schema"]})["schema"]
+    return run_node("CuratedSchema", {})["schema"]
 
 
 @pytest.fixture(scope="session")

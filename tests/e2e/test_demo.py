@@ -27,8 +27,7 @@ CLASSES = ["angry", "happy", "relaxed", "sad"]
 NODES = [
     "ImportExampleGen",
     "StatisticsGen",
-    "ImportSchemaGen",
-    "ClassDomain",
+    "CuratedSchema",
     "ExampleValidator",
     "AnomalyGate",
     "Transform",

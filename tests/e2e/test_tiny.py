@@ -29,8 +29,7 @@ RUN = ("run", "--profile=tiny", "--set=gate.accuracy_floor=0")
 UP_TO_TRAINER = {
     "ImportExampleGen",
     "StatisticsGen",
-    "ImportSchemaGen",
-    "ClassDomain",
+    "CuratedSchema",
     "ExampleValidator",
     "AnomalyGate",
     "Transform",

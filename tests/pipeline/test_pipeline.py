@@ -7,18 +7,20 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import ComponentError
+from components.pusher import push_destination
+from components.schema_gate import curated_schema
 from components.settings import AugmentationSettings, ModelSettings, TrainingSettings
+from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.code_hash import code_hash
 from pipeline.config import load_config
-from pipeline.pipeline import LOCAL_BEAM_ARGS, create_pipeline
+from pipeline.pipeline import create_pipeline
 
 Nodes = dict[str, pipeline_pb2.PipelineNode]
 
 NODES = [
     "ImportExampleGen",
     "StatisticsGen",
-    "ImportSchemaGen",
-    "ClassDomain",
+    "CuratedSchema",
     "ExampleValidator",
     "AnomalyGate",
     "Transform",
@@ -41,7 +43,7 @@ def compiled(*overrides: str) -> pipeline_pb2.Pipeline:
         load_config("tiny", overrides=(*RESOLVED, *overrides)),
         pipeline_root="/nowhere/pipeline",
         data_root="/nowhere/data",
-        serving_root="/nowhere/serving",
+        push_destination=push_destination("/nowhere/serving"),
         beam_pipeline_args=LOCAL_BEAM_ARGS,
     )
     return Compiler().compile(pipeline)
@@ -83,10 +85,9 @@ def test_nothing_runs_before_what_it_depends_on(nodes: Nodes) -> None:
     ("node", "upstream"),
     [
         ("StatisticsGen", {"ImportExampleGen"}),
-        ("ClassDomain", {"ImportSchemaGen"}),
-        ("ExampleValidator", {"StatisticsGen", "ClassDomain"}),
+        ("ExampleValidator", {"StatisticsGen", "CuratedSchema"}),
         ("AnomalyGate", {"ExampleValidator"}),
-        ("Transform", {"ImportExampleGen", "ClassDomain", "AnomalyGate"}),
+        ("Transform", {"ImportExampleGen", "CuratedSchema", "AnomalyGate"}),
         ("ActivationCache", {"ImportExampleGen", "Transform", "StatisticsGen"}),
         ("Trainer", {"ActivationCache", "Transform"}),
         ("Evaluator", {"ImportExampleGen", "Trainer", "LatestBlessedModel"}),
@@ -142,7 +143,7 @@ def test_a_model_is_pushed_with_its_blessing_to_the_serving_folder(nodes: Nodes)
 
 
 def test_classes_and_settings_travel_to_the_nodes(nodes: Nodes) -> None:
-    assert parsed(nodes["ClassDomain"], "classes") == ["calm", "wild"]
+    assert parameter(nodes["CuratedSchema"], "text") == curated_schema(["calm", "wild"])
     assert parsed(nodes["Transform"], "custom_config")["classes"] == ["calm", "wild"]
     custom = parsed(nodes["Trainer"], "custom_config")
     assert custom["classes"] == ["calm", "wild"]

@@ -1,0 +1,215 @@
+"""`compile`, `submit` and `run-spec`: the same pipeline on Kubeflow and Vertex AI."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.commands.common import (
+    Exit,
+    add_command,
+    add_configuration,
+    complain,
+    configuration,
+    fail,
+)
+
+if TYPE_CHECKING:
+    from pipeline.commands.common import Commands
+    from pipeline.run_spec import Execution
+
+_TARGETS = ("kubeflow", "vertex")
+_SUFFIXES = (".json", ".yaml", ".yml")
+
+
+def add_compile(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "compile",
+        help="the pipeline as a spec for Kubeflow Pipelines or Vertex AI",
+        description="Compiles the pipeline that `run` runs to a pipeline spec, in seconds, "
+        "without data and credentials. A run may name another data root, push destination and "
+        "pipeline root; the rest is fixed here.",
+    )
+    parser.add_argument("--target", choices=_TARGETS, required=True)
+    parser.add_argument("--image", required=True, help="the container image of every task")
+    parser.add_argument(
+        "--root", required=True, metavar="URI", help="where artifacts go, as in gs://bucket/runs"
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="URI", help="the folder of span-N folders from `data`"
+    )
+    parser.add_argument(
+        "--serving",
+        metavar="URI",
+        help="the folder of model versions to push to (default: ROOT/serving/dog_emotion)",
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="the spec: .json, .yaml or .yml"
+    )
+    add_configuration(parser, "photos; lay vertex or dataflow over it", default=["photos"])
+    parser.set_defaults(command=_compile)
+
+
+def _compile(options: argparse.Namespace) -> int:
+    from components.errors import ComponentError
+    from pipeline.config import ConfigError
+    from pipeline.progress import chatter_to
+    from pipeline.workdir import write_atomically
+
+    try:
+        config = configuration(options)
+        if options.out.suffix not in _SUFFIXES:
+            raise ConfigError(f"--out {options.out}: it must end in {', '.join(_SUFFIXES)}")
+    except ConfigError as error:
+        return fail(error, Exit.USAGE)
+    try:
+        with chatter_to(Path(os.devnull)):
+            from pipeline.compile_spec import as_text, compile_spec
+            from pipeline.spec import parse_spec
+    except ImportError as error:
+        return fail(f"{error}: compiling needs Python 3.11 and the extra `kfp`")
+    try:
+        with chatter_to(Path(os.devnull)):
+            job = compile_spec(
+                config,
+                options.target,
+                image=options.image,
+                root=options.root,
+                data=options.data,
+                serving=options.serving,
+            )
+        spec = parse_spec(job, options.out)
+        write_atomically(options.out, as_text(job, options.out.suffix))
+    except ConfigError as error:
+        return fail(error, Exit.USAGE)
+    except (ComponentError, OSError) as error:
+        return fail(error)
+    print(f"{options.out}: {len(spec.order)} tasks for {options.target}, image {options.image}")
+    return Exit.DONE
+
+
+def add_submit(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "submit",
+        help="send a compiled spec to its platform",
+        description="Sends what `compile` wrote, by the platform's own client, which finds the "
+        "credentials in the environment: Application Default Credentials on Vertex AI, and the "
+        "kubeconfig or the variables of the kfp client on Kubeflow.",
+    )
+    parser.add_argument("spec", type=Path, metavar="SPEC")
+    parser.add_argument("--target", choices=_TARGETS, required=True)
+    parser.add_argument("--root", metavar="URI", help="another pipeline root than the compiled one")
+    parser.add_argument("--data", metavar="URI", help="another data root than the compiled one")
+    parser.add_argument("--serving", metavar="URI", help="another folder of model versions")
+    parser.add_argument("--project", help="of Google Cloud; for vertex")
+    parser.add_argument(
+        "--region", default="us-central1", help="of Vertex AI (default: %(default)s)"
+    )
+    parser.add_argument("--service-account", metavar="ACCOUNT", help="that the tasks run as")
+    parser.add_argument(
+        "--host", metavar="URL", help="of Kubeflow Pipelines (default: $KF_PIPELINES_ENDPOINT)"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be sent, and send nothing"
+    )
+    parser.set_defaults(command=_submit)
+
+
+def _submit(options: argparse.Namespace) -> int:
+    from pipeline.spec import SpecError, read_spec
+    from pipeline.submit import Submission, SubmitError, submit_to_kubeflow, submit_to_vertex
+
+    try:
+        spec = read_spec(options.spec)
+        if options.target == "kubeflow" and spec.needs_vertex:
+            raise SpecError(f"{options.spec}: it was compiled with --target vertex")
+        if options.target == "vertex" and not options.project:
+            raise SpecError("--target vertex needs --project")
+        submission = Submission.of(
+            options.spec,
+            spec,
+            root=options.root,
+            data=options.data,
+            serving=options.serving,
+            service_account=options.service_account,
+        )
+    except SpecError as error:
+        return fail(error, Exit.USAGE)
+    try:
+        if options.target == "vertex":
+            said = submit_to_vertex(
+                submission, options.project, options.region, dry_run=options.dry_run
+            )
+        else:
+            said = submit_to_kubeflow(submission, options.host, dry_run=options.dry_run)
+    except SubmitError as error:
+        return fail(error)
+    print(said)
+    return Exit.DONE
+
+
+def add_run_spec(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "run-spec",
+        help="run a compiled spec on this machine, without a cluster",
+        description="Runs each task's own container command in a process of its own, in an "
+        "environment that holds what the container image holds: the locked packages and the built "
+        "wheel. Unchanged tasks come from the runs before, as do a resolver's artifacts.",
+    )
+    parser.add_argument("spec", type=Path, metavar="SPEC")
+    parser.add_argument(
+        "--root", type=Path, required=True, metavar="DIR", help="stands for the pipeline root"
+    )
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="the folder of span-N folders"
+    )
+    parser.set_defaults(command=_run_spec)
+
+
+def _run_spec(options: argparse.Namespace) -> int:
+    from pipeline.spec import SpecError, read_spec
+
+    try:
+        spec = read_spec(options.spec)
+    except SpecError as error:
+        return fail(error, Exit.USAGE)
+    if not options.data.is_dir():
+        return fail(f"--data {options.data}: there is no such folder", Exit.USAGE)
+    from pipeline.run_spec import TaskError, make_image_environment, run_spec
+
+    try:
+        commands = make_image_environment()
+        print(f"{'':8}{'task':<44}{'seconds':>8}{'CPU s':>8}{'peak MB':>9}", flush=True)
+        executions = run_spec(
+            spec, root=options.root, data=options.data, commands=commands, report=_show
+        )
+    except (TaskError, OSError) as error:
+        return fail(error)
+    destination = _pushed_destination(executions)
+    if destination is None:
+        complain("the gate blocked the model; nothing was pushed")
+        return Exit.BLOCKED
+    print(f"model   {destination}")
+    return Exit.DONE
+
+
+def _show(done: int, total: int, execution: "Execution") -> None:
+    line = f"{done:>3}/{total:<4}{execution.task:<44}"
+    if execution.how == "run":
+        line += f"{execution.seconds:>8.1f}{execution.cpu_seconds:>8.1f}{execution.peak_mb:>9,.0f}"
+    elif execution.how == "resolved":
+        found = ", ".join(each.name for made in execution.outputs.values() for each in made)
+        line += f"found {found or 'nothing'}"
+    else:
+        line += f"{execution.how:>8}"
+    print(line, flush=True)
+
+
+def _pushed_destination(executions: "list[Execution]") -> str | None:
+    """Where the Pusher has put the model; None if it has not."""
+    (pusher,) = (each for each in executions if each.task == "Pusher")
+    (pushed,) = pusher.outputs["pushed_model"]
+    return str(pushed.metadata["pushed_destination"]) if pushed.metadata["pushed"] else None

@@ -1,0 +1,165 @@
+"""A compiled pipeline, read from a file and checked against the messages of Kubeflow Pipelines."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+DATA_ROOT = "data_root"
+PUSH_DESTINATION = "push_destination"
+"""The parameters of a run, besides the pipeline root that the platforms know."""
+
+_SCHEMA_VERSION = "2.1.0"
+_MOST_BYTES = 10_000_000
+
+
+def push_destination(base: str) -> str:
+    """The value of `PUSH_DESTINATION` for a folder of model versions: TFX's PushDestination."""
+    return json.dumps({"filesystem": {"baseDirectory": base}})
+
+
+class SpecError(Exception):
+    """The file is no pipeline spec that could run; the message names the file and the place."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A pipeline spec whose tasks, components and executors belong together."""
+
+    pipeline: Any
+    """A kfp PipelineSpec."""
+    deployment: Any
+    """A kfp PipelineDeploymentConfig."""
+    order: tuple[str, ...]
+    """The tasks, each after those it depends on."""
+
+    def task(self, name: str) -> Any:
+        """The PipelineTaskSpec: where the inputs come from."""
+        return self.pipeline.root.dag.tasks[name]
+
+    def component(self, name: str) -> Any:
+        """The ComponentSpec of a task: the types of its inputs and outputs."""
+        return self.pipeline.components[self.task(name).component_ref.name]
+
+    def executor(self, name: str) -> Any:
+        """The ExecutorSpec of a task: a container or a resolver."""
+        return self.deployment.executors[self.component(name).executor_label]
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The parameters of a run and their defaults."""
+        definitions = self.pipeline.root.input_definitions.parameters
+        return {name: each.default_value.string_value for name, each in definitions.items()}
+
+    @property
+    def needs_vertex(self) -> bool:
+        """Whether there is something in it that Kubeflow Pipelines does not run."""
+        executors = self.deployment.executors.values()
+        return any(
+            each.HasField("resolver") or each.container.HasField("lifecycle") for each in executors
+        )
+
+
+def read_spec(file: Path) -> Spec:
+    """Reads what `compile` wrote, JSON or YAML by its suffix.
+
+    Raises:
+        SpecError: it cannot be read, or is no pipeline spec that could run.
+    """
+    return parse_spec(_read_values(file), file)
+
+
+def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
+    """Checks a PipelineJob or a PipelineSpec, given as JSON values.
+
+    Args:
+        values: what is in the file.
+        file: for messages.
+
+    Raises:
+        SpecError: it has a field that the messages have not, or tasks, components and executors
+            that do not belong together.
+    """
+    try:
+        if "pipelineSpec" in values:
+            json_format.ParseDict(values, pipeline_spec_pb2.PipelineJob())
+            values = values["pipelineSpec"]
+        pipeline = json_format.ParseDict(values, pipeline_spec_pb2.PipelineSpec())
+        deployment = json_format.ParseDict(
+            json_format.MessageToDict(pipeline.deployment_spec),
+            pipeline_spec_pb2.PipelineDeploymentConfig(),
+        )
+    except json_format.ParseError as error:
+        raise SpecError(f"{file}: no pipeline spec: {str(error).splitlines()[0]}") from None
+    if pipeline.schema_version != _SCHEMA_VERSION:
+        raise SpecError(
+            f"{file}: schemaVersion {pipeline.schema_version!r} is not {_SCHEMA_VERSION}"
+        )
+    tasks = pipeline.root.dag.tasks
+    if not tasks:
+        raise SpecError(f"{file}: the pipeline has no tasks")
+    for name, task in tasks.items():
+        _check_task(file, name, task, pipeline, deployment)
+    try:
+        order = tuple(
+            TopologicalSorter({n: upstream(task) for n, task in tasks.items()}).static_order()
+        )
+    except CycleError as error:
+        raise SpecError(f"{file}: tasks wait for each other: {', '.join(error.args[1])}") from None
+    return Spec(pipeline, deployment, order)
+
+
+def upstream(task: Any) -> set[str]:
+    """The tasks that a PipelineTaskSpec depends on."""
+    producers = (each.task_output_artifact.producer_task for each in task.inputs.artifacts.values())
+    return {*task.dependent_tasks, *producers}
+
+
+def _read_values(file: Path) -> Mapping[str, Any]:
+    import yaml
+
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise SpecError(f"{file}: more than {_MOST_BYTES:,} bytes are no pipeline spec")
+        text = file.read_text()
+        values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except OSError as error:
+        raise SpecError(f"{file}: {error.strerror}") from None
+    except (ValueError, yaml.YAMLError) as error:
+        raise SpecError(f"{file}: neither JSON nor YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise SpecError(f"{file}: no pipeline spec: it holds no table of keys")
+    return values
+
+
+def _check_task(file: Path, name: str, task: Any, pipeline: Any, deployment: Any) -> None:
+    component = task.component_ref.name
+    if component not in pipeline.components:
+        raise SpecError(f"{file}: task {name} is of a component {component!r} that is not there")
+    label = pipeline.components[component].executor_label
+    if label not in deployment.executors:
+        raise SpecError(f"{file}: task {name} has an executor {label!r} that is not there")
+    tasks = pipeline.root.dag.tasks
+    for producer in sorted(upstream(task)):
+        if producer not in tasks:
+            raise SpecError(f"{file}: task {name} waits for {producer!r}, which is not there")
+    for key, source in task.inputs.artifacts.items():
+        wanted = source.task_output_artifact
+        made = pipeline.components[tasks[wanted.producer_task].component_ref.name]
+        if wanted.output_artifact_key not in made.output_definitions.artifacts:
+            raise SpecError(
+                f"{file}: input {key} of task {name} is {wanted.output_artifact_key!r} of "
+                f"{wanted.producer_task}, which makes no such thing"
+            )
+    known = pipeline.root.input_definitions.parameters
+    for key, given in task.inputs.parameters.items():
+        if given.component_input_parameter and given.component_input_parameter not in known:
+            raise SpecError(
+                f"{file}: parameter {key} of task {name} is "
+                f"{given.component_input_parameter!r} of the run, which is not there"
+            )
