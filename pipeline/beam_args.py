@@ -1,6 +1,10 @@
 """Beam's command line arguments from the configuration's `beam` table."""
 
-from collections.abc import Mapping, Sequence
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from data.ingest import BEAM_OPTIONS
 from pipeline.config import ConfigError
@@ -11,8 +15,13 @@ Beam node that has options."""
 
 LOCAL_BEAM_ARGS = (*BEAM_OPTIONS, f"--sdk_container_image={IN_PROCESS}")
 
+_IMPORTED_FIRST = "tfx"
+"""By a worker in another process: TFX stands in for a module that TensorFlow Data Validation
+imports and tfx-bsl 1.21 has not got."""
+
 Option = str | bool | int | float | list[str]
 
+_OPTIONS_FILE = "PIPELINE_OPTIONS_FILE"
 _LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 _WHAT_DATAFLOW_NEEDS = ("project", "region", "temp_location", "sdk_container_image")
 
@@ -35,12 +44,37 @@ def beam_args(options: Mapping[str, Option], *, image: str = "", root: str = "")
     return (
         *(argument for argument in base if argument.partition("=")[0] not in given),
         *(_filled_in(argument, image=image, root=root) for argument in _arguments(options)),
+        *([] if is_local(options) else [f"--beam_plugins={_IMPORTED_FIRST}"]),
     )
 
 
 def is_local(options: Mapping[str, Option]) -> bool:
     """Whether the workers are on the machine of the node itself."""
     return str(options.get("runner", "FnApiRunner")).rpartition(".")[2] in _LOCAL_RUNNERS
+
+
+def has_worker_processes(options: Mapping[str, Option]) -> bool:
+    """Whether the workers are other processes of this machine."""
+    return options.get("direct_running_mode") == "multi_processing"
+
+
+@contextmanager
+def prepared_workers(options: Mapping[str, Option]) -> Iterator[None]:
+    """Lets the worker processes of this machine import what they need first.
+
+    Beam passes them no options, but they look for a file of options that the environment names.
+    """
+    if not has_worker_processes(options):
+        yield
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"beam:option:beam_plugins:v1": [_IMPORTED_FIRST]}, file)
+        file.flush()
+        os.environ[_OPTIONS_FILE] = file.name
+        try:
+            yield
+        finally:
+            del os.environ[_OPTIONS_FILE]
 
 
 def _arguments(options: Mapping[str, Option]) -> Sequence[str]:

@@ -13,7 +13,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 
 from components.weights import resolve_auto
 from data.features import MODEL_NAME
-from pipeline.beam_args import beam_args, is_local
+from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.config import Config, ConfigError, Resources
 from pipeline.kubeflow_task import DRIVER_OPTION
 from pipeline.pipeline import create_pipeline
@@ -116,6 +116,11 @@ def _require_platform(target: Target, config: Config) -> None:
         raise ConfigError(f"--target {target}: allowed are {', '.join(get_args(Target))}")
     if target == "kubeflow" and config.vertex is not None:
         raise ConfigError("vertex = ...: it goes with --target vertex; leave --profile vertex out")
+    if has_worker_processes(config.beam):
+        raise ConfigError(
+            "beam.direct_running_mode = multi_processing: it is for `run` and `data`; in a "
+            "compiled pipeline take --profile dataflow"
+        )
     if target == "kubeflow" and not is_local(config.beam):
         raise ConfigError(
             f"beam.runner = {config.beam['runner']}: on Kubeflow the artifacts are local copies, "

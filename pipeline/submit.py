@@ -1,6 +1,8 @@
 """Sends a compiled pipeline to Kubeflow Pipelines or Vertex AI by their own clients."""
 
 import json
+import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,20 +72,28 @@ def submit_to_kubeflow(submission: Submission, host: str | None, *, dry_run: boo
     Raises:
         SubmitError: the client could not do it.
     """
+    spec = json_format.MessageToDict(submission.spec.pipeline)
     call: dict[str, Any] = {
-        "pipeline_file": str(submission.file),
         "arguments": submission.parameters,
         "run_name": submission.name,
         "pipeline_root": submission.pipeline_root,
         "service_account": submission.service_account,
     }
     if dry_run:
-        call["pipeline_file"] = json_format.MessageToDict(submission.spec.pipeline)
+        call["pipeline_file"] = spec
         return json.dumps({"host": host, "create_run_from_pipeline_package": call}, indent=2)
     import kfp
+    import yaml
 
     try:
-        run = kfp.Client(host=host).create_run_from_pipeline_package(**call)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            # Which versions of Kubeflow Pipelines there were years ago concerns nobody.
+            warnings.simplefilter("ignore", FutureWarning)
+            # The client takes no JSON, and no PipelineJob.
+            file = Path(folder, "pipeline.yaml")
+            file.write_text(yaml.safe_dump(spec))
+            call["pipeline_file"] = str(file)
+            run = kfp.Client(host=host).create_run_from_pipeline_package(**call)
     except Exception as error:  # the client has no error of its own
         raise _said_no("Kubeflow Pipelines", error) from error
     return f"run {run.run_id}"

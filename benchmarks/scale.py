@@ -1,0 +1,149 @@
+"""Measures whether the work for a photo stays the same from 1,000 photos to 30,000.
+
+For each number of drawn photos, `dog-emotion data` makes the records and `dog-emotion run-spec`
+runs the compiled pipeline, each task in a process of its own. Prints what another photo costs each
+of them in CPU time, from the least to the middle number and from there to the greatest, how many
+times as much it is (1 is flat), and the peak memory at each; keeps it in benchmarks/scale.json.
+A number that was measured before is not measured again: delete its folder below runs/scale.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.bench import machine
+from data.drawn_dogs import EXPRESSIONS, draw_dataset
+
+DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
+PHOTOS = (1_000, 10_000, 30_000)
+RESULTS = Path(__file__).with_name("scale.json")
+FOLDER = Path("runs") / "scale"
+SETTINGS = (
+    "model.backbone=efficientnet_lite0",
+    "training.frozen.epochs=1",
+    "training.unfrozen.epochs=1",
+    "gate.accuracy_floor=0",
+)
+INGESTION = "ingestion"
+TASKS = (
+    "ImportExampleGen",
+    "StatisticsGen",
+    "Transform",
+    "ActivationCache",
+    "Trainer",
+    "Evaluator",
+)
+STEPS = (INGESTION, *TASKS)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one step took."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+def measure(photos: int) -> dict[str, Measured]:
+    """Runs everything on a number of drawn photos, if it has not been measured before.
+
+    Raises:
+        subprocess.CalledProcessError: a command failed; it has said why.
+    """
+    folder = FOLDER / str(photos)
+    done = folder / "measured.json"
+    if done.exists():
+        return {name: Measured(**row) for name, row in json.loads(done.read_text()).items()}
+    shutil.rmtree(folder, ignore_errors=True)
+    draw_dataset(folder / "photos", per_class=photos // len(EXPRESSIONS), seed=0)
+    print(f"\n{photos:,} photos drawn", flush=True)
+    found = {INGESTION: _run("data", f"{folder}/photos", "--out", f"{folder}/data")}
+    spec = f"{folder}/spec.json"
+    settings = [f"--set={setting}" for setting in SETTINGS]
+    _run("compile", "--target=vertex", "--image=none", "--root=gs://none", "--data=gs://none",
+         f"--out={spec}", *settings)  # fmt: skip
+    _run("run-spec", spec, "--root", f"{folder}/root", "--data", f"{folder}/data")
+    for task in TASKS:
+        row = json.loads((folder / "root" / "runs" / "1" / task / "execution.json").read_text())
+        found[task] = Measured(row["seconds"], row["cpu_seconds"], row["peak_mb"])
+    for name in ("photos", "data", "root"):
+        shutil.rmtree(folder / name)
+    done.write_text(json.dumps({name: asdict(row) for name, row in found.items()}, indent=2))
+    return found
+
+
+def _run(*arguments: str) -> Measured:
+    started = time.monotonic()
+    process = subprocess.Popen([DOG_EMOTION, *arguments])
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, arguments)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Measured(time.monotonic() - started, cpu, usage.ru_maxrss / 1024)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What another photo costs a step, between the numbers of photos."""
+
+    step: str
+    cpu_ms_a_photo: tuple[float, float]
+    times: float
+    """The second as a multiple of the first."""
+    seconds: tuple[float, ...]
+    peak_mb: tuple[int, ...]
+
+    def __str__(self) -> str:
+        low, high = self.cpu_ms_a_photo
+        peaks = "".join(f"{peak:>9,}" for peak in self.peak_mb)
+        return f"{self.step:<18}{low:>10.2f}{high:>10.2f}{self.times:>7.2f}{'':>13}{peaks}"
+
+
+def _row(step: str, measured: Sequence[Measured]) -> Row:
+    pairs = zip(itertools.pairwise(PHOTOS), itertools.pairwise(measured), strict=True)
+    low, high = (
+        1000 * (after.cpu_seconds - before.cpu_seconds) / (more - fewer)
+        for (fewer, more), (before, after) in pairs
+    )
+    return Row(
+        step,
+        (round(low, 2), round(high, 2)),
+        round(high / low, 2),
+        tuple(round(each.seconds, 1) for each in measured),
+        tuple(round(each.peak_mb) for each in measured),
+    )
+
+
+def main() -> int:
+    """Prints and keeps the table."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    measured = {photos: measure(photos) for photos in PHOTOS}
+    rows = [_row(name, [measured[photos][name] for photos in PHOTOS]) for name in STEPS]
+    kept = {
+        "machine": machine(),
+        "photos": PHOTOS,
+        "settings": SETTINGS,
+        "rows": [asdict(row) for row in rows],
+    }
+    RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
+    numbers = "".join(f"{photos:>9,}" for photos in PHOTOS)
+    print(f"\n{'':<18}{'CPU ms a photo':>20}{'times':>7}   peak MB at{numbers}")
+    for row in rows:
+        print(row)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
