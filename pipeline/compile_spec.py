@@ -26,6 +26,9 @@ _KUBEFLOW_COMMAND = ("python", "-m", "pipeline.kubeflow_task")
 _UNCACHED_ON_KUBEFLOW = ("ImportExampleGen", "LatestPushedModel")
 """What they read is no input that Kubeflow's cache could know."""
 
+_NOT_ALWAYS_THERE = {"ActivationCache"}
+"""Resources of these are no mistake where the configuration does without the node."""
+
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
     "vertex": {"--root": ("gs://",), "--data": ("gs://",), "--serving": ("gs://",)},
     "kubeflow": {
@@ -68,11 +71,11 @@ def compile_spec(
     root = root.rstrip("/")
     serving = serving or f"{root}/serving/{MODEL_NAME}"
     places = {"--root": root, "--data": data, "--serving": serving}
-    if config.vertex is None or target == "kubeflow":
+    _require_platform(target, config)
+    if config.vertex is None:
         _require_places(target, places)
     else:
         _require_places(target, {key: places[key] for key in ("--root", "--data")})
-    _require_platform(target, config)
     on_kubeflow = target == "kubeflow"
     defaults = {DATA_ROOT: data, PUSH_DESTINATION: push_destination(serving)}
     pipeline = create_pipeline(
@@ -96,7 +99,7 @@ def compile_spec(
     spec["defaultPipelineRoot"] = root
     for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items():
         parameter["defaultValue"] = defaults[name]
-    _add_resources(spec, config.resources)
+    _add_resources(spec, config)
     if on_kubeflow:
         _fit_for_kubeflow(spec)
     return job
@@ -143,13 +146,17 @@ def _containers(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, executor["container"]
 
 
-def _add_resources(spec: dict[str, Any], resources: dict[str, Resources]) -> None:
+def _add_resources(spec: dict[str, Any], config: Config) -> None:
     containers = dict(_containers(spec))
-    for node, wanted in resources.items():
+    for node, wanted in config.resources.items():
         if node not in containers:
-            raise ConfigError(f"resources.{node}: no such node; there are {', '.join(containers)}")
+            if node in _NOT_ALWAYS_THERE:
+                continue
+            known = ", ".join(sorted(containers))
+            raise ConfigError(f"resources.{node}: no such node; there are {known}")
         limits: dict[str, Any] = {"cpuLimit": wanted.cpu, "memoryLimit": wanted.memory_gb}
-        if wanted.gpu:
+        trains_elsewhere = node == "Trainer" and config.vertex is not None
+        if wanted.gpu and not trains_elsewhere:
             limits["accelerator"] = {"type": wanted.gpu_type, "count": str(wanted.gpu)}
         containers[node]["resources"] = {
             key: limit for key, limit in limits.items() if limit is not None
@@ -174,7 +181,8 @@ def as_text(job: dict[str, Any], suffix: str) -> str:
         suffix: `.json` for a PipelineJob, `.yaml` or `.yml` for its pipeline spec alone.
     """
     if suffix == ".json":
-        return json.dumps(job, indent=2, sort_keys=True) + "\n"
+        # The client of Vertex AI reads it as YAML, where a surrogate pair is no character.
+        return json.dumps(job, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     import yaml
 
     return str(yaml.safe_dump(job["pipelineSpec"], sort_keys=True))

@@ -8,10 +8,12 @@ import hashlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,7 +124,7 @@ def _new_folder(runs: Path) -> Path:
 
 def _executions_below(runs: Path) -> Iterator[Execution]:
     """Every task that came to its end, the oldest run first."""
-    files = runs.glob(f"*/*/{_EXECUTION}")
+    files = (file for file in runs.glob(f"*/*/{_EXECUTION}") if file.parts[-3].isdecimal())
     for file in sorted(files, key=lambda file: (int(file.parts[-3]), file.stat().st_mtime_ns)):
         values = json.loads(file.read_text())
         outputs = {
@@ -254,11 +256,13 @@ class _Run:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
+                process_group=0,  # with all that it starts itself
             )
             try:
                 _, status, usage = os.wait4(process.pid, 0)
             except BaseException:
-                process.kill()
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 raise
             process.returncode = os.waitstatus_to_exitcode(status)

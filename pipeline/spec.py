@@ -106,9 +106,9 @@ def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
     for name, task in tasks.items():
         _check_task(file, name, task, pipeline, deployment)
     try:
-        order = tuple(
-            TopologicalSorter({n: upstream(task) for n, task in tasks.items()}).static_order()
-        )
+        # Neither the messages nor sets keep an order.
+        graph = {name: sorted(upstream(tasks[name])) for name in sorted(tasks)}
+        order = tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise SpecError(f"{file}: tasks wait for each other: {', '.join(error.args[1])}") from None
     return Spec(pipeline, deployment, order)

@@ -2,10 +2,14 @@
 
 The C library picks the lock, the lock says which Pythons will do, and uv installs the one into
 the other. A finished .venv carries a stamp and is left alone; anything else starts from nothing.
+
+With `--image FOLDER`, as the Dockerfile has it, FOLDER is made in the same way, but does without
+the checkout: our own package is built and installed, and that anew whenever the code has changed.
 """
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -15,14 +19,15 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
-STAMP = VENV / "setup-stamp"
 OWN_UV = ROOT / ".uv"
+ROOMS = ("data", "components", "pipeline", "serving")  # what setup.py packages
 
 
 class SetupError(Exception):
@@ -38,13 +43,31 @@ NEW_GLIBC = Lock(ROOT / "requirements" / "new-glibc.txt", ("3.11", "3.12", "3.13
 OLD_GLIBC = Lock(ROOT / "requirements" / "old-glibc.txt", ("3.11",))
 
 
-def main() -> int:
+class Environment(NamedTuple):
+    folder: Path
+    editable: bool  # our own package is the checkout itself, not a copy of it
+
+    @property
+    def python(self) -> Path:
+        return self.folder / "bin" / "python"
+
+
+def main(*arguments: str) -> int:
+    parser = argparse.ArgumentParser(description="Make .venv, or find it up to date.")
+    parser.add_argument(
+        "--image",
+        type=Path,
+        metavar="FOLDER",
+        help="make FOLDER instead, which does without this checkout",
+    )
+    image = parser.parse_args(arguments).image
+    environment = Environment(VENV, True) if image is None else Environment(image.resolve(), False)
     # Ending with its set-up, uv never writes behind the back of the next one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Path(__file__).open("r+b") as this_file:
             wait_for_turn(this_file)
-            prepare(pick_lock())
+            prepare(pick_lock(), environment)
     except SetupError as error:
         print(f"set-up: {error}", file=sys.stderr)
         return 1
@@ -62,26 +85,62 @@ def wait_for_turn(file: BinaryIO) -> None:
         fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def prepare(lock: Lock) -> None:
-    if STAMP.is_file() and STAMP.read_text() == fingerprint(lock):
-        say(".venv is up to date")
+def prepare(lock: Lock, environment: Environment) -> None:
+    name, stamp = environment.folder.name, environment.folder / "setup-stamp"
+    packages = fingerprint(lock, environment)
+    code = "editable" if environment.editable else digest(own_files())
+    installed = stamp.read_text().split() if stamp.is_file() else []
+    if installed == [packages, code]:
+        say(f"{name} is up to date")
         return
     uv = find_uv(lock)
+    if installed[:1] != [packages]:
+        packages = install_packages(uv, lock, environment)
+    # Should our own package fail, the packages are still there.
+    stamp.write_text(f"{packages}\n")
+    install_own(uv, environment)
+    stamp.write_text(f"{packages}\n{code}\n")
+    say(f"{name} is ready")
+
+
+def install_packages(uv: str, lock: Lock, environment: Environment) -> str:
+    """Make the environment from nothing, all but our own package; returns its fingerprint."""
+    folder = environment.folder
+    foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file()
+    if foreign and not environment.editable:
+        raise SetupError(f"{folder} holds something else and would be cleared; name a new folder")
     python = find_python(uv, lock)
-    say(f"making .venv with {python}")
-    shutil.rmtree(VENV, ignore_errors=True)
-    run(uv, "venv", "--quiet", "--python", python, str(VENV))
-    finished = fingerprint(lock)
-    build_pyfarmhash(uv, lock)
+    say(f"making {folder.name} with {python}")
+    shutil.rmtree(folder, ignore_errors=True)
+    run(uv, "venv", "--quiet", "--python", python, str(folder))
+    finished = fingerprint(lock, environment)
+    build_pyfarmhash(uv, lock, environment)
     say(f"installing {lock.file.name}: 3 GB, minutes if most must be downloaded first")
     # Nothing is resolved here: a lock is complete, and the one for an old glibc is knowingly at
     # odds with what two of its packages ask for.
-    pip = (uv, "pip")
-    into = ("--python", str(PYTHON), *(() if sys.stderr.isatty() else ("--quiet",)))
-    run(*pip, "sync", *into, str(lock.file))
-    run(*pip, "install", *into, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
-    STAMP.write_text(finished)
-    say(".venv is ready")
+    uv_pip(uv, environment, "sync", str(lock.file))
+    return finished
+
+
+def install_own(uv: str, environment: Environment) -> None:
+    """Install our own package: as the checkout itself, or from what is in it at this moment."""
+    alone = ("--no-deps", "--no-build-isolation")
+    if environment.editable:
+        uv_pip(uv, environment, "install", *alone, "--editable", str(ROOT))
+        return
+    # Built in the checkout, the wheel could take along what earlier builds left there.
+    with tempfile.TemporaryDirectory(prefix="dog-emotion-") as copy:
+        for file in own_files():
+            target = Path(copy, file.relative_to(ROOT))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+        uv_pip(uv, environment, "install", *alone, "--reinstall", copy)
+
+
+def own_files() -> list[Path]:
+    """The source of our own package."""
+    below = (file for room in ROOMS for file in (ROOT / room).rglob("*") if file.is_file())
+    return [ROOT / "setup.py", *sorted(file for file in below if file.suffix != ".pyc")]
 
 
 def pick_lock() -> Lock:
@@ -95,10 +154,18 @@ def pick_lock() -> Lock:
     return NEW_GLIBC if tuple(map(int, version.split("."))) >= (2, 39) else OLD_GLIBC
 
 
-def fingerprint(lock: Lock) -> str:
-    """A hash of what makes a finished .venv stale when it changes, its own place included."""
-    state = hashlib.sha256(f"{ROOT} {PYTHON.resolve()} {PYTHON.exists()}".encode())
-    for file in (lock.file, ROOT / "setup.py"):
+def fingerprint(lock: Lock, environment: Environment) -> str:
+    """A hash of what makes the packages stale when it changes, the two places included."""
+    python = environment.python
+    place = f"{ROOT} {environment.folder} {python.resolve()} {python.exists()}"
+    return digest((lock.file, ROOT / "setup.py"), place)
+
+
+def digest(files: Iterable[Path], start: str = "") -> str:
+    """A hash of files of this project, of their names too."""
+    state = hashlib.sha256(start.encode())
+    for file in files:
+        state.update(f"{file.relative_to(ROOT)} {file.stat().st_size} ".encode())
         state.update(file.read_bytes())
     return state.hexdigest()
 
@@ -155,10 +222,11 @@ def installed_python(uv: str, version: str) -> str | None:
     return found.stdout.strip() or None
 
 
-def build_pyfarmhash(uv: str, lock: Lock) -> None:
+def build_pyfarmhash(uv: str, lock: Lock, environment: Environment) -> None:
     """Install the only C++ source first, so that a missing compiler shows before 3 GB arrive."""
+    python = str(environment.python)
     build = subprocess.run(
-        (uv, "pip", "install", "--python", str(PYTHON), "--no-deps", "--requirement", "-"),
+        (uv, "pip", "install", "--python", python, "--no-deps", "--requirement", "-"),
         input=locked(lock, "pyfarmhash"),
         capture_output=True,
         text=True,
@@ -166,7 +234,7 @@ def build_pyfarmhash(uv: str, lock: Lock) -> None:
     if build.returncode == 0:
         return
     include = "import sysconfig; print(sysconfig.get_path('include'))"
-    headers = subprocess.run((PYTHON, "-c", include), capture_output=True, text=True).stdout.strip()
+    headers = subprocess.run((python, "-c", include), capture_output=True, text=True).stdout.strip()
     compiler = any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++")))
     if not compiler or not Path(headers, "Python.h").is_file():
         raise SetupError(
@@ -183,6 +251,12 @@ def locked(lock: Lock, package: str) -> str:
     if not lines:
         raise SetupError(f"{lock.file} does not name {package}; run `make lock`")
     return lines.group()
+
+
+def uv_pip(uv: str, environment: Environment, action: str, *arguments: str) -> None:
+    """Run `uv pip` on the environment, with its progress where somebody watches."""
+    quiet = () if sys.stderr.isatty() else ("--quiet",)
+    run(uv, "pip", action, "--python", str(environment.python), *quiet, *arguments)
 
 
 def run(*command: str, stdin: str | None = None) -> None:
@@ -208,4 +282,4 @@ def say(message: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

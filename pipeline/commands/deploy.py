@@ -61,6 +61,8 @@ def _compile(options: argparse.Namespace) -> int:
         config = configuration(options)
         if options.out.suffix not in _SUFFIXES:
             raise ConfigError(f"--out {options.out}: it must end in {', '.join(_SUFFIXES)}")
+        if not options.out.parent.is_dir():
+            raise ConfigError(f"--out {options.out}: there is no folder {options.out.parent}")
     except ConfigError as error:
         return fail(error, Exit.USAGE)
     try:

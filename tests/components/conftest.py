@@ -117,9 +117,9 @@ def run_node(
     from pipeline.pipeline import create_pipeline
 
     @cache
-    def nodes(config: Config, serving_root: str) -> dict[str, Any]:
+    def nodes(config: str, serving_root: str) -> dict[str, Any]:
         pipeline = create_pipeline(
-            config,
+            Config.model_validate_json(config),
             pipeline_root="unused",
             data_root="unused",
             push_destination=push_destination(serving_root),
@@ -135,7 +135,7 @@ def run_node(
         serving_root: str = "unused",
         remote: bool = False,
     ) -> dict[str, Artifact]:
-        node = nodes(config, serving_root)[name]
+        node = nodes(config.model_dump_json(), serving_root)[name]
         new = new_remote_artifact if remote else new_artifact
         outputs = {key: new(channel.type) for key, channel in node.outputs.items()}
         executor = node.executor_spec.executor_class

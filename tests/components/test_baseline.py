@@ -1,0 +1,117 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tensorflow as tf
+from tfx.components.evaluator import executor
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+from components.baseline import Evaluator, EvaluatorExecutor, LatestPushedModel
+from components.staging import is_remote
+from pipeline.spec import push_destination
+
+Artifact = Any
+
+
+@pytest.fixture(params=["local", "remote"])
+def base(request: pytest.FixtureRequest, tmp_path: Path, remote: str) -> str:
+    """The folder of versions."""
+    place = remote if request.param == "remote" else str(tmp_path)
+    return f"{place}/serving/dog_emotion"
+
+
+def write_model(folder: str, content: str, *, complete: bool = True) -> None:
+    """The files of a SavedModel."""
+    for name in ("variables/variables.index", *(["saved_model.pb"] if complete else [])):
+        file = f"{folder}/{name}"
+        tf.io.gfile.makedirs(file.rpartition("/")[0])
+        with tf.io.gfile.GFile(file, "w") as stream:
+            stream.write(content)
+
+
+@pytest.fixture
+def latest(base: str, new_artifact: Any, new_remote_artifact: Any) -> Any:
+    """Runs LatestPushedModel, with its artifact where the versions are; returns that."""
+
+    def run() -> Artifact:
+        new = new_remote_artifact if is_remote(base) else new_artifact
+        model = new(standard_artifacts.Model)
+        LatestPushedModel.EXECUTOR_SPEC.executor_class().Do(
+            {}, {"model": [model]}, {"push_destination": push_destination(base)}
+        )
+        return model
+
+    return run
+
+
+def contents(folder: str) -> dict[str, str]:
+    found = {}
+    for parent, _, files in tf.io.gfile.walk(folder):
+        for file in files:
+            with tf.io.gfile.GFile(f"{parent}/{file}") as stream:
+                found[f"{parent}/{file}".removeprefix(folder).lstrip("/")] = stream.read()
+    return found
+
+
+def test_the_newest_version_is_copied_whole(base: str, latest: Any) -> None:
+    for number in (9, 100, 20):
+        write_model(f"{base}/{number}", f"version {number}")
+    model = latest()
+    assert contents(path_utils.serving_model_dir(model.uri)) == {
+        "saved_model.pb": "version 100",
+        "variables/variables.index": "version 100",
+    }
+    assert set(tf.io.gfile.listdir(base)) == {"9", "20", "100"}
+
+
+def test_what_is_no_complete_version_is_passed_over(base: str, latest: Any) -> None:
+    write_model(f"{base}/9", "complete")
+    write_model(f"{base}/100", "half", complete=False)
+    write_model(f"{base}/.unfinished", "being copied")
+    model = latest()
+    assert set(contents(path_utils.serving_model_dir(model.uri)).values()) == {"complete"}
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_before_the_first_push_the_model_is_left_empty(base: str, latest: Any, there: bool) -> None:
+    if there:
+        write_model(f"{base}/100", "half", complete=False)
+    assert contents(latest().uri) == {}
+
+
+@pytest.fixture
+def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What TFX's executor is given."""
+    calls: list[Any] = []
+    monkeypatch.setattr(executor.Executor, "Do", lambda _, *given: calls.append(given))
+    return calls
+
+
+def test_a_baseline_is_passed_on_and_an_empty_one_is_none(
+    evaluated: list[Any], new_artifact: Any
+) -> None:
+    model, full, empty = (new_artifact(standard_artifacts.Model) for _ in range(3))
+    write_model(path_utils.serving_model_dir(full.uri), "pushed")
+    examples = new_artifact(standard_artifacts.Examples)
+    blessing = new_artifact(standard_artifacts.ModelBlessing)
+    for baselines in ([full], [empty], []):
+        EvaluatorExecutor().Do(
+            {"examples": [examples], "model": [model], "baseline_model": baselines},
+            {"blessing": [blessing]},
+            {"eval_config": "{}"},
+        )
+    assert [given["baseline_model"] for given, *_ in evaluated] == [[full], [], []]
+    for given, *others in evaluated:
+        assert given["examples"] == [examples]
+        assert given["model"] == [model]
+        assert others == [{"blessing": [blessing]}, {"eval_config": "{}"}]
+
+
+def test_an_evaluator_may_be_told_of_no_baseline_at_all(evaluated: list[Any]) -> None:
+    EvaluatorExecutor().Do({"model": []}, {}, {})
+    assert evaluated == [({"model": [], "baseline_model": []}, {}, {})]
+
+
+def test_the_evaluator_of_the_pipeline_runs_this_executor() -> None:
+    assert Evaluator.EXECUTOR_SPEC.executor_class is EvaluatorExecutor

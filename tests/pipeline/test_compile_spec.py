@@ -1,0 +1,490 @@
+import copy
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import yaml
+
+import pipeline
+from components.pusher import base_directory, push_destination
+from components.schema_gate import curated_schema
+from components.vertex import VertexPusherExecutor, VertexTrainerExecutor
+from pipeline.beam_args import LOCAL_BEAM_ARGS
+from pipeline.cli import main
+from pipeline.commands.common import Exit
+from pipeline.compile_spec import Target, as_text, compile_spec
+from pipeline.config import ConfigError, load_config
+from pipeline.pipeline import create_pipeline
+from pipeline.spec import read_spec
+
+Job = dict[str, Any]
+
+IMAGE = "registry.example/dog-emotion:1"
+ROOT = "gs://bucket/runs"
+DATA = "gs://bucket/data"
+RESOLVED = ("model.weights=random", "training.augmentation.mode=cached")
+ON_THE_FLY = "training.augmentation.mode=on_the_fly"
+T4 = ("resources.Trainer.gpu=2", "resources.Trainer.gpu_type=NVIDIA_TESLA_T4")
+PLACES_HERE = (str(Path(pipeline.__file__).parents[1]), sys.prefix, "site-packages")
+
+
+def compiled(
+    target: Target,
+    *overrides: str,
+    over: str | None = None,
+    image: str = IMAGE,
+    root: str = ROOT,
+    data: str = DATA,
+    serving: str | None = None,
+) -> Job:
+    """The tiny profile, with another one laid over it, as a job."""
+    profiles = ["tiny", over] if over else ["tiny"]
+    config = load_config(*profiles, overrides=(*RESOLVED, *overrides))
+    return compile_spec(config, target, image=image, root=root, data=data, serving=serving)
+
+
+def error_of(target: Target, *overrides: str, **others: Any) -> str:
+    """The message of what is refused: always one line."""
+    with pytest.raises(ConfigError) as caught:
+        compiled(target, *overrides, **others)
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+@pytest.fixture(scope="module")
+def vertex() -> Job:
+    return compiled("vertex")
+
+
+@pytest.fixture(scope="module")
+def kubeflow() -> Job:
+    return compiled("kubeflow")
+
+
+@pytest.fixture(scope="module")
+def on_vertex() -> Job:
+    """With the profile for Vertex AI, and a GPU."""
+    return compiled("vertex", "vertex.project=p", *T4, over="vertex")
+
+
+@pytest.fixture(params=["kubeflow", "vertex"])
+def job(request: pytest.FixtureRequest) -> Job:
+    """Of either target."""
+    return dict(request.getfixturevalue(request.param))
+
+
+def tasks(job: Job) -> dict[str, Any]:
+    return dict(job["pipelineSpec"]["root"]["dag"]["tasks"])
+
+
+def executor(job: Job, task: str) -> dict[str, Any]:
+    spec = job["pipelineSpec"]
+    component = spec["components"][tasks(job)[task]["componentRef"]["name"]]
+    return dict(spec["deploymentSpec"]["executors"][component["executorLabel"]])
+
+
+def containers(job: Job) -> dict[str, Any]:
+    """What the tasks run, but for those that a platform resolves itself."""
+    executors = {task: executor(job, task) for task in tasks(job)}
+    return {task: each["container"] for task, each in executors.items() if "container" in each}
+
+
+def argument(job: Job, task: str, option: str) -> str:
+    arguments = containers(job)[task]["args"]
+    return str(arguments[arguments.index(option) + 1])
+
+
+def producer(job: Job, task: str, key: str) -> str:
+    """The task that an input comes from."""
+    given = tasks(job)[task]["inputs"]["artifacts"][key]
+    return str(given["taskOutputArtifact"]["producerTask"])
+
+
+def cacheable(job: Job) -> dict[str, Any]:
+    return {task: tasks(job)[task] for task in containers(job)}
+
+
+def constant(job: Job, task: str, parameter: str) -> Any:
+    return tasks(job)[task]["inputs"]["parameters"][parameter]["runtimeValue"]["constant"]
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every string in a job, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield key
+            yield from texts(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from texts(each)
+
+
+def test_the_schema_is_that_of_kubeflow_pipelines_2(job: Job) -> None:
+    assert job["pipelineSpec"]["schemaVersion"] == "2.1.0"
+    assert job["pipelineSpec"]["pipelineInfo"] == {"name": "dog-emotion"}
+
+
+def test_every_task_runs_in_the_image(job: Job) -> None:
+    assert {each["image"] for each in containers(job).values()} == {IMAGE}
+
+
+@pytest.mark.parametrize("overrides", [(), (ON_THE_FLY,)])
+def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
+    overrides: tuple[str, ...],
+) -> None:
+    local = create_pipeline(
+        load_config("tiny", overrides=(*RESOLVED, *overrides)),
+        pipeline_root="/nowhere",
+        data_root="/nowhere",
+        push_destination=push_destination("/nowhere"),
+        beam_pipeline_args=LOCAL_BEAM_ARGS,
+    )
+    shared = {node.id for node in local.components} - {"LatestBlessedModel"}
+    assert {*tasks(compiled("kubeflow", *overrides))} == shared | {"LatestPushedModel"}
+    assert {*tasks(compiled("vertex", *overrides))} == shared | {
+        "LatestBlessedModel-model-blessing-resolver",
+        "LatestBlessedModel-model-resolver",
+    }
+
+
+def test_a_run_may_name_other_places_than_the_compiled_ones(job: Job) -> None:
+    parameters = job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
+    defaults = {name: each["defaultValue"] for name, each in parameters.items()}
+    assert defaults.keys() == {"data_root", "push_destination"}
+    assert defaults["data_root"] == DATA
+    assert base_directory(defaults["push_destination"]) == f"{ROOT}/serving/dog_emotion"
+    assert {each["parameterType"] for each in parameters.values()} == {"STRING"}
+    assert job["pipelineSpec"]["defaultPipelineRoot"] == ROOT
+    used = {
+        (task, key): given["componentInputParameter"]
+        for task, each in tasks(job).items()
+        for key, given in each.get("inputs", {}).get("parameters", {}).items()
+        if "componentInputParameter" in given
+    }
+    takers = {"Pusher", "LatestPushedModel"} & tasks(job).keys()
+    assert used == {("ImportExampleGen", "input_base"): "data_root"} | {
+        (task, "push_destination"): "push_destination" for task in takers
+    }
+
+
+def test_models_may_be_served_from_elsewhere() -> None:
+    job = compiled("kubeflow", root="s3://bucket/runs/", data="/mnt/data", serving="/mnt/models")
+    parameters = job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
+    assert base_directory(parameters["push_destination"]["defaultValue"]) == "/mnt/models"
+    assert parameters["data_root"]["defaultValue"] == "/mnt/data"
+    assert job["pipelineSpec"]["defaultPipelineRoot"] == "s3://bucket/runs"
+
+
+def test_vertex_looks_up_the_last_blessed_model(vertex: Job) -> None:
+    blessing, model = (
+        executor(vertex, f"LatestBlessedModel-{kind}-resolver")["resolver"]
+        for kind in ("model-blessing", "model")
+    )
+    assert "blessed.number_value=1" in json.dumps(blessing)
+    assert "current_model_id" in json.dumps(model)
+    assert producer(vertex, "Evaluator", "baseline_model") == "LatestBlessedModel-model-resolver"
+
+
+def test_kubeflow_looks_at_what_was_pushed(kubeflow: Job) -> None:
+    assert not [task for task in tasks(kubeflow) if "resolver" in executor(kubeflow, task)]
+    assert producer(kubeflow, "Evaluator", "baseline_model") == "LatestPushedModel"
+
+
+def test_vertex_runs_the_driver_before_it_looks_into_its_cache(vertex: Job) -> None:
+    hooks = {task for task, each in containers(vertex).items() if "lifecycle" in each}
+    assert hooks == {"ImportExampleGen"}
+    assert all(each["cachingOptions"]["enableCache"] for each in cacheable(vertex).values())
+
+
+def test_kubeflow_runs_the_driver_in_the_task_and_never_takes_it_from_its_cache(
+    vertex: Job, kubeflow: Job
+) -> None:
+    (driver,) = containers(vertex)["ImportExampleGen"]["lifecycle"]["preCacheCheck"]["command"][-1:]
+    for task, each in containers(kubeflow).items():
+        assert "lifecycle" not in each
+        drivers = [argument for argument in each["args"] if argument.startswith("--driver")]
+        assert drivers == ([f"--driver={driver}"] if task == "ImportExampleGen" else [])
+    uncached = {
+        task
+        for task, each in cacheable(kubeflow).items()
+        if not each["cachingOptions"].get("enableCache", False)
+    }
+    assert uncached == {"ImportExampleGen", "LatestPushedModel"}
+
+
+def test_every_task_starts_the_entry_point_of_its_target(vertex: Job, kubeflow: Job) -> None:
+    def commands(job: Job) -> set[str]:
+        return {" ".join(each["command"]) for each in containers(job).values()}
+
+    assert commands(kubeflow) == {"python -m pipeline.kubeflow_task"}
+    assert commands(vertex) == {
+        "python -m tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
+    }
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+def test_resources_reach_the_task_that_they_are_for_and_no_other(target: Target) -> None:
+    job = compiled(
+        target,
+        "resources.Transform.cpu=4",
+        "resources.Transform.memory_gb=7.5",
+        "resources.Trainer.gpu=2",
+        "resources.Trainer.gpu_type=nvidia.com/gpu",
+    )
+    found = {
+        task: each["resources"] for task, each in containers(job).items() if "resources" in each
+    }
+    assert found == {
+        "Transform": {"cpuLimit": 4.0, "memoryLimit": 7.5},
+        "Trainer": {"accelerator": {"type": "nvidia.com/gpu", "count": "2"}},
+    }
+
+
+def test_resources_of_no_node_are_answered_with_the_nodes_there_are() -> None:
+    message = error_of("vertex", "resources.Train.cpu=2")
+    assert message.startswith("resources.Train: no such node; there are ActivationCache, Anomaly")
+    assert "Trainer" in message
+
+
+def test_resources_of_the_cache_are_for_whenever_there_is_one() -> None:
+    job = compiled("kubeflow", ON_THE_FLY, "resources.ActivationCache.cpu=8")
+    assert "ActivationCache" not in tasks(job)
+    assert not [each for each in containers(job).values() if "resources" in each]
+
+
+def test_auto_is_on_the_fly_where_the_trainer_has_a_gpu() -> None:
+    auto = "training.augmentation.mode=auto"
+    assert "ActivationCache" in tasks(compiled("vertex", auto))
+    assert "ActivationCache" not in tasks(compiled("vertex", auto, *T4))
+    assert "ActivationCache" not in tasks(
+        compiled("vertex", auto, *T4, "vertex.project=p", over="vertex")
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "places", "message"),
+    [
+        ("vertex", {"root": "/x"}, "--root /x: on vertex it must begin with gs://"),
+        ("vertex", {"data": "/x"}, "--data /x: on vertex it must begin with gs://"),
+        ("vertex", {"serving": "s3://b/x"}, "--serving s3://b/x: on vertex it must begin with gs"),
+        ("kubeflow", {"root": "/x"}, "--root /x: on kubeflow it must begin with gs:// or s3:// or"),
+        ("kubeflow", {"data": "s3://b/x"}, "--data s3://b/x: on kubeflow it must begin with gs://"),
+        ("kubeflow", {"data": "x"}, "--data x: on kubeflow it must begin with gs:// or /"),
+        (
+            "kubeflow",
+            {"root": "s3://b/runs"},
+            "--serving s3://b/runs/serving/dog_emotion: on kubeflow it must begin with gs:// or /",
+        ),
+    ],
+)
+def test_a_place_that_the_platform_cannot_use_is_named_with_those_it_can(
+    target: Target, places: dict[str, str], message: str
+) -> None:
+    assert error_of(target, **places).startswith(message)
+
+
+def test_with_an_endpoint_no_folder_of_models_is_needed() -> None:
+    compiled("vertex", "vertex.project=p", over="vertex", serving="/nowhere")
+    with pytest.raises(ConfigError, match="--root"):
+        compiled("vertex", "vertex.project=p", over="vertex", root="/nowhere")
+
+
+@pytest.mark.parametrize(
+    ("over", "override", "message"),
+    [
+        ("vertex", "vertex.project=p", "vertex = ...: it goes with --target vertex"),
+        ("dataflow", "beam.project=p", "beam.runner = DataflowRunner: on Kubeflow"),
+    ],
+)
+def test_what_kubeflow_has_not_is_refused(over: str, override: str, message: str) -> None:
+    assert error_of("kubeflow", override, over=over).startswith(message)
+
+
+def test_another_platform_is_answered_with_the_two() -> None:
+    target: Any = "airflow"
+    assert error_of(target) == "--target airflow: allowed are kubeflow, vertex"
+
+
+def test_vertex_trains_in_a_custom_job_of_the_image(on_vertex: Job) -> None:
+    name = f"{VertexTrainerExecutor.__module__}.{VertexTrainerExecutor.__qualname__}"
+    assert argument(on_vertex, "Trainer", "--executor_class_path") == name
+    config = json.loads(constant(on_vertex, "Trainer", "custom_config"))
+    assert config["ai_platform_enable_vertex"] is True
+    assert config["ai_platform_vertex_region"] == "us-central1"
+    job = config["ai_platform_training_args"]
+    assert job["project"] == "p"
+    (pool,) = job["job_spec"]["worker_pool_specs"]
+    assert pool["container_spec"]["image_uri"] == IMAGE
+    assert pool["machine_spec"] == {
+        "machine_type": "n1-standard-8",
+        "accelerator_type": "NVIDIA_TESLA_T4",
+        "accelerator_count": 2,
+    }
+    assert config["model"]["backbone"] == "tiny"
+
+
+def test_the_task_that_waits_for_the_custom_job_holds_no_gpu(on_vertex: Job) -> None:
+    assert "accelerator" not in containers(on_vertex)["Trainer"].get("resources", {})
+
+
+def test_the_profile_for_vertex_gives_the_cache_a_larger_machine(on_vertex: Job) -> None:
+    limits = {"cpuLimit": 8.0, "memoryLimit": 16.0}
+    assert containers(on_vertex)["ActivationCache"]["resources"] == limits
+
+
+def test_vertex_serves_at_an_endpoint(on_vertex: Job) -> None:
+    name = f"{VertexPusherExecutor.__module__}.{VertexPusherExecutor.__qualname__}"
+    assert argument(on_vertex, "Pusher", "--executor_class_path") == name
+    config = json.loads(constant(on_vertex, "Pusher", "custom_config"))
+    serving = config["ai_platform_serving_args"]
+    assert serving["project_id"] == "p"
+    assert serving["endpoint_name"] == "dog-emotion"
+    assert serving["machine_type"] == "n1-standard-4"
+    assert "tf2-cpu" in config["ai_platform_vertex_container_image_uri"]
+
+
+def test_without_the_profile_vertex_trains_and_pushes_as_a_local_run(vertex: Job) -> None:
+    trainer, pusher = (
+        argument(vertex, task, "--executor_class_path") for task in ("Trainer", "Pusher")
+    )
+    assert trainer == "components.trainer.TrainerExecutor"
+    assert pusher == "components.pusher.PusherExecutor"
+
+
+BEAM_TASKS = ("ImportExampleGen", "StatisticsGen", "Transform", "ActivationCache", "Evaluator")
+
+
+@pytest.mark.parametrize("task", BEAM_TASKS)
+def test_beam_runs_in_the_task_or_on_dataflow_in_the_image(vertex: Job, task: str) -> None:
+    assert set(LOCAL_BEAM_ARGS) <= set(containers(vertex)[task]["args"])
+    on_dataflow = compiled("vertex", "beam.project=p", over="dataflow")
+    arguments = containers(on_dataflow)[task]["args"]
+    assert {
+        "--runner=DataflowRunner",
+        "--project=p",
+        f"--sdk_container_image={IMAGE}",
+        f"--temp_location={ROOT}/beam",
+    } <= set(arguments)
+    assert not set(LOCAL_BEAM_ARGS) & set(arguments)
+
+
+def test_the_same_configuration_compiles_to_the_same_text() -> None:
+    assert as_text(compiled("kubeflow"), ".json") == as_text(compiled("kubeflow"), ".json")
+    assert as_text(compiled("vertex"), ".yaml") == as_text(compiled("vertex"), ".yaml")
+
+
+def test_a_setting_changes_only_the_task_that_uses_it(vertex: Job) -> None:
+    other = tasks(compiled("vertex", "training.seed=1"))
+    assert {task for task, each in tasks(vertex).items() if each != other[task]} == {"Trainer"}
+
+
+@pytest.mark.parametrize("name", ["kubeflow", "vertex", "on_vertex"])
+def test_no_path_of_the_machine_that_compiles_is_in_it(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    found = [*texts(request.getfixturevalue(name))]
+    assert IMAGE in found
+    assert not [text for text in found if any(place in text for place in PLACES_HERE)]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml", ".yml"])
+def test_a_file_of_either_kind_is_read_as_the_same_spec(
+    job: Job, suffix: str, tmp_path: Path
+) -> None:
+    file, plain = tmp_path / f"spec{suffix}", tmp_path / "plain.json"
+    file.write_text(as_text(job, suffix))
+    plain.write_text(json.dumps(job["pipelineSpec"]))
+    spec = read_spec(file)
+    assert spec == read_spec(plain)
+    assert set(spec.order) == set(tasks(job))
+    assert spec.parameters["data_root"] == DATA
+
+
+def test_only_a_spec_for_vertex_needs_vertex(vertex: Job, kubeflow: Job, tmp_path: Path) -> None:
+    found = {}
+    for name, each in {"vertex": vertex, "kubeflow": kubeflow}.items():
+        (tmp_path / name).write_text(as_text(each, ".yaml"))
+        found[name] = read_spec(tmp_path / name).needs_vertex
+    assert found == {"vertex": True, "kubeflow": False}
+
+
+def test_class_names_of_any_language_come_through_every_reader(vertex: Job) -> None:
+    classes = ["fröhlich", "悲しい", "🐶"]
+    job = compiled("vertex", f"classes={json.dumps(classes, ensure_ascii=False)}")
+    text = curated_schema(classes)
+    assert constant(job, "CuratedSchema", "text") == text
+    as_json = as_text(job, ".json")
+    for read in (json.loads(as_json), yaml.safe_load(as_json)):
+        assert constant(read, "CuratedSchema", "text") == text
+    as_yaml = yaml.safe_load(as_text(job, ".yaml"))
+    assert constant({"pipelineSpec": as_yaml}, "CuratedSchema", "text") == text
+
+
+def test_the_text_is_of_the_job_as_it_is(vertex: Job) -> None:
+    before = copy.deepcopy(vertex)
+    assert json.loads(as_text(vertex, ".json")) == before
+    assert yaml.safe_load(as_text(vertex, ".yaml")) == before["pipelineSpec"]
+
+
+@pytest.fixture
+def compile_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """The command, in an empty folder; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> int:
+        places = ["--image", IMAGE, "--root", ROOT, "--data", DATA]
+        return main(["compile", "--profile", "tiny", *places, *arguments])
+
+    return run
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+def test_the_command_writes_the_file_and_nothing_besides(
+    compile_here: Callable[..., int],
+    target: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert compile_here("--target", target, "--out", "spec.json") == Exit.DONE
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.json"]
+    count = len(read_spec(tmp_path / "spec.json").order)
+    said = capsys.readouterr()
+    assert said.out == f"spec.json: {count} tasks for {target}, image {IMAGE}\n"
+    assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "spec.txt"], "--out spec.txt: it must end in .json, .yaml, .yml"),
+        (["--out", "none/spec.json"], "--out none/spec.json: there is no folder none"),
+        (["--out", "s.json", "--set=training.epochs=1"], "training.epochs: no such key"),
+        (["--out", "s.json", "--data", "here"], "--data here: on vertex it must begin with gs://"),
+    ],
+)
+def test_what_is_wrong_is_2_in_one_line_and_nothing_is_written(
+    compile_here: Callable[..., int],
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert compile_here("--target", "vertex", *arguments) == Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"dog-emotion: {message}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_cannot_be_had_are_1(
+    compile_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = "--set=model.weights=none.weights.h5"
+    assert compile_here("--target", "vertex", "--out", "s.json", wanted) == Exit.FAILED
+    assert capsys.readouterr().err == (
+        "dog-emotion: weights 'none.weights.h5': there is no such file\n"
+    )

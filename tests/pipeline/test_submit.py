@@ -1,0 +1,332 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import google.auth
+import pytest
+import yaml
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.aiplatform import initializer, pipeline_jobs
+from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
+from google.cloud.aiplatform_v1.types import PipelineJob
+from kfp.client import Client
+
+from pipeline.cli import main
+from pipeline.commands.common import Exit
+from pipeline.compile_spec import Target, as_text, compile_spec
+from pipeline.config import load_config
+from pipeline.spec import push_destination
+
+Values = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+PARENT = "projects/p/locations/europe-west4"
+COMPILED = {
+    "data_root": "gs://bucket/data",
+    "push_destination": push_destination("gs://bucket/runs/serving/dog_emotion"),
+}
+ELSEWHERE = ("--root", "gs://other/runs", "--data", "gs://other/data", "--serving", "gs://other/m")
+AT_OTHERS = {"data_root": "gs://other/data", "push_destination": push_destination("gs://other/m")}
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of compiled pipelines."""
+    folder = tmp_path_factory.mktemp("specs")
+    config = load_config("tiny", overrides=["model.weights=random"])
+    targets: tuple[Target, ...] = ("kubeflow", "vertex")
+    for target in targets:
+        job = compile_spec(
+            config, target, image="img:1", root="gs://bucket/runs", data="gs://bucket/data"
+        )
+        for suffix in (".json", ".yaml"):
+            (folder / f"{target}{suffix}").write_text(as_text(job, suffix))
+    return folder
+
+
+@pytest.fixture(params=[".json", ".yaml"])
+def kubeflow(request: pytest.FixtureRequest, specs: Path) -> Path:
+    return specs / f"kubeflow{request.param}"
+
+
+@pytest.fixture(params=[".json", ".yaml"])
+def vertex(request: pytest.FixtureRequest, specs: Path) -> Path:
+    return specs / f"vertex{request.param}"
+
+
+def pipeline_spec(file: Path) -> Values:
+    values = yaml.safe_load(file.read_text())
+    return dict(values.get("pipelineSpec", values))
+
+
+@pytest.fixture(autouse=True)
+def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who has neither credentials nor a cluster."""
+    for name in [*os.environ]:
+        if name.startswith(("GOOGLE_", "GCLOUD_", "CLOUDSDK_", "KF_", "KUBE")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setattr(Client, "_LOCAL_KFP_CONTEXT", str(tmp_path / "context.json"))
+    monkeypatch.setattr(initializer.global_config, "_credentials", None)
+    monkeypatch.setattr(initializer.global_config, "_project", None)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line on standard error, without the program's name."""
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dog-emotion: ")
+    return line.removeprefix("dog-emotion: ")
+
+
+def submit(file: Path, target: str, *others: str) -> int:
+    return main(["submit", str(file), "--target", target, *others])
+
+
+@pytest.mark.parametrize(
+    ("places", "root", "parameters"),
+    [((), "gs://bucket/runs", COMPILED), (ELSEWHERE, "gs://other/runs", AT_OTHERS)],
+)
+def test_a_dry_run_for_kubeflow_prints_what_its_client_would_be_given(
+    kubeflow: Path,
+    places: tuple[str, ...],
+    root: str,
+    parameters: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    host = ("--host", "http://127.0.0.1:9", "--service-account", "trainer")
+    assert submit(kubeflow, "kubeflow", "--dry-run", *host, *places) == Exit.DONE
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    call = json.loads(printed.out)
+    assert call["host"] == "http://127.0.0.1:9"
+    run = call["create_run_from_pipeline_package"]
+    assert run["pipeline_root"] == root
+    assert run["arguments"] == parameters
+    assert run["service_account"] == "trainer"
+    assert run["run_name"] == "dog-emotion"
+    assert set(run["pipeline_file"]["root"]["dag"]["tasks"]) == tasks(kubeflow)
+
+
+def tasks(file: Path) -> set[str]:
+    return set(pipeline_spec(file)["root"]["dag"]["tasks"])
+
+
+@pytest.mark.parametrize(
+    ("places", "root", "parameters"),
+    [((), "gs://bucket/runs", COMPILED), (ELSEWHERE, "gs://other/runs", AT_OTHERS)],
+)
+def test_a_dry_run_for_vertex_prints_the_job_that_would_be_created(
+    vertex: Path,
+    places: tuple[str, ...],
+    root: str,
+    parameters: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = ("--project", "p", "--region", "europe-west4", "--service-account", "sa@p.iam")
+    assert submit(vertex, "vertex", "--dry-run", *where, *places) == Exit.DONE
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    call = json.loads(printed.out)
+    assert call["parent"] == PARENT
+    job = call["pipelineJob"]
+    assert job["runtimeConfig"]["gcsOutputDirectory"] == root
+    assert job["runtimeConfig"]["parameterValues"] == parameters
+    assert job["serviceAccount"] == "sa@p.iam"
+    assert set(job["pipelineSpec"]["root"]["dag"]["tasks"]) == tasks(vertex)
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_nobody_is_named_where_nobody_was(
+    target: str, specs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = specs / f"{target}.json"
+    assert submit(file, target, "--dry-run", "--project", "p") == Exit.DONE
+    printed = json.loads(capsys.readouterr().out)
+    assert "serviceAccount" not in printed.get("pipelineJob", {})
+    assert printed.get("create_run_from_pipeline_package", {}).get("service_account") is None
+
+
+class Kubeflow(BaseHTTPRequestHandler):
+    """As much of the API of Kubeflow Pipelines as a submission needs."""
+
+    asked: list[tuple[str, Values]]
+
+    def do_GET(self) -> None:
+        answers = {"/apis/v2beta1/healthz": {"multi_user": False}, "/apis/v2beta1/experiments": {}}
+        self.answer(answers[self.path.partition("?")[0]])
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append((self.path, body))
+        key = {"/apis/v2beta1/experiments": "experiment_id", "/apis/v2beta1/runs": "run_id"}
+        self.answer({**body, key[self.path]: "number 1"})
+
+    def answer(self, values: Values) -> None:
+        content = json.dumps(values).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing on standard error."""
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[tuple[str, Values]]]]:
+    """Where the API is, and what it was asked to create."""
+    asked: list[tuple[str, Values]] = []
+    handler = type("Handler", (Kubeflow,), {"asked": asked})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+        thread.join()
+
+
+def test_kubeflow_gets_the_run(
+    kubeflow: Path,
+    server: tuple[str, list[tuple[str, Values]]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    host, asked = server
+    others = ("--service-account", "trainer", *ELSEWHERE)
+    assert submit(kubeflow, "kubeflow", "--host", host, *others) == Exit.DONE
+    (_, experiment), (path, run) = asked
+    assert experiment["display_name"] == "Default"
+    assert path == "/apis/v2beta1/runs"
+    assert run["display_name"] == "dog-emotion"
+    assert run["experiment_id"] == "number 1"
+    assert run["service_account"] == "trainer"
+    assert run["runtime_config"] == {"pipeline_root": "gs://other/runs", "parameters": AT_OTHERS}
+    sent = run["pipeline_spec"]
+    compiled = pipeline_spec(kubeflow)
+    assert set(sent["root"]["dag"]["tasks"]) == tasks(kubeflow)
+    assert sent["deploymentSpec"] == compiled["deploymentSpec"]
+    assert sent["schemaVersion"] == "2.1.0"
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.splitlines()[-1] == "run number 1"
+    assert f"Run details: {host}/#/runs/details/number 1" in printed.out
+
+
+def test_the_host_may_come_from_the_environment(
+    specs: Path,
+    server: tuple[str, list[tuple[str, Values]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host, asked = server
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", host)
+    assert submit(specs / "kubeflow.yaml", "kubeflow") == Exit.DONE
+    assert asked[-1][1]["runtime_config"]["parameters"] == COMPILED
+
+
+def test_kubeflow_out_of_reach_is_1_in_one_line(specs: Path) -> None:
+    """In a process of its own, whose warnings nobody catches."""
+    command = [sys.executable, "-c", "import sys; from pipeline.cli import main; sys.exit(main())"]
+    command += ["submit", str(specs / "kubeflow.json"), "--target", "kubeflow"]
+    tried = subprocess.run(
+        [*command, "--host", "http://127.0.0.1:9"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert tried.returncode == Exit.FAILED
+    (line,) = tried.stderr.splitlines()
+    assert line.startswith("dog-emotion: Kubeflow Pipelines: ")
+    assert "port=9" in line
+    assert tried.stdout == ""
+
+
+@pytest.fixture
+def created(monkeypatch: pytest.MonkeyPatch) -> list[Values]:
+    """What Vertex AI is asked to create, by somebody who has credentials."""
+    created: list[Values] = []
+
+    def create(_: object, *, pipeline_job_id: str, **asked: Any) -> PipelineJob:
+        created.append({"id": pipeline_job_id, **asked})
+        name = f"{asked['parent']}/pipelineJobs/{pipeline_job_id}"
+        return PipelineJob(name=name, state="PIPELINE_STATE_PENDING")
+
+    anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(google.auth, "default", lambda *_, **__: (anonymous, "another-project"))
+    monkeypatch.setattr(PipelineServiceClient, "create_pipeline_job", create)
+    monkeypatch.setattr(
+        pipeline_jobs.gcs_utils,
+        "create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist",
+        lambda **_: None,
+    )
+    return created
+
+
+def test_vertex_gets_the_job(
+    vertex: Path, created: list[Values], capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ("--project", "p", "--region", "europe-west4", "--service-account", "sa@p.iam")
+    assert submit(vertex, "vertex", *where, *ELSEWHERE) == Exit.DONE
+    (asked,) = created
+    assert asked["parent"] == PARENT
+    job = asked["pipeline_job"]
+    assert job.display_name == "dog-emotion"
+    assert job.service_account == "sa@p.iam"
+    assert job.runtime_config.gcs_output_directory == "gs://other/runs"
+    assert dict(job.runtime_config.parameter_values) == AT_OTHERS
+    assert set(job.pipeline_spec["root"]["dag"]["tasks"]) == tasks(vertex)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"{PARENT}/pipelineJobs/{asked['id']}"
+
+
+def test_a_refusal_of_vertex_is_1_in_its_words(
+    specs: Path,
+    created: list[Values],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("403 aiplatform.pipelineJobs.create\n  denied on resource")
+
+    monkeypatch.setattr(PipelineServiceClient, "create_pipeline_job", refuse)
+    assert submit(specs / "vertex.json", "vertex", "--project", "p") == Exit.FAILED
+    assert said(capsys) == "Vertex AI: 403 aiplatform.pipelineJobs.create denied on resource"
+
+
+def test_vertex_without_credentials_is_1_in_one_line(
+    specs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(specs / "vertex.json", "vertex", "--project", "p") == Exit.FAILED
+    line = said(capsys)
+    assert line.startswith("Vertex AI: ")
+    assert "credentials" in line
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_kubeflow_refuses_what_was_compiled_for_vertex(
+    vertex: Path, dry_run: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(vertex, "kubeflow", *dry_run) == Exit.USAGE
+    assert said(capsys) == f"{vertex}: it was compiled with --target vertex"
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_vertex_needs_a_project(
+    specs: Path, dry_run: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(specs / "vertex.json", "vertex", *dry_run) == Exit.USAGE
+    assert said(capsys) == "--target vertex needs --project"
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_a_file_that_is_no_spec_is_2(
+    target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(tmp_path / "none.json", target, "--project", "p") == Exit.USAGE
+    assert said(capsys) == f"{tmp_path}/none.json: No such file or directory"
