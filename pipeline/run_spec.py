@@ -52,7 +52,7 @@ class Execution:
     seconds: float = 0
     cpu_seconds: float = 0
     peak_mb: float = 0
-    """The largest resident set of one of its processes."""
+    """The largest resident set of one of its processes; Linux lets each begin with its parent's."""
 
 
 def make_image_environment() -> Path:

@@ -104,7 +104,9 @@ def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
     if not tasks:
         raise SpecError(f"{file}: the pipeline has no tasks")
     for name, task in tasks.items():
-        _check_task(file, name, task, pipeline, deployment)
+        _check_component(file, name, task, pipeline, deployment)
+    for name, task in tasks.items():
+        _check_inputs(file, name, task, pipeline)
     try:
         # Neither the messages nor sets keep an order.
         graph = {name: sorted(upstream(tasks[name])) for name in sorted(tasks)}
@@ -137,13 +139,16 @@ def _read_values(file: Path) -> Mapping[str, Any]:
     return values
 
 
-def _check_task(file: Path, name: str, task: Any, pipeline: Any, deployment: Any) -> None:
+def _check_component(file: Path, name: str, task: Any, pipeline: Any, deployment: Any) -> None:
     component = task.component_ref.name
     if component not in pipeline.components:
         raise SpecError(f"{file}: task {name} is of a component {component!r} that is not there")
     label = pipeline.components[component].executor_label
     if label not in deployment.executors:
         raise SpecError(f"{file}: task {name} has an executor {label!r} that is not there")
+
+
+def _check_inputs(file: Path, name: str, task: Any, pipeline: Any) -> None:
     tasks = pipeline.root.dag.tasks
     for producer in sorted(upstream(task)):
         if producer not in tasks:

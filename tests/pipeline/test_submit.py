@@ -12,7 +12,7 @@ import google.auth
 import pytest
 import yaml
 from google.auth.credentials import AnonymousCredentials
-from google.cloud.aiplatform import initializer, pipeline_jobs
+from google.cloud.aiplatform import initializer
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
 from google.cloud.aiplatform_v1.types import PipelineJob
 from kfp.client import Client
@@ -261,7 +261,7 @@ def created(monkeypatch: pytest.MonkeyPatch) -> list[Values]:
     monkeypatch.setattr(google.auth, "default", lambda *_, **__: (anonymous, "another-project"))
     monkeypatch.setattr(PipelineServiceClient, "create_pipeline_job", create)
     monkeypatch.setattr(
-        pipeline_jobs.gcs_utils,
+        "google.cloud.aiplatform.utils.gcs_utils."
         "create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist",
         lambda **_: None,
     )
