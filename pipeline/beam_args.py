@@ -21,7 +21,6 @@ imports and tfx-bsl 1.21 has not got."""
 
 Option = str | bool | int | float | list[str]
 
-_OPTIONS_FILE = "PIPELINE_OPTIONS_FILE"
 _LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 _WHAT_DATAFLOW_NEEDS = ("project", "region", "temp_location", "sdk_container_image")
 
@@ -60,21 +59,24 @@ def has_worker_processes(options: Mapping[str, Option]) -> bool:
 
 @contextmanager
 def prepared_workers(options: Mapping[str, Option]) -> Iterator[None]:
-    """Lets the worker processes of this machine import what they need first.
+    """Lets the worker processes of this machine find this one, and import what they need first.
 
-    Beam passes them no options, but they look for a file of options that the environment names.
+    Beam passes them no options, but they look for a file of options that the environment names;
+    gRPC would look for this process behind the proxy, if there is one.
     """
     if not has_worker_processes(options):
         yield
         return
+    before = dict(os.environ)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump({"beam:option:beam_plugins:v1": [_IMPORTED_FIRST]}, file)
         file.flush()
-        os.environ[_OPTIONS_FILE] = file.name
+        os.environ |= {"PIPELINE_OPTIONS_FILE": file.name, "no_grpc_proxy": "localhost"}
         try:
             yield
         finally:
-            del os.environ[_OPTIONS_FILE]
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _arguments(options: Mapping[str, Option]) -> Sequence[str]:

@@ -13,7 +13,7 @@ from components.weights import ResolvedBackbone, resolve_auto
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
 from data.ingest import ingest
-from pipeline.beam_args import beam_args, prepared_workers
+from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
 from pipeline.pipeline import create_pipeline
 from pipeline.progress import NodeTimes, counter, describe_records
@@ -74,8 +74,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     absl = logging.getLogger("absl")
     absl.addHandler(times)
     try:
-        with prepared_workers(config.beam):
-            LocalDagRunner().run(pipeline)
+        LocalDagRunner().run(pipeline)
     finally:
         absl.removeHandler(times)
     with Metadata(connection) as metadata:

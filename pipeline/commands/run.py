@@ -75,10 +75,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
+    from pipeline.beam_args import prepared_workers
     from pipeline.progress import chatter_to
 
     try:
-        with chatter_to(workdir.log):
+        with chatter_to(workdir.log), prepared_workers(config.beam):
             try:
                 print("starting  TensorFlow and TFX", flush=True)
                 from pipeline.local_runner import run_locally
@@ -160,7 +161,7 @@ def add_data(commands: "Commands") -> None:
 def _data(options: argparse.Namespace) -> int:
     from data.errors import DataError
     from data.ingest import ingest
-    from pipeline.beam_args import beam_args
+    from pipeline.beam_args import beam_args, prepared_workers
     from pipeline.config import ConfigError
     from pipeline.progress import chatter_to, counter, describe_records
 
@@ -172,7 +173,7 @@ def _data(options: argparse.Namespace) -> int:
     except ConfigError as error:
         return fail(error, Exit.USAGE)
     try:
-        with chatter_to(Path(os.devnull)):
+        with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
             ingested = ingest(
                 options.photos,
                 options.out,
