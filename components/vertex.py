@@ -12,7 +12,9 @@ from tfx.extensions.google_cloud_ai_platform.constants import (
     VERTEX_CONTAINER_IMAGE_URI_KEY,
     VERTEX_REGION_KEY,
 )
-from tfx.extensions.google_cloud_ai_platform.pusher.executor import Executor
+from tfx.extensions.google_cloud_ai_platform.pusher.executor import (
+    Executor as VertexPusherExecutor,
+)
 from tfx.extensions.google_cloud_ai_platform.trainer.executor import (
     TRAINING_ARGS_KEY,
     GenericExecutor,
@@ -20,7 +22,7 @@ from tfx.extensions.google_cloud_ai_platform.trainer.executor import (
 
 from components.trainer import TrainerExecutor, name_weights
 
-VertexPusherExecutor = Executor
+__all__ = ["VertexPusherExecutor", "VertexTrainerExecutor", "serving_config", "training_config"]
 
 
 class VertexTrainerExecutor(GenericExecutor):
