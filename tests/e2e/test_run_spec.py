@@ -27,8 +27,8 @@ def home(run: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It is made here because `run` has no internet.
     """
-    install = [sys.executable, ROOT / "requirements" / "install.py", "--image"]
-    subprocess.run([*install, ROOT / ".venv-image"], check=True)
+    install = [sys.executable, f"{ROOT}/requirements/install.py", f"--image={ROOT}/.venv-image"]
+    subprocess.run(install, check=True)
     home = tmp_path_factory.mktemp("home")
     draw_dataset(home / "photos", per_class=40, seed=0)
     made = run("data", "photos", "--out", "records", cwd=home)
