@@ -141,7 +141,7 @@ def run_node(
         executor = node.executor_spec.executor_class
         place = {"tmp_dir": str(tmp_path_factory.mktemp("tfx")), "unique_id": name}
         context = (
-            BaseBeamExecutor.Context(beam_pipeline_args=LOCAL_BEAM_ARGS, **place)
+            BaseBeamExecutor.Context(beam_pipeline_args=list(LOCAL_BEAM_ARGS), **place)
             if issubclass(executor, BaseBeamExecutor)
             else BaseExecutor.Context(**place)
         )

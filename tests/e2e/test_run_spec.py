@@ -107,10 +107,13 @@ def test_a_spec_for_vertex_runs_through_to_a_model_that_answers(
 def test_the_tasks_see_the_built_wheel_and_not_the_checkout(first: Result, home: Path) -> None:
     python = ROOT / ".venv-image" / "bin" / "python"
     program = "import components, pipeline; print(components.__file__, pipeline.__file__)"
-    shown = subprocess.run([python, "-c", program], cwd=home, capture_output=True, text=True)
+    shown = subprocess.run(
+        [python, "-c", program], cwd=home, capture_output=True, text=True, check=True
+    )
     for file in shown.stdout.split():
         assert Path(file).is_relative_to(ROOT / ".venv-image")
-    logs = (home / "vertex" / "runs" / "1").glob("*/task.log")
+    logs = [*(home / "vertex" / "runs" / "1").glob("*/task.log")]
+    assert len(logs) == 11
     assert not [log for log in logs if f"{ROOT}/components" in log.read_text(errors="replace")]
 
 
@@ -159,4 +162,5 @@ def test_a_task_that_fails_is_named_with_the_end_of_its_log(
     done = run_spec("broken.json", "vertex")
     assert done.returncode == 1
     assert "task Pusher failed with status 1" in done.stderr
+    assert f"the end of {home}/vertex/runs/" in done.stderr
     assert "components.missing" in done.stderr

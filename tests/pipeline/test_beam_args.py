@@ -1,9 +1,20 @@
+import os
+from pathlib import Path
+
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.worker import sdk_worker_main
 from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from data.ingest import BEAM_OPTIONS
-from pipeline.beam_args import LOCAL_BEAM_ARGS, Option, beam_args, is_local
+from pipeline.beam_args import (
+    LOCAL_BEAM_ARGS,
+    Option,
+    beam_args,
+    has_worker_processes,
+    is_local,
+    prepared_workers,
+)
 from pipeline.config import ConfigError, load_config
 
 FN_API_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -121,3 +132,40 @@ def test_dataflow_gets_the_image_and_a_folder_under_the_root() -> None:
 )
 def test_a_runner_is_known_to_be_local_by_its_name(options: dict[str, Option], local: bool) -> None:
     assert is_local(options) is local
+
+
+PROCESSES: dict[str, Option] = {"direct_running_mode": "multi_processing", "direct_num_workers": 2}
+
+
+def test_workers_elsewhere_import_tfx_first() -> None:
+    options = read(beam_args(dataflow("beam.project=p")))
+    assert options["beam_plugins"] == ["tfx"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, False), ({"direct_num_workers": 2}, False), (PROCESSES, True), (dataflow(), False)],
+)
+def test_worker_processes_are_known_by_the_running_mode(
+    options: dict[str, Option], expected: bool
+) -> None:
+    assert has_worker_processes(options) is expected
+
+
+def test_worker_processes_find_the_same_option_in_the_environment_while_they_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("no_grpc_proxy", "mine")
+    before = dict(os.environ)
+    with prepared_workers(PROCESSES):
+        file = Path(os.environ["PIPELINE_OPTIONS_FILE"])
+        assert sdk_worker_main._load_pipeline_options(file.read_text()) == {"beam_plugins": ["tfx"]}
+        assert {"no_grpc_proxy": "localhost"}.items() <= os.environ.items()
+    assert dict(os.environ) == before
+    assert not file.exists()
+
+
+def test_without_worker_processes_the_environment_is_left_alone() -> None:
+    before = dict(os.environ)
+    with prepared_workers({}):
+        assert dict(os.environ) == before

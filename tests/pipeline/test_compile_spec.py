@@ -305,6 +305,12 @@ def test_what_kubeflow_has_not_is_refused(over: str, override: str, message: str
     assert error_of("kubeflow", override, over=over).startswith(message)
 
 
+@pytest.mark.parametrize("target", get_args(Target))
+def test_worker_processes_are_for_a_local_run_alone(target: Target) -> None:
+    message = error_of(target, "beam.direct_running_mode=multi_processing")
+    assert message.startswith("beam.direct_running_mode = multi_processing: it is for `run` and")
+
+
 def test_another_platform_is_answered_with_the_two() -> None:
     target: Any = "airflow"
     assert error_of(target) == "--target airflow: allowed are kubeflow, vertex"

@@ -26,6 +26,7 @@ from pipeline.spec import push_destination
 Values = dict[str, Any]
 
 ROOT = Path(__file__).parents[2]
+BUCKET_IS_MADE = "create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist"
 PARENT = "projects/p/locations/europe-west4"
 COMPILED = {
     "data_root": "gs://bucket/data",
