@@ -11,7 +11,17 @@ from pipeline.commands.common import Exit
 from pipeline.workdir import Workdir
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("apache_beam", "cv2", "keras", "matplotlib", "numpy", "pydantic", "tensorflow", "tfx")
+HEAVY = (
+    "apache_beam",
+    "cv2",
+    "keras",
+    "kfp",
+    "matplotlib",
+    "numpy",
+    "pydantic",
+    "tensorflow",
+    "tfx",
+)
 
 
 def usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
@@ -46,7 +56,9 @@ def test_the_exit_statuses_are_those_that_scripts_rely_on() -> None:
     }
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["data"], ["predict"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["data"], ["predict"], ["compile"], ["submit"], ["run-spec"]]
+)
 def test_help_imports_nothing_that_takes_time(command: list[str], tmp_path: Path) -> None:
     program = (
         "import sys; from pipeline.cli import main\n"
@@ -80,6 +92,10 @@ def test_help_imports_nothing_that_takes_time(command: list[str], tmp_path: Path
         (["data", "--out", "x"], "the following arguments are required: PHOTOS"),
         (["data", "photos"], "the following arguments are required: --out"),
         (["predict"], "the following arguments are required: PHOTO"),
+        (["compile", "--target", "airflow"], "invalid choice: 'airflow'"),
+        (["compile"], "arguments are required: --target, --image, --root, --data, --out"),
+        (["submit", "s.json"], "the following arguments are required: --target"),
+        (["run-spec", "s.json"], "the following arguments are required: --root, --data"),
     ],
 )
 def test_wrong_usage_is_2_and_says_what_is_wrong(
