@@ -1,6 +1,7 @@
 """`compile`, `submit` and `run-spec`: the same pipeline on Kubeflow and Vertex AI."""
 
 import argparse
+import importlib.util
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 _TARGETS = ("kubeflow", "vertex")
 _SUFFIXES = (".json", ".yaml", ".yml")
+_NEEDS_KFP = "there is no package kfp here: TFX brings it with Python 3.11 alone"
+
+
+def _has_kfp() -> bool:
+    return importlib.util.find_spec("kfp") is not None
 
 
 def add_compile(commands: "Commands") -> None:
@@ -65,12 +71,11 @@ def _compile(options: argparse.Namespace) -> int:
             raise ConfigError(f"--out {options.out}: there is no folder {options.out.parent}")
     except ConfigError as error:
         return fail(error, Exit.USAGE)
-    try:
-        with chatter_to(Path(os.devnull)):
-            from pipeline.compile_spec import as_text, compile_spec
-            from pipeline.spec import parse_spec
-    except ImportError as error:
-        return fail(f"{error}: compiling needs Python 3.11 and the extra `kfp`")
+    if not _has_kfp():
+        return fail(_NEEDS_KFP)
+    with chatter_to(Path(os.devnull)):
+        from pipeline.compile_spec import as_text, compile_spec
+        from pipeline.spec import parse_spec
     try:
         with chatter_to(Path(os.devnull)):
             job = compile_spec(
@@ -120,6 +125,8 @@ def add_submit(commands: "Commands") -> None:
 
 
 def _submit(options: argparse.Namespace) -> int:
+    if not _has_kfp():
+        return fail(_NEEDS_KFP)
     from pipeline.spec import SpecError, read_spec
     from pipeline.submit import Submission, SubmitError, submit_to_kubeflow, submit_to_vertex
 
@@ -172,6 +179,8 @@ def add_run_spec(commands: "Commands") -> None:
 
 
 def _run_spec(options: argparse.Namespace) -> int:
+    if not _has_kfp():
+        return fail(_NEEDS_KFP)
     from pipeline.spec import SpecError, read_spec
 
     try:

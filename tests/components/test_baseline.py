@@ -6,10 +6,11 @@ import tensorflow as tf
 from tfx.components.evaluator import executor
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
+from tfx.utils.proto_utils import proto_to_json
 
 from components.baseline import Evaluator, EvaluatorExecutor, LatestPushedModel
+from components.pusher import push_destination
 from components.staging import is_remote
-from pipeline.spec import push_destination
 
 Artifact = Any
 
@@ -38,7 +39,7 @@ def latest(base: str, new_artifact: Any, new_remote_artifact: Any) -> Any:
         new = new_remote_artifact if is_remote(base) else new_artifact
         model = new(standard_artifacts.Model)
         LatestPushedModel.EXECUTOR_SPEC.executor_class().Do(
-            {}, {"model": [model]}, {"push_destination": push_destination(base)}
+            {}, {"model": [model]}, {"push_destination": proto_to_json(push_destination(base))}
         )
         return model
 

@@ -6,7 +6,7 @@ import pytest
 
 from data.drawn_dogs import draw_dataset
 from pipeline.cli import main
-from pipeline.commands import run
+from pipeline.commands import deploy, run
 from pipeline.commands.common import Exit
 from pipeline.workdir import Workdir
 
@@ -262,3 +262,20 @@ def test_a_figure_that_cannot_be_drawn_is_2_before_any_work(
     assert main(["predict", *arguments]) == Exit.USAGE
     assert message in said(capsys)
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compile", "--target=vertex", "--image=i", "--root=gs://b/r", "--data=gs://b/d",
+         "--out=spec.json"],
+        ["submit", "spec.json", "--target=vertex"],
+        ["run-spec", "spec.json", "--root=root", "--data=data"],
+    ],
+)  # fmt: skip
+def test_without_kfp_it_says_why_it_cannot(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deploy, "_has_kfp", lambda: False)
+    assert main(arguments) == Exit.FAILED
+    assert said(capsys) == "there is no package kfp here: TFX brings it with Python 3.11 alone"
