@@ -38,6 +38,7 @@ setup(
         "prometheus-client>=0.21,<1",
         "pydantic>=2.10,<3",
         "pyyaml>=6,<7",
+        "scipy>=1.15,<2",
         "starlette>=1,<2",
         "tensorboard>=2.20,<3",
         "tensorflow>=2.21,<2.22",

@@ -35,13 +35,12 @@ from tfx.utils import io_utils
 
 from components import activations
 from components.activations import ActivationManifest
-from components.backbone import build_backbone, weights_fingerprint
-from components.dataset import labelled_images, prefetched
+from components.backbone import build_backbone, require_same_weights
+from components.dataset import augmented, labelled_images, photo_batches, prefetched
 from components.errors import ComponentError
 from components.extractor import Extractor
 from components.settings import AugmentationSettings
 from components.staging import is_remote
-from components.views import augmented_view
 from data import features
 
 _STATISTICS_FILE = "FeatureStats.pb"
@@ -91,12 +90,13 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         folder, boundary = output.uri, exec_properties["boundary"]
         augmentation = AugmentationSettings.model_validate_json(exec_properties["augmentation"])
 
-        _require_same_weights(exec_properties)
-        backbone, origin = build_backbone(exec_properties["backbone"], exec_properties["weights"])
+        name, weights = exec_properties["backbone"], exec_properties["weights"]
+        require_same_weights(name, weights, exec_properties["weights_hash"])
+        backbone, origin = build_backbone(name, weights)
         extractor = Extractor(backbone, boundary)
         found = {split: _read_statistics(statistics, split) for split in features.SPLITS}
         manifest = ActivationManifest(
-            backbone=exec_properties["backbone"],
+            backbone=name,
             weights=origin,
             boundary=boundary,
             boundary_shape=extractor.boundary_shape,
@@ -209,12 +209,15 @@ class _WriteActivations(beam.DoFn):
             self._extract = Extractor(backbone, self._boundary)
 
     def process(self, shard: _Shard) -> None:
-        batches = _photo_batches(shard.source, self._transform)
-        if shard.split == features.TRAIN:
-            batches = _with_views(batches, self._augmentation)
+        batches = photo_batches(shard.source, self._transform, batch_size=_BATCH)
+        batches = (
+            _with_views(batches, self._augmentation)
+            if shard.split == features.TRAIN
+            else batches.map(_as_they_are)
+        )
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
-            for view, boundary, pooled, labels, photos in _in_parallel(
+            for boundary, pooled, labels, photos, view in _in_parallel(
                 self._to_activations, prefetched(batches)
             ):
                 columns = _rounded(boundary), _rounded(pooled), labels.numpy(), photos.numpy()
@@ -229,9 +232,9 @@ class _WriteActivations(beam.DoFn):
                 stack.close()
 
     def _to_activations(
-        self, view: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor, view: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        return view, *self._extract(images), labels, photos
+        return *self._extract(images), labels, photos, view
 
 
 def _in_parallel(
@@ -251,49 +254,19 @@ def _in_parallel(
             yield call.result()
 
 
-def _photo_batches(file: str, transform: tft.TFTransformOutput) -> tf.data.Dataset:
-    """The photos of one file of Examples, in their order.
+def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.data.Dataset:
+    """All views of each of the `photo_batches`, one after the other, each with its number."""
 
-    Returns:
-        A dataset of (view 0, float32 [N, 224, 224, 3], class id int64 [N], hash string [N]).
-    """
-    spec = transform.raw_feature_spec()
-    layer = transform.transform_features_layer()
-
-    def to_pixels(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        raw = tf.io.parse_example(serialized, spec)
-        photos = raw[features.SHA256]
-        transformed = layer(raw)
-        return (
-            tf.constant(0, tf.int64),
-            transformed[features.IMAGE_XF],
-            transformed[features.LABEL_XF],
-            photos,
+    def views(images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.range(settings.views).map(
+            lambda view: (augmented(images, photos, view, settings), labels, photos, view)
         )
 
-    records = tf.data.TFRecordDataset(file, compression_type="GZIP")
-    return records.batch(_BATCH).map(to_pixels)
-
-
-def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.data.Dataset:
-    """All views of each batch, one after the other, in the form of `_photo_batches`."""
-
-    def augment(
-        view: np.int64, images: NDArray[np.float32], photos: NDArray[np.object_]
-    ) -> NDArray[np.float32]:
-        changed = np.empty_like(images)
-        for target, image, photo in zip(changed, images, photos, strict=True):
-            target[:] = augmented_view(image, settings, photo.decode(), int(view))
-        return changed
-
-    def views(_: tf.Tensor, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> Any:
-        def one(view: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            augmented = tf.numpy_function(augment, [view, images, photos], tf.float32)
-            return view, tf.ensure_shape(augmented, images.shape), labels, photos
-
-        return tf.data.Dataset.range(settings.views).map(one)
-
     return batches.flat_map(views)
+
+
+def _as_they_are(images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return images, labels, photos, tf.constant(0, tf.int64)
 
 
 def _rounded(values: tf.Tensor) -> NDArray[np.float16]:
@@ -335,21 +308,6 @@ _extractors: dict[str, Extractor] = {}
 """Of this process, by weights file, so that its workers need not build it again."""
 
 
-def _require_same_weights(exec_properties: dict[str, Any]) -> None:
-    """Makes sure that the key under which TFX caches the activations is true.
-
-    Raises:
-        ComponentError: the weights are no longer those that the pipeline was built for.
-    """
-    wanted = exec_properties["weights_hash"]
-    found = weights_fingerprint(exec_properties["backbone"], exec_properties["weights"])
-    if found != wanted:
-        raise ComponentError(
-            f"weights {exec_properties['weights']!r} changed since the run began, from {wanted} "
-            f"to {found}: run again"
-        )
-
-
 def _read_statistics(statistics: types.Artifact, split: str) -> dict[str, int]:
     """How many photos of each class StatisticsGen found in a split."""
     file = f"{artifact_utils.get_split_uri([statistics], split)}/{_STATISTICS_FILE}"
@@ -362,7 +320,7 @@ def _read_statistics(statistics: types.Artifact, split: str) -> dict[str, int]:
 
 
 def _first_photos(examples: types.Artifact, transform_graph: str) -> NDArray[np.float32]:
-    """A batch of training photos, float32 [N, 224, 224, 3], N at most 32."""
+    """A batch of training photos, float32 [N, 224, 224, 3], N at most 16."""
     pattern = f"{artifact_utils.get_split_uri([examples], features.TRAIN)}/*"
     transform = tft.TFTransformOutput(transform_graph)
     images, _ = next(iter(labelled_images(pattern, transform, batch_size=_BATCH)))

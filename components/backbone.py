@@ -106,6 +106,24 @@ def weights_fingerprint(name: str, weights: str) -> str:
         raise ComponentError(f"weights {weights!r} cannot be read: {_line(error)}") from error
 
 
+def require_same_weights(name: str, weights: str, wanted: str) -> None:
+    """Makes sure that the key under which TFX caches what is made of the weights is true.
+
+    Args:
+        name: as for `build_backbone`.
+        weights: as for `build_backbone`.
+        wanted: the `weights_fingerprint` that the pipeline was built for.
+
+    Raises:
+        ComponentError: the weights are others by now, or cannot be read.
+    """
+    found = weights_fingerprint(name, weights)
+    if found != wanted:
+        raise ComponentError(
+            f"weights {weights!r} changed since the run began, from {wanted} to {found}: run again"
+        )
+
+
 @functools.cache
 def boundary_of(name: str, unfreeze_layers: int) -> str:
     """The name of the layer whose output is the `freeze_boundary` of a backbone.

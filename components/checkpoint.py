@@ -38,6 +38,14 @@ def committed_epochs(folder: Path) -> int:
     return sum(int(epoch.name.removeprefix("epoch-")) for epoch in newest)
 
 
+def remove(folder: Path) -> None:
+    """Removes a folder whole or not at all: what a kill leaves of it has another name."""
+    doomed = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
+
+
 def _newest_epoch(phase: Path) -> Path | None:
     return max(phase.glob("epoch-?????"), default=None)
 
@@ -90,7 +98,7 @@ class PhaseCheckpoint(keras.callbacks.Callback):
         (unfinished / _HISTORY).write_text(json.dumps(self.history))
         unfinished.rename(target)
         if previous:
-            shutil.rmtree(previous)
+            remove(previous)
         if self.finished:
             self.model.stop_training = True
 

@@ -4,9 +4,13 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 
+from components.settings import AugmentationSettings
+from components.views import augmented_view
 from data import features
 
 PREFETCH = 4
@@ -22,23 +26,24 @@ def _records(pattern: str) -> tf.data.Dataset:
     )
 
 
-def labelled_images(
+def photo_batches(
     pattern: str,
     transform: tft.TFTransformOutput,
     *,
     batch_size: int,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """The photos of one split, batched.
+    """The photos of some files of Examples, batched.
 
     Args:
-        pattern: the files of the split, gzipped TFRecords of tf.train.Example.
+        pattern: the files, gzipped TFRecords of tf.train.Example.
         transform: the Transform graph that makes pixels and label ids.
         batch_size: photos a batch.
         shuffle_seed: if given, the photos come in a new order each time through.
 
     Returns:
-        A dataset of (float32 [N, 224, 224, 3] in [0, 255], int64 [N]).
+        A dataset of (float32 [N, 224, 224, 3] in [0, 255], class id int64 [N], hexadecimal SHA-256
+        string [N]), in a fixed order if they are not shuffled.
     """
     records = _records(pattern)
     if shuffle_seed is not None:
@@ -46,11 +51,48 @@ def labelled_images(
     spec = transform.raw_feature_spec()
     layer = transform.transform_features_layer()
 
-    def to_pixels(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        transformed = layer(tf.io.parse_example(serialized, spec))
-        return transformed[features.IMAGE_XF], transformed[features.LABEL_XF]
+    def to_pixels(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        raw = tf.io.parse_example(serialized, spec)
+        photos = raw[features.SHA256]
+        transformed = layer(raw)
+        return transformed[features.IMAGE_XF], transformed[features.LABEL_XF], photos
 
     return records.batch(batch_size).map(to_pixels, num_parallel_calls=os.cpu_count())
+
+
+def labelled_images(
+    pattern: str, transform: tft.TFTransformOutput, *, batch_size: int
+) -> tf.data.Dataset:
+    """`photo_batches` as `fit` takes them: (images, class ids), in a fixed order."""
+    batches = photo_batches(pattern, transform, batch_size=batch_size)
+    return batches.map(lambda images, labels, _: (images, labels))
+
+
+def augmented(
+    images: tf.Tensor, photos: tf.Tensor, view: tf.Tensor, settings: AugmentationSettings
+) -> tf.Tensor:
+    """`augmented_view` of a batch, for use within a dataset.
+
+    Args:
+        images: float32 [N, height, width, 3] in [0, 255].
+        photos: string [N], the photos' hexadecimal SHA-256.
+        view: int64 scalar, the number of the copy.
+        settings: which changes, and how large.
+
+    Returns:
+        The same shape and range as `images`.
+    """
+
+    def augment(
+        images: NDArray[np.float32], photos: NDArray[np.object_], view: np.int64
+    ) -> NDArray[np.float32]:
+        changed = np.empty_like(images)
+        for target, image, photo in zip(changed, images, photos, strict=True):
+            target[:] = augmented_view(image, settings, photo.decode(), int(view))
+        return changed
+
+    changed = tf.numpy_function(augment, [images, photos, view], tf.float32)
+    return tf.ensure_shape(changed, images.shape)
 
 
 def prefetched(batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,4 +1,4 @@
-"""Pushing a blessed model: complete or absent, and never the same model twice."""
+"""Pushing a blessed model: complete or absent, and never twice in a row."""
 
 import hashlib
 import shutil
@@ -46,20 +46,22 @@ def _numbers(base: str) -> list[str]:
 
 
 def push(model: str, base: str) -> str:
-    """Copies a SavedModel to a new version, unless a version with the same content is there.
+    """Copies a SavedModel to a new version, unless the newest version has the same content.
+
+    An older one with that content does not do: servers take the newest.
 
     Args:
         model: the SavedModel, local or remote (`gs://…`).
         base: the folder of versions, as TF Serving's `--model_base_path` takes it, local or remote.
 
     Returns:
-        The version that holds the model: named by the time, greater than all before it.
+        The newest version, which holds the model: a new one is named by the time, and greater than
+        all before it.
     """
     with readable(model) as source:
-        wanted = fingerprint(source)
-        for version in reversed(versions(base)):
+        for version in versions(base)[-1:]:
             with readable(version) as pushed:
-                if fingerprint(pushed) == wanted:
+                if fingerprint(pushed) == fingerprint(source):
                     return version
         # A number is taken also by what somebody left there incomplete.
         newest = max(map(int, _numbers(base)), default=0)

@@ -22,10 +22,15 @@ from components.activations import (
     read_manifest,
     training_batches,
 )
-from components.augmentation import augmentation
 from components.backbone import WeightsOrigin, boundary_layer, freeze
 from components.classifier import build_classifier
-from components.dataset import label_counts, labelled_images, prefetched
+from components.dataset import (
+    augmented,
+    label_counts,
+    labelled_images,
+    photo_batches,
+    prefetched,
+)
 from components.errors import ComponentError
 from components.settings import ModelSettings, TrainingSettings
 from components.training import Phase, Splits
@@ -64,28 +69,29 @@ def on_the_fly(
         classes: class names in the order of their ids.
         files: of each split, the pattern of its gzipped TFRecords of tf.train.Example.
         transform: the Transform graph that makes pixels and label ids.
-        seed: of the order of the photos and of their changes.
+        seed: of the order of the photos and of their changes, below 2**31.
 
     Raises:
         ComponentError: the backbone's weights cannot be had.
     """
     classifier = build_classifier(model_settings, len(classes))
-    augment = augmentation(settings.augmentation, seed)
     counts = label_counts(files[TRAIN])
+    batch_size = settings.batch_size
+    steps = math.ceil(sum(counts.values()) / batch_size)
 
-    def photos(split: str, shuffle_seed: int | None = None) -> tf.data.Dataset:
-        return labelled_images(
-            files[split], transform, batch_size=settings.batch_size, shuffle_seed=shuffle_seed
-        )
+    def changed(index: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels, photos = batch
+        view = (seed << 32) + index // steps  # another one for each seed and epoch
+        return augmented(images, photos, view, settings.augmentation), labels
 
-    train = photos(TRAIN, seed).map(
-        lambda images, labels: (augment(images), labels), num_parallel_calls=os.cpu_count()
-    )
+    train = photo_batches(files[TRAIN], transform, batch_size=batch_size, shuffle_seed=seed)
     splits = Splits(
-        train=prefetched(train.repeat()),
-        train_steps=math.ceil(sum(counts.values()) / settings.batch_size),
-        val=prefetched(photos(VAL)),
-        test=prefetched(photos(TEST)),
+        train=prefetched(
+            train.repeat().enumerate().map(changed, num_parallel_calls=os.cpu_count())
+        ),
+        train_steps=steps,
+        val=prefetched(labelled_images(files[VAL], transform, batch_size=batch_size)),
+        test=prefetched(labelled_images(files[TEST], transform, batch_size=batch_size)),
     )
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:

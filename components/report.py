@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from scipy.stats import binom
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 
-from components.evaluation import ACCURACY, LOSS, SkillOverMajority
+from components.evaluation import ACCURACY, LOSS, ROUNDING, SkillOverMajority
 from data import features
+
+FLOOR, NO_DROP = "accuracy floor", "no drop from the last pushed model"
+
+LUCK = 0.001
+"""From which probability on it is said that guessing passes."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +24,16 @@ class Condition:
     """One condition of the gate, in accuracy on the test photos."""
 
     name: str
-    required: float
-    """The least accuracy that passes."""
+    required: float | None
+    """The least accuracy that passes; None where there is nothing to compare with."""
     measured: float
+    remark: str = ""
+    """How much the verdict is worth, where that is little; empty otherwise."""
 
     @property
     def passed(self) -> bool:
         """Whether the model meets it."""
-        return self.measured >= self.required
+        return self.required is None or self.measured >= self.required - ROUNDING
 
 
 @dataclass(frozen=True)
@@ -92,8 +100,8 @@ def read_evaluation(uri: str, classes: Sequence[str]) -> Evaluation:
         confusion=confusion,
         conditions=_conditions(
             config,
+            confusion,
             overall[ACCURACY],
-            majority,
             _values(dict(baseline.slicing_metrics)[()])[ACCURACY] if baseline else None,
         ),
         blessed=tfma.load_validation_result(uri).validation_ok,
@@ -119,20 +127,45 @@ def _confusion(plots: dict[str, Any], classes: int) -> list[list[int]]:
 
 
 def _conditions(
-    config: config_pb2.EvalConfig, accuracy: float, majority: float, baseline: float | None
+    config: config_pb2.EvalConfig,
+    confusion: list[list[int]],
+    accuracy: float,
+    baseline: float | None,
 ) -> list[Condition]:
     """The thresholds of the configuration, each as the accuracy it asks for."""
+    photos = sum(map(sum, confusion))
+    majority = max(map(sum, confusion)) / photos
     conditions = []
     for metric in config.metrics_specs[0].metrics:
         for threshold in (each.threshold for each in metric.per_slice_thresholds):
             if threshold.HasField("value_threshold"):
-                floor = threshold.value_threshold.lower_bound.value
+                floor = threshold.value_threshold.lower_bound.value + ROUNDING
                 if metric.class_name == SkillOverMajority.__name__:
                     floor = majority + floor * (1 - majority)
-                conditions.append(Condition("accuracy floor", floor, accuracy))
+                luck = chance_to_pass(floor, classes=len(confusion), photos=photos)
+                remark = f"guessing passes in {luck:.1%} of cases" if luck >= LUCK else ""
+                conditions.append(Condition(FLOOR, floor, accuracy, remark))
             if threshold.HasField("change_threshold") and baseline is not None:
-                drop = threshold.change_threshold.absolute.value
-                conditions.append(
-                    Condition("no drop from the last blessed model", baseline + drop, accuracy)
-                )
+                drop = -threshold.change_threshold.absolute.value - ROUNDING
+                remark = ""
+                if 1 / photos > drop:
+                    remark = f"one photo is {1 / photos:.3f}, more than the {drop:.3f} allowed"
+                conditions.append(Condition(NO_DROP, baseline - drop, accuracy, remark))
+    if baseline is None:  # TFMA has left the threshold out
+        conditions.append(Condition(NO_DROP, None, accuracy, "none was pushed before"))
     return conditions
+
+
+def chance_to_pass(floor: float, *, classes: int, photos: int) -> float:
+    """How likely guessing at random reaches an accuracy: the upper tail of a binomial.
+
+    Args:
+        floor: the accuracy, in [0, 1].
+        classes: how many there are to guess from.
+        photos: how many are guessed.
+
+    Returns:
+        The probability, in [0, 1].
+    """
+    needed = math.ceil((floor - ROUNDING) * photos)
+    return float(binom.sf(needed - 1, photos, 1 / classes))

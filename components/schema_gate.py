@@ -45,11 +45,17 @@ def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
 def CuratedSchema(  # noqa: N802 (a TFX component is named like a class)
     schema: OutputArtifact[standard_artifacts.Schema],
     text: Parameter[str],
+    code: Parameter[str],
 ) -> None:
     """Makes a Schema artifact of its text.
 
     ImportSchemaGen would copy a file, whose path is another one in the image of a cluster, and
     whose content is not part of its cache key.
+
+    Args:
+        schema: the artifact.
+        text: a Schema as text_format.
+        code: a hash of the code that runs here, for the cache.
     """
     io_utils.write_string_file(f"{schema.uri}/{_SCHEMA_FILE}", text)
 
@@ -57,8 +63,13 @@ def CuratedSchema(  # noqa: N802 (a TFX component is named like a class)
 @component
 def AnomalyGate(  # noqa: N802
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    code: Parameter[str],
 ) -> None:
     """Fails the run when ExampleValidator found anything, in any split.
+
+    Args:
+        anomalies: what it found.
+        code: a hash of the code that looks, for the cache.
 
     Raises:
         ComponentError: names the split, the feature and the value of each anomaly.

@@ -19,7 +19,8 @@ from tfx.types import standard_component_specs
 from tfx.utils import io_utils
 
 from components import recipes
-from components.checkpoint import committed_epochs
+from components.backbone import require_same_weights
+from components.checkpoint import committed_epochs, remove
 from components.curves import curves_figure, write_history
 from components.dataset import balanced_class_weights
 from components.export import export
@@ -38,7 +39,8 @@ def run_fn(fn_args: FnArgs) -> None:
 
     The examples are those of the pipeline, or ActivationCache's if the augmentation is `cached`.
     `custom_config` holds `classes`, `model` and `training` (the sections of
-    `components.settings` as JSON, `auto` resolved). Leaves the curves, the history, the
+    `components.settings` as JSON, `auto` resolved) and `weights_hash`, the `weights_fingerprint`.
+    Leaves the curves, the history, the
     TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:
@@ -71,6 +73,9 @@ def _train_and_export(fn_args: FnArgs, folder: Path) -> None:
             first_epoch=epochs,
         )
     else:
+        require_same_weights(
+            model_settings.backbone, model_settings.weights, config["weights_hash"]
+        )
         files = dict(zip((TRAIN, VAL, TEST), (train_files, *fn_args.eval_files), strict=True))
         recipe = recipes.on_the_fly(
             model_settings, settings, classes, files=files, transform=transform, seed=seed
@@ -127,7 +132,7 @@ def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(fn_args.model_run_dir).parent / "unfinished" / key
     yield folder
-    shutil.rmtree(folder)
+    remove(folder)
 
 
 class TrainerExecutor(GenericExecutor):

@@ -1,7 +1,8 @@
-"""Random changes of one training photo with OpenCV: what the activation cache augments by.
+"""Random changes of one training photo, by OpenCV.
 
-The distribution is that of the Keras layers in `components.augmentation`; OpenCV does the work
-in half the time, and a photo's views can be told again from its hash.
+The distribution is that of Keras' layers. OpenCV takes half their time, and what a copy looks like
+follows from the photo and the number of the copy alone: Keras' layers draw from a state, whose
+order is chance where batches are made in parallel.
 """
 
 import cv2

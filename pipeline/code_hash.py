@@ -1,35 +1,56 @@
 """Code that runs inside a node, as a part of the node's cache key.
 
-TFX knows a user function by its import path only; without this, a rerun after an edit would
-take the old result from the cache.
+TFX knows the code of a node by its import path only, and the libraries by the version of TFX;
+without this, a rerun after an edit or an upgrade would take the old result from the cache.
 """
 
 import ast
 import hashlib
+import importlib.metadata
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 _ROOMS = ("components", "data", "serving")
 
+LIBRARIES = {
+    "cv2": "opencv-python-headless",
+    "keras": "keras",
+    "numpy": "numpy",
+    "tensorflow": "tensorflow",
+    "tensorflow_model_analysis": "tensorflow-model-analysis",
+    "tensorflow_transform": "tensorflow-transform",
+}
+"""By the name they are imported by: those whose upgrade can give other results. TFX itself puts
+its version into every key."""
+
 
 def code_hash(module: str) -> str:
-    """SHA-256 of a module's source and of all our modules that it imports, however indirectly.
+    """SHA-256 of a module's source, of all our modules that it imports, however indirectly, and of
+    the versions of the `LIBRARIES` that these import.
 
     Args:
         module: dotted name, as in `components.trainer`.
     """
     digest = hashlib.sha256()
-    for file in sorted(_closure(module)):
+    files, imported = _closure(module)
+    for file in sorted(files):
         digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
+    for library in sorted(imported & LIBRARIES.keys()):
+        version = importlib.metadata.version(LIBRARIES[library])
+        digest.update(f"{library} {version}\0".encode())
     return digest.hexdigest()
 
 
-def _closure(module: str) -> set[Path]:
+def _closure(module: str) -> tuple[set[Path], set[str]]:
+    """Our files, and the top-level names of all that they import."""
     found: set[Path] = set()
+    imported: set[str] = set()
     waiting = [module]
     while waiting:
-        file = _file(waiting.pop())
+        name = waiting.pop()
+        imported.add(name.partition(".")[0])
+        file = _file(name)
         if file is None or file in found:
             continue
         found.add(file)
@@ -38,7 +59,7 @@ def _closure(module: str) -> set[Path]:
                 waiting += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.module:
                 waiting += [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
-    return found
+    return found, imported
 
 
 def _file(module: str) -> Path | None:

@@ -1,7 +1,7 @@
 """The pipeline as a pipeline spec, which Kubeflow Pipelines and Vertex AI run."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args
 
 from tfx.orchestration.data_types import RuntimeParameter
@@ -16,15 +16,12 @@ from data.features import MODEL_NAME
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.config import Config, ConfigError, Resources
 from pipeline.kubeflow_task import DRIVER_OPTION
-from pipeline.pipeline import create_pipeline
+from pipeline.pipeline import UNCACHED, create_pipeline
 from pipeline.spec import DATA_ROOT, PUSH_DESTINATION, push_destination
 
 Target = Literal["kubeflow", "vertex"]
 
 _KUBEFLOW_COMMAND = ("python", "-m", "pipeline.kubeflow_task")
-
-_UNCACHED_ON_KUBEFLOW = ("ImportExampleGen", "LatestPushedModel")
-"""What they read is no input that Kubeflow's cache could know."""
 
 _NOT_ALWAYS_THERE = {"ActivationCache"}
 """Resources of these are no mistake where the configuration does without the node."""
@@ -84,7 +81,7 @@ def compile_spec(
         data_root=RuntimeParameter(DATA_ROOT, ptype=str),
         push_destination=RuntimeParameter(PUSH_DESTINATION, ptype=str),
         beam_pipeline_args=beam_args(config.beam, image=image, root=root),
-        runs_resolvers=not on_kubeflow,
+        platform=target,
         image=image,
     )
     runner = KubeflowV2DagRunner(
@@ -102,6 +99,8 @@ def compile_spec(
     _add_resources(spec, config)
     if on_kubeflow:
         _fit_for_kubeflow(spec)
+    if config.vertex is None:  # an endpoint need not get the same model again
+        _uncache(spec, UNCACHED)
     return job
 
 
@@ -169,8 +168,14 @@ def _fit_for_kubeflow(spec: dict[str, Any]) -> None:
         if lifecycle := container.pop("lifecycle", None):
             *_, module = lifecycle["preCacheCheck"]["command"]
             container["args"] = [f"{DRIVER_OPTION}={module}", *container["args"]]
-    for task in _UNCACHED_ON_KUBEFLOW:
-        spec["root"]["dag"]["tasks"][task]["cachingOptions"] = {"enableCache": False}
+    # Without its driver the span that it reads is no input that the cache could know.
+    _uncache(spec, ["ImportExampleGen"])
+
+
+def _uncache(spec: dict[str, Any], nodes: Iterable[str]) -> None:
+    tasks = spec["root"]["dag"]["tasks"]
+    for node in tasks.keys() & nodes:
+        tasks[node]["cachingOptions"] = {"enableCache": False}
 
 
 def as_text(job: dict[str, Any], suffix: str) -> str:

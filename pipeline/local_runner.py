@@ -7,6 +7,7 @@ import tensorflow as tf
 from absl import logging as absl_logging
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
+from tfx.proto.orchestration import pipeline_pb2
 
 from components.pusher import push_destination
 from components.weights import ResolvedBackbone, resolve_auto
@@ -15,7 +16,7 @@ from data.folder import list_photos
 from data.ingest import ingest
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
-from pipeline.pipeline import create_pipeline
+from pipeline.pipeline import UNCACHED, create_pipeline
 from pipeline.progress import NodeTimes, counter, describe_records
 from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
 from pipeline.workdir import Workdir
@@ -74,7 +75,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     absl = logging.getLogger("absl")
     absl.addHandler(times)
     try:
-        LocalDagRunner().run(pipeline)
+        _Runner().run(pipeline)
     finally:
         absl.removeHandler(times)
     with Metadata(connection) as metadata:
@@ -83,6 +84,20 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     copy_curves(outputs, workdir.curves)
     workdir.store_metrics(as_metrics(summary))
     return summary
+
+
+class _Runner(LocalDagRunner):
+    """TFX's, which also knows nodes that are never taken from the cache."""
+
+    def run_with_ir(
+        self,
+        pipeline: pipeline_pb2.Pipeline,
+        run_options: pipeline_pb2.RunOptions | None = None,
+    ) -> None:
+        for each in pipeline.nodes:
+            if each.pipeline_node.node_info.id in UNCACHED:
+                each.pipeline_node.execution_options.caching_options.enable_cache = False
+        super().run_with_ir(pipeline, run_options)
 
 
 def _resolve_backbone(config: Config, stored: Config | None) -> Config:

@@ -1,7 +1,7 @@
 """The graph: one `create_pipeline()` for every environment."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components import (
@@ -13,6 +13,7 @@ from tfx.components import (
     Transform,
 )
 from tfx.dsl.components.base.base_executor import BaseExecutor
+from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.base.executor_spec import ExecutorClassSpec
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
@@ -22,12 +23,12 @@ from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
-from tfx.types.standard_artifacts import Model, ModelBlessing
+from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
 from components.activation_cache import ActivationCache
 from components.backbone import boundary_of, weights_fingerprint
-from components.baseline import Evaluator, LatestPushedModel
-from components.evaluation import eval_config
+from components.baseline import LastPushedStrategy, LatestPushedModel
+from components.evaluator import Evaluator
 from components.pusher import PusherExecutor
 from components.schema_gate import AnomalyGate, CuratedSchema, curated_schema
 from components.servable_gate import ServableGate
@@ -38,6 +39,11 @@ from pipeline.config import Config, Resources
 
 PIPELINE_NAME = "dog-emotion"
 
+Platform = Literal["local", "kubeflow", "vertex"]
+
+UNCACHED = ("LatestPushedModel", "Pusher")
+"""What they do depends on the folder of versions, which no input tells of."""
+
 
 def create_pipeline(
     config: Config,
@@ -47,7 +53,7 @@ def create_pipeline(
     push_destination: pusher_pb2.PushDestination | RuntimeParameter,
     beam_pipeline_args: Sequence[str],
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
-    runs_resolvers: bool = True,
+    platform: Platform = "local",
     image: str = "",
 ) -> Pipeline:
     """Builds the TFX pipeline; no data is read.
@@ -59,7 +65,7 @@ def create_pipeline(
         push_destination: the folder of model versions to push to; a RuntimeParameter is its JSON.
         beam_pipeline_args: of every Beam node.
         metadata_connection_config: the MLMD store; None where the platform has its own.
-        runs_resolvers: whether the platform can look up the last blessed model.
+        platform: what runs the pipeline; it decides how the last pushed model is found.
         image: the container image that custom training on Vertex AI runs.
 
     Raises:
@@ -81,12 +87,13 @@ def create_pipeline(
         ),
     )
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
-    curated = CuratedSchema(text=curated_schema(classes))
+    schema_code = code_hash("components.schema_gate")
+    curated = CuratedSchema(text=curated_schema(classes), code=schema_code)
     schema = curated.outputs["schema"]
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=schema
     )
-    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"])
+    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], code=schema_code)
     transform = Transform(
         examples=example_gen.outputs["examples"],
         schema=schema,
@@ -98,6 +105,7 @@ def create_pipeline(
     )
     # Nothing may be learnt from data that the gate has not let through.
     transform.add_upstream_node(anomaly_gate)
+    weights_hash = weights_fingerprint(config.model.backbone, config.model.weights)
     activation_caches = []
     training_examples = example_gen.outputs["examples"]
     if augmentation.mode == "cached":
@@ -107,7 +115,7 @@ def create_pipeline(
             statistics=statistics_gen.outputs["statistics"],
             backbone=config.model.backbone,
             weights=config.model.weights,
-            weights_hash=weights_fingerprint(config.model.backbone, config.model.weights),
+            weights_hash=weights_hash,
             boundary=boundary_of(config.model.backbone, config.model.unfreeze_layers),
             augmentation=augmentation.model_dump_json(exclude={"mode"}),
             code=code_hash("components.activation_cache"),
@@ -126,6 +134,7 @@ def create_pipeline(
             "classes": classes,
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
+            "weights_hash": weights_hash,
             "code": code_hash("components.trainer"),
             **training_config,
         },
@@ -133,22 +142,17 @@ def create_pipeline(
     servable_gate = ServableGate(
         model=trainer.outputs["model"], code=code_hash("components.servable_gate")
     )
-    baseline = (
-        Resolver(
-            strategy_class=LatestBlessedModelStrategy,
-            model=Channel(type=Model),
-            model_blessing=Channel(type=ModelBlessing),
-        ).with_id("LatestBlessedModel")
-        if runs_resolvers
-        else LatestPushedModel(push_destination=push_destination)
-    )
+    baseline = _baseline(platform, push_destination)
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=baseline.outputs["model"],
-        eval_config=eval_config(config.gate),
         example_splits=[TEST],
+        gate=config.gate,
+        code=code_hash("components.evaluator"),
     )
+    # A blessing makes a model the baseline of the next: none that could not be served.
+    evaluator.add_upstream_node(servable_gate)
     pusher = Pusher(
         custom_executor_spec=ExecutorClassSpec(pusher_executor),
         model=trainer.outputs["model"],
@@ -156,7 +160,6 @@ def create_pipeline(
         push_destination=push_destination,
         custom_config=serving_config,
     )
-    pusher.add_upstream_node(servable_gate)
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=pipeline_root,
@@ -178,6 +181,25 @@ def create_pipeline(
         metadata_connection_config=metadata_connection_config,
         beam_pipeline_args=list(beam_pipeline_args),
     )
+
+
+def _baseline(
+    platform: Platform, push_destination: pusher_pb2.PushDestination | RuntimeParameter
+) -> BaseNode:
+    """What finds the model that was pushed last, in the way that the platform can."""
+    if platform == "kubeflow":
+        return LatestPushedModel(push_destination=push_destination)
+    if platform == "vertex":  # it knows TFX's strategies only
+        return Resolver(
+            strategy_class=LatestBlessedModelStrategy,
+            model=Channel(type=Model),
+            model_blessing=Channel(type=ModelBlessing),
+        ).with_id("LatestBlessedModel")
+    return Resolver(
+        strategy_class=LastPushedStrategy,
+        model=Channel(type=Model),
+        pushed_model=Channel(type=PushedModel),
+    ).with_id("LastPushedModel")
 
 
 def _on_platform(

@@ -11,7 +11,7 @@ from typing import Any
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.report import Evaluation, read_evaluation
+from components.report import Condition, Evaluation, read_evaluation
 from components.trainer import CURVES, SUMMARY
 from pipeline.progress import NodeTimes
 
@@ -128,14 +128,17 @@ def as_text(summary: Summary) -> str:
             ),
             "",
             f"{'gate':<40}{'required':>9}{'measured':>10}",
-            *(
-                f"{condition.name:<40}{condition.required:>9.3f}{condition.measured:>10.3f}"
-                f"   {'passed' if condition.passed else 'FAILED'}"
-                for condition in evaluation.conditions
-            ),
+            *map(_condition_line, evaluation.conditions),
             "",
         ]
     )
+
+
+def _condition_line(condition: Condition) -> str:
+    required = "-" if condition.required is None else f"{condition.required:.3f}"
+    line = f"{condition.name:<40}{required:>9}{condition.measured:>10.3f}"
+    line += f"   {'passed' if condition.passed else 'FAILED'}"
+    return f"{line}   ({condition.remark})" if condition.remark else line
 
 
 def _phase_line(phase: dict[str, Any]) -> str:

@@ -3,12 +3,11 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
-from tfx.components.evaluator import executor
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 from tfx.utils.proto_utils import proto_to_json
 
-from components.baseline import Evaluator, EvaluatorExecutor, LatestPushedModel
+from components.baseline import NO_BASELINE, LatestPushedModel
 from components.pusher import push_destination
 from components.staging import is_remote
 
@@ -75,44 +74,9 @@ def test_what_is_no_complete_version_is_passed_over(base: str, latest: Any) -> N
 
 
 @pytest.mark.parametrize("there", [False, True])
-def test_before_the_first_push_the_model_is_left_empty(base: str, latest: Any, there: bool) -> None:
+def test_before_the_first_push_the_model_says_that_there_is_none(
+    base: str, latest: Any, there: bool
+) -> None:
     if there:
         write_model(f"{base}/100", "half", complete=False)
-    assert contents(latest().uri) == {}
-
-
-@pytest.fixture
-def evaluated(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What TFX's executor is given."""
-    calls: list[Any] = []
-    monkeypatch.setattr(executor.Executor, "Do", lambda _, *given: calls.append(given))
-    return calls
-
-
-def test_a_baseline_is_passed_on_and_an_empty_one_is_none(
-    evaluated: list[Any], new_artifact: Any
-) -> None:
-    model, full, empty = (new_artifact(standard_artifacts.Model) for _ in range(3))
-    write_model(path_utils.serving_model_dir(full.uri), "pushed")
-    examples = new_artifact(standard_artifacts.Examples)
-    blessing = new_artifact(standard_artifacts.ModelBlessing)
-    for baselines in ([full], [empty], []):
-        EvaluatorExecutor().Do(
-            {"examples": [examples], "model": [model], "baseline_model": baselines},
-            {"blessing": [blessing]},
-            {"eval_config": "{}"},
-        )
-    assert [given["baseline_model"] for given, *_ in evaluated] == [[full], [], []]
-    for given, *others in evaluated:
-        assert given["examples"] == [examples]
-        assert given["model"] == [model]
-        assert others == [{"blessing": [blessing]}, {"eval_config": "{}"}]
-
-
-def test_an_evaluator_may_be_told_of_no_baseline_at_all(evaluated: list[Any]) -> None:
-    EvaluatorExecutor().Do({"model": []}, {}, {})
-    assert evaluated == [({"model": [], "baseline_model": []}, {}, {})]
-
-
-def test_the_evaluator_of_the_pipeline_runs_this_executor() -> None:
-    assert Evaluator.EXECUTOR_SPEC.executor_class is EvaluatorExecutor
+    assert contents(latest().uri) == {NO_BASELINE: ""}

@@ -1,4 +1,6 @@
 import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +8,14 @@ import keras
 import numpy as np
 import pytest
 
-from components.checkpoint import Epoch, PhaseCheckpoint, best_epoch, is_finished
+from components.checkpoint import (
+    Epoch,
+    PhaseCheckpoint,
+    best_epoch,
+    committed_epochs,
+    is_finished,
+    remove,
+)
 
 
 def history(*val_losses: float) -> list[Epoch]:
@@ -149,6 +158,92 @@ def test_a_kill_before_the_old_epoch_is_gone_leaves_the_new_one(
     assert len(list(tmp_path.iterdir())) == 2
     assert start(tmp_path).history == history(0.9, 0.5)
     assert weight(restored(tmp_path)) == 2
+
+
+class Killed(BaseException):
+    """What the file system is not asked any more."""
+
+
+KILLABLE = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate"}
+left: list[int] = []
+"""How many more operations a process about to be killed has; empty for one that is not."""
+
+
+def count_down(event: str, arguments: tuple[Any, ...]) -> None:
+    if left and event in KILLABLE:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+
+
+@pytest.fixture(scope="session", autouse=True)
+def watched_file_system() -> None:
+    sys.addaudithook(count_down)  # for the rest of the process, which is why it is so small
+
+
+@pytest.fixture(autouse=True)
+def spared() -> Iterator[None]:
+    yield
+    left.clear()
+
+
+def kill_at_every_operation(prepare: Callable[[], Callable[[], None]]) -> Iterator[None]:
+    """Does something again and again, killed one operation on the file system later each time.
+
+    Args:
+        prepare: makes what it starts from, and returns what to do.
+    """
+    for operations in range(1000):
+        act = prepare()
+        left[:] = [operations]
+        try:
+            act()
+        except Killed:
+            left.clear()
+            yield
+        else:
+            left.clear()
+            assert operations > 5, "the file system was not asked"
+            return
+    raise AssertionError("it has no end")
+
+
+def test_an_epoch_that_is_killed_anywhere_leaves_one_to_go_on_from(tmp_path: Path) -> None:
+    def prepare() -> Callable[[], None]:
+        shutil.rmtree(tmp_path)
+        checkpoint = start(tmp_path)
+        train(checkpoint, 0.9)
+        return lambda: train(checkpoint, 0.5)
+
+    lengths = set()
+    for _ in kill_at_every_operation(prepare):
+        after = start(tmp_path)
+        lengths.add(len(after.history))
+        assert weight(restored(tmp_path)) == weight(kept(tmp_path)) == len(after.history)
+        train(after, 0.4)
+        assert weight(kept(tmp_path)) == len(after.history)
+    assert lengths == {1, 2}
+
+
+def test_a_training_whose_removal_is_killed_anywhere_is_there_whole_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    training = tmp_path / "unfinished" / "key"
+
+    def prepare() -> Callable[[], None]:
+        shutil.rmtree(tmp_path)
+        for phase in ("frozen", "unfrozen"):
+            train(start(training / phase), 0.9, 0.5)
+        return lambda: remove(training)
+
+    epochs = set()
+    for _ in kill_at_every_operation(prepare):
+        epochs.add(committed_epochs(training))
+        for phase in ("frozen", "unfrozen"):
+            again = start(training / phase)
+            assert len(again.history) == committed_epochs(training) / 2
+            again.restore_state(again.model)
+    assert epochs == {4, 0}
 
 
 def test_ten_thousand_epochs_are_still_in_order(tmp_path: Path) -> None:

@@ -5,8 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.dataset import balanced_class_weights, label_counts, labelled_images
+from components.dataset import (
+    augmented,
+    balanced_class_weights,
+    label_counts,
+    labelled_images,
+    photo_batches,
+)
 from components.preprocessing import decode_and_fit
+from components.settings import AugmentationSettings
+from components.views import augmented_view
 from data import features
 from data.ingest import IngestResult
 from pipeline.config import Config
@@ -35,9 +43,9 @@ def test_a_seed_shuffles_anew_each_time_through_and_repeatably(
     transform: Any, split_files: dict[str, str]
 ) -> None:
     def epochs(seed: int | None) -> list[list[float]]:
-        dataset = labelled_images(
-            split_files["val"], transform, batch_size=4, shuffle_seed=seed
-        ).map(lambda images, _: tf.reduce_mean(images, axis=[1, 2, 3]))
+        dataset = photo_batches(split_files["val"], transform, batch_size=4, shuffle_seed=seed).map(
+            lambda images, *_: tf.reduce_mean(images, axis=[1, 2, 3])
+        )
         return [[float(mean) for batch in dataset for mean in batch] for _ in range(2)]
 
     first, second = epochs(7)
@@ -47,6 +55,31 @@ def test_a_seed_shuffles_anew_each_time_through_and_repeatably(
     in_order, again = epochs(None)
     assert in_order == again
     assert sorted(in_order) == pytest.approx(sorted(first))
+
+
+def test_photos_come_with_their_hashes(
+    transform: Any, split_files: dict[str, str], records: dict[str, list[bytes]]
+) -> None:
+    batches = photo_batches(split_files["test"], transform, batch_size=8)
+    found = [photo for *_, photos in batches for photo in photos.numpy()]
+    assert found == [feature(record, features.SHA256) for record in records["test"]]
+
+
+def test_a_batch_within_a_dataset_is_augmented_photo_by_photo() -> None:
+    images = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)
+    photos, settings = ["0a", "ff", "1"], AugmentationSettings()
+    dataset = tf.data.Dataset.from_tensors((images, photos)).repeat(2).enumerate()
+    changed = list(
+        dataset.map(
+            lambda view, batch: augmented(batch[0], batch[1], view, settings), num_parallel_calls=2
+        ).as_numpy_iterator()
+    )
+    for view in (0, 1):
+        expected = [
+            augmented_view(image, settings, photo, view)
+            for image, photo in zip(images, photos, strict=True)
+        ]
+        np.testing.assert_array_equal(changed[view], np.stack(expected))
 
 
 def test_labels_are_counted(ingested: IngestResult, split_files: dict[str, str]) -> None:

@@ -78,16 +78,26 @@ def test_a_version_is_a_copy_named_by_the_time(place: str, base: str) -> None:
     assert is_remote(base) or find_version(Path(base)) == Path(version)
 
 
-def test_the_same_model_is_never_pushed_twice(
+def test_the_same_model_is_not_pushed_twice_in_a_row(
     place: str, base: str, clock: Callable[[float], None]
 ) -> None:
     first = push(write_model(f"{place}/1", "first"), base)
     clock(NOW + 10)
+    assert push(write_model(f"{place}/2", "first"), base) == first
+    assert versions(base) == [first]
+
+
+def test_a_model_that_was_served_before_becomes_the_newest_again(
+    place: str, base: str, clock: Callable[[float], None]
+) -> None:
+    """Servers take the newest version, so an older one with the same content does not do."""
+    first = push(write_model(f"{place}/1", "first"), base)
+    clock(NOW + 10)
     second = push(write_model(f"{place}/2", "second"), base)
     clock(NOW + 20)
-    assert push(write_model(f"{place}/3", "first"), base) == first
-    assert push(write_model(f"{place}/4", "second"), base) == second
-    assert versions(base) == [first, second]
+    again = push(write_model(f"{place}/3", "first"), base)
+    assert versions(base) == [first, second, again]
+    assert contents(again) == contents(first)
 
 
 @pytest.mark.parametrize("later", [0, -(10**8), 5])

@@ -98,6 +98,34 @@ def test_the_summary_of_a_cached_training_names_the_weights_of_the_cache(
     assert [result.name for result in results] == [FROZEN, UNFROZEN]
 
 
+def test_a_seed_gives_the_same_photos_on_the_fly_and_each_epoch_others(
+    config: Config, transform: Any, split_files: dict[str, str]
+) -> None:
+    def epochs(seed: int) -> list[list[np.ndarray]]:
+        recipe = recipes.on_the_fly(
+            config.model,
+            config.training.model_copy(update={"batch_size": 8}),
+            config.classes,
+            files=split_files,
+            transform=transform,
+            seed=seed,
+        )
+        splits = recipe.phases[0].prepare()[1]
+        batches = [images for images, _ in splits.train.take(2 * splits.train_steps)]
+        return [
+            sorted(
+                np.asarray(image).mean(axis=(0, 1)).tolist() for batch in part for image in batch
+            )
+            for part in (batches[: splits.train_steps], batches[splits.train_steps :])
+        ]
+
+    first, second = epochs(7)
+    assert len(first) == len(second)
+    assert first != second
+    assert epochs(7) == [first, second]
+    assert epochs(8)[0] not in (first, second)
+
+
 def test_a_cache_of_another_boundary_is_refused(config: Config, activations: Any) -> None:
     with pytest.raises(ComponentError, match="unfreeze_layers 18 needs the activations of block2"):
         cached(config, activations, unfreeze_layers=18)

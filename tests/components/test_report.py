@@ -12,14 +12,19 @@ from components.classifier import build_classifier
 from components.dataset import labelled_images
 from components.evaluation import SKILL_FLOOR
 from components.export import export
-from components.report import Evaluation, read_evaluation, wilson_interval
+from components.report import (
+    FLOOR,
+    NO_DROP,
+    Evaluation,
+    chance_to_pass,
+    read_evaluation,
+    wilson_interval,
+)
 from components.settings import GateSettings
 from data.ingest import IngestResult
 from pipeline.config import Config
 
 Evaluate = Callable[..., tuple[Evaluation, bool]]
-
-FLOOR, NO_DROP = "accuracy floor", "no drop from the last blessed model"
 
 
 @pytest.mark.parametrize(
@@ -117,8 +122,9 @@ def test_the_figures_are_those_of_the_models_answers(
     assert evaluation.recall == pytest.approx(dict(zip(config.classes, right, strict=True)))
     majority = max(ingested.counts["test"].values()) / len(model.labels)
     assert evaluation.majority == pytest.approx(majority)
-    (floor,) = evaluation.conditions
-    assert floor.name == FLOOR
+    floor, no_drop = evaluation.conditions
+    assert (floor.name, no_drop.name) == (FLOOR, NO_DROP)
+    assert (no_drop.required, no_drop.remark) == (None, "none was pushed before")
     assert floor.required == pytest.approx(majority + SKILL_FLOOR * (1 - majority), abs=1e-5)
     assert floor.measured == evaluation.accuracy
     assert floor.passed
@@ -162,10 +168,51 @@ def test_the_gate_blesses_what_meets_every_condition(
 ) -> None:
     settings = gate(models["knowing"].accuracy, models["guessing"].accuracy)
     evaluation, blessed = evaluate(name, settings, baseline)
+    verdict = {NO_DROP: True, **verdict}
     assert {each.name: each.passed for each in evaluation.conditions} == verdict
     assert evaluation.blessed == blessed == all(verdict.values())
     assert evaluation.accuracy == pytest.approx(models[name].accuracy)
     if baseline is not None:
         (no_drop,) = (each for each in evaluation.conditions if each.name == NO_DROP)
+        assert no_drop.remark == (
+            "one photo is 0.056, more than the 0.000 allowed"
+            if not settings.accuracy_drop
+            else "one photo is 0.056, more than the 0.020 allowed"
+            if settings.accuracy_drop == 0.02
+            else ""
+        )
         required = models[baseline].accuracy - settings.accuracy_drop
         assert no_drop.required == pytest.approx(required, abs=1e-5)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.7])
+def test_a_floor_is_told_as_it_was_set(evaluate: Evaluate, floor: float) -> None:
+    evaluation, _ = evaluate("guessing", GateSettings(accuracy_floor=floor))
+    assert f"{evaluation.conditions[0].required:.3f}" == f"{floor:.3f}"
+
+
+def test_a_floor_that_guessing_passes_is_said_to_be_one(evaluate: Evaluate) -> None:
+    evaluation, blessed = evaluate("guessing", GateSettings(accuracy_floor=0.1))
+    assert blessed
+    # 18 photos, 2 of them right: 1 - 0.75**18 - 18 * 0.25 * 0.75**17
+    assert evaluation.conditions[0].remark == "guessing passes in 96.1 % of cases".replace(
+        " %", "%"
+    )
+    strict, _ = evaluate("knowing", GateSettings(accuracy_floor=0.7))
+    assert strict.conditions[0].remark == ""
+
+
+@pytest.mark.parametrize(
+    ("floor", "classes", "photos", "chance"),
+    [
+        (0.0, 4, 10, 1.0),
+        (0.5, 2, 1, 0.5),
+        (0.575, 2, 6, 22 / 64),  # 4, 5 or 6 right of 6
+        (1.0, 4, 3, 1 / 64),
+        (0.7, 2, 10, 176 / 1024),  # 7 of 10 are enough, whatever a float makes of 0.7
+    ],
+)
+def test_the_chance_of_guessing_is_the_tail_of_a_binomial(
+    floor: float, classes: int, photos: int, chance: float
+) -> None:
+    assert chance_to_pass(floor, classes=classes, photos=photos) == pytest.approx(chance)

@@ -34,7 +34,7 @@ NODES = [
     "ActivationCache",
     "Trainer",
     "ServableGate",
-    "LatestBlessedModel",
+    "LastPushedModel",
     "Evaluator",
     "Pusher",
 ]

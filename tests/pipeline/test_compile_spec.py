@@ -144,7 +144,7 @@ def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
         push_destination=push_destination("/nowhere"),
         beam_pipeline_args=LOCAL_BEAM_ARGS,
     )
-    shared = {node.id for node in local.components} - {"LatestBlessedModel"}
+    shared = {node.id for node in local.components} - {"LastPushedModel"}
     assert {*tasks(compiled("kubeflow", *overrides))} == shared | {"LatestPushedModel"}
     assert {*tasks(compiled("vertex", *overrides))} == shared | {
         "LatestBlessedModel-model-blessing-resolver",

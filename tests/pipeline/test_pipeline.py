@@ -27,7 +27,7 @@ NODES = [
     "ActivationCache",
     "Trainer",
     "ServableGate",
-    "LatestBlessedModel",
+    "LastPushedModel",
     "Evaluator",
     "Pusher",
 ]
@@ -90,9 +90,9 @@ def test_nothing_runs_before_what_it_depends_on(nodes: Nodes) -> None:
         ("Transform", {"ImportExampleGen", "CuratedSchema", "AnomalyGate"}),
         ("ActivationCache", {"ImportExampleGen", "Transform", "StatisticsGen"}),
         ("Trainer", {"ActivationCache", "Transform"}),
-        ("Evaluator", {"ImportExampleGen", "Trainer", "LatestBlessedModel"}),
+        ("Evaluator", {"ImportExampleGen", "Trainer", "LastPushedModel", "ServableGate"}),
         ("ServableGate", {"Trainer"}),
-        ("Pusher", {"Trainer", "Evaluator", "ServableGate"}),
+        ("Pusher", {"Trainer", "Evaluator"}),
     ],
 )
 def test_a_node_waits_for_these(nodes: Nodes, node: str, upstream: set[str]) -> None:
@@ -128,10 +128,10 @@ def test_the_trainer_reads_the_records_and_validates_on_val(
     assert parameter(node, "run_fn") == "components.trainer.run_fn"
 
 
-def test_the_evaluator_sees_test_alone_and_the_last_blessed_model(nodes: Nodes) -> None:
+def test_the_evaluator_sees_test_alone_and_the_last_pushed_model(nodes: Nodes) -> None:
     node = nodes["Evaluator"]
     assert parsed(node, "example_splits") == ["test"]
-    assert producers(node, "baseline_model") == ["LatestBlessedModel"]
+    assert producers(node, "baseline_model") == ["LastPushedModel"]
     assert not node.inputs.inputs["baseline_model"].min_count
 
 
@@ -184,11 +184,36 @@ def test_the_code_of_a_user_function_is_part_of_its_cache_key(node: str, module:
     assert parsed(nodes_of(compiled())[node], "custom_config")["code"] == code_hash(module)
 
 
+@pytest.mark.parametrize(
+    ("node", "module"),
+    [
+        ("CuratedSchema", "components.schema_gate"),
+        ("AnomalyGate", "components.schema_gate"),
+        ("ServableGate", "components.servable_gate"),
+        ("Evaluator", "components.evaluator"),
+    ],
+)
+def test_the_code_of_a_node_of_ours_is_part_of_its_cache_key(node: str, module: str) -> None:
+    assert parameter(nodes_of(compiled())[node], "code") == code_hash(module)
+
+
+@pytest.mark.parametrize("mode", ["cached", "on_the_fly"])
+def test_other_weights_under_the_same_name_train_again(mode: str, tmp_path: Path) -> None:
+    weights = tmp_path / "own.weights.h5"
+    settings = (f"model.weights={weights}", f"training.augmentation.mode={mode}")
+    weights.write_bytes(b"first")
+    before = nodes_of(compiled(*settings))
+    weights.write_bytes(b"second")
+    after = nodes_of(compiled(*settings))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"Trainer"} | ({"ActivationCache"} if mode == "cached" else set())
+
+
 def test_every_node_may_be_taken_from_the_cache(nodes: Nodes) -> None:
     cached = {
         name for name, node in nodes.items() if node.execution_options.caching_options.enable_cache
     }
-    assert cached >= {*NODES} - {"LatestBlessedModel"}
+    assert cached >= {*NODES} - {"LastPushedModel"}
 
 
 @pytest.mark.parametrize(

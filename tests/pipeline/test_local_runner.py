@@ -1,0 +1,156 @@
+"""Runs that follow each other in one folder, after something has happened to what they rely on."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components.errors import ComponentError
+from data.drawn_dogs import draw_dataset
+from pipeline import code_hash
+from pipeline.config import load_config
+from pipeline.local_runner import run_locally
+from pipeline.summary import Summary
+from pipeline.workdir import Workdir, WorkdirError
+from serving.predictor import find_version
+
+Run = Callable[..., Summary]
+
+SETTINGS = (
+    "model.weights=random",
+    "training.frozen.epochs=1",
+    "training.unfrozen.epochs=1",
+    "gate.accuracy_floor=0",
+    "gate.accuracy_drop=1",
+)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drawn") / "photos"
+    draw_dataset(folder, per_class=20, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(photos: Path) -> Run:
+    """A run with the tiny backbone in a folder."""
+
+    def run(workdir: Path, *overrides: str) -> Summary:
+        config = load_config("tiny", overrides=(*SETTINGS, *overrides))
+        folder = Workdir(workdir)
+        with folder.locked():
+            return run_locally(config, folder, photos)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def workdir(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One pushed model of seed 0, then one of seed 1."""
+    folder = tmp_path_factory.mktemp("run")
+    for seed in (0, 1):
+        run(folder, f"training.seed={seed}")
+    return folder
+
+
+def again(summary: Summary) -> set[str]:
+    """The nodes that ran and were not taken from the cache."""
+    return {node["node"] for node in summary.nodes if not node["cached"]}
+
+
+def contents(version: Path) -> dict[str, bytes]:
+    return {
+        file.relative_to(version).as_posix(): file.read_bytes()
+        for file in version.rglob("*")
+        if file.is_file()
+    }
+
+
+def test_a_model_of_the_cache_is_compared_with_the_last_and_becomes_the_newest(
+    run: Run, workdir: Path
+) -> None:
+    serving = Workdir(workdir).serving
+    first, second = sorted(serving.iterdir())
+    summary = run(workdir, "training.seed=0")
+    assert again(summary) == {"LastPushedModel", "Evaluator", "Pusher"}
+    assert summary.model == find_version(serving)
+    assert summary.model not in (first, second)
+    assert contents(summary.model) == contents(first)
+    # The last pushed is that of seed 0, though the Model of seed 1 has the higher id.
+    before = summary.evaluation.accuracy
+    after = run(workdir, "training.seed=1")
+    (no_drop,) = (each for each in after.evaluation.conditions if "no drop" in each.name)
+    assert no_drop.required == pytest.approx(before - 1, abs=1e-5)
+    assert after.model == find_version(serving)
+    assert contents(after.model) == contents(second)
+
+
+def test_nothing_new_runs_nothing_and_pushes_nothing(run: Run, workdir: Path) -> None:
+    run(workdir)
+    run(workdir)  # is compared with itself
+    served = sorted(Workdir(workdir).serving.iterdir())
+    assert again(run(workdir)) == {"LastPushedModel", "Pusher"}
+    assert sorted(Workdir(workdir).serving.iterdir()) == served
+
+
+def test_versions_that_were_deleted_are_pushed_again(run: Run, workdir: Path) -> None:
+    before = run(workdir)
+    assert before.model is not None
+    held = contents(before.model)
+    shutil.rmtree(Workdir(workdir).serving)
+    summary = run(workdir)
+    assert summary.model is not None
+    assert contents(summary.model) == held
+    assert "Trainer" not in again(summary)
+
+
+def test_a_baseline_whose_files_are_gone_stops_the_run_before_anything_is_blessed(
+    run: Run, workdir: Path, tmp_path: Path
+) -> None:
+    run(workdir)
+    served = sorted(Workdir(workdir).serving.iterdir())
+    models = workdir / "pipeline" / "Trainer" / "model"
+    kept = tmp_path / "model"
+    shutil.move(models, kept)
+    with pytest.raises(ComponentError, match="is gone, the model that was pushed last"):
+        run(workdir, "training.seed=2", "gate.accuracy_drop=0")
+    assert sorted(Workdir(workdir).serving.iterdir()) == served
+    shutil.copytree(kept, models, dirs_exist_ok=True)
+    summary = run(workdir, "training.seed=2", "gate.accuracy_drop=1")
+    assert "Trainer" not in again(summary)
+
+
+@pytest.mark.parametrize(
+    ("module", "nodes"),
+    [
+        ("components/evaluation.py", {"Evaluator"}),
+        ("components/schema_gate.py", {"CuratedSchema", "AnomalyGate"}),
+    ],
+)
+def test_nodes_whose_code_was_edited_run_again(
+    run: Run,
+    workdir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    module: str,
+    nodes: set[str],
+) -> None:
+    for room in ("components", "data", "serving"):
+        shutil.copytree(code_hash.ROOT / room, tmp_path / room)
+    run(workdir)
+    monkeypatch.setattr(code_hash, "ROOT", tmp_path)
+    assert not again(run(workdir)) & nodes
+    with (tmp_path / module).open("a") as source:
+        source.write("# edited\n")
+    assert again(run(workdir)) >= nodes
+
+
+def test_a_store_that_is_gone_is_not_begun_anew_over_its_artifacts(run: Run, workdir: Path) -> None:
+    metadata = Workdir(workdir).metadata
+    kept = metadata.rename(metadata.with_suffix(".kept"))
+    with pytest.raises(WorkdirError, match=f"{metadata} is gone, and .* delete that folder"):
+        run(workdir)
+    kept.rename(metadata)
+    run(workdir)
