@@ -20,7 +20,7 @@ setup(
         ]
     ),
     package_data={
-        "components": ["*.pbtxt"],
+        "components": ["nodes/*.pbtxt"],
         "pipeline": ["profiles/*.toml"],
         "serving": ["deploy/*", "page/*"],
     },

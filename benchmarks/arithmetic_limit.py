@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.backbone import boundary_layer, freeze
-from components.classifier import build_classifier
+from components.model.backbone import boundary_layer, freeze
+from components.model.classifier import build_classifier
 from components.settings import ModelSettings
 
 BATCH = 32

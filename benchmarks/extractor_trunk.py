@@ -9,10 +9,10 @@ import numpy as np
 
 from benchmarks.keras_script import BATCH, batches, photos_of
 from benchmarks.results import write_json
-from components.backbone import boundary_of, build_backbone
-from components.extractor import Extractor
+from components.model.backbone import boundary_of, build_backbone
+from components.model.extractor import Extractor
+from components.model.weights import IMAGENET, LITE0
 from components.settings import ModelSettings
-from components.weights import IMAGENET, LITE0
 
 
 def main() -> None:

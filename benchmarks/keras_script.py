@@ -17,8 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.results import write_json
-from components.backbone import build_backbone
-from components.checkpoint import PhaseCheckpoint, best_epoch, committed_epochs
+from components.model.backbone import build_backbone
+from components.training.checkpoint import PhaseCheckpoint, best_epoch, committed_epochs
 
 SIDE = 224
 BATCH = 32

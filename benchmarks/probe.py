@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from components.activations import (
+from components.training.activations import (
     POOLED,
     evaluation_batches,
     read_manifest,

@@ -25,7 +25,7 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.results import write_json
-from components.weights import lite0_file
+from components.model.weights import lite0_file
 
 SIDE = 224
 BATCH = 32

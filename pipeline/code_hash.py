@@ -29,7 +29,7 @@ def code_hash(module: str) -> str:
     the versions of the `LIBRARIES` that these import.
 
     Args:
-        module: dotted name, as in `components.trainer`.
+        module: dotted name, as in `components.nodes.trainer`.
     """
     digest = hashlib.sha256()
     files, imported = _closure(module)

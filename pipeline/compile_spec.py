@@ -11,7 +11,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunnerConfig,
 )
 
-from components.weights import resolve_auto
+from components.model.weights import resolve_auto
 from data.features import MODEL_NAME
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.config import Config, ConfigError, Resources

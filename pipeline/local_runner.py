@@ -9,8 +9,8 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 from tfx.proto.orchestration import pipeline_pb2
 
-from components.pusher import push_destination
-from components.weights import ResolvedBackbone, resolve_auto
+from components.model.weights import ResolvedBackbone, resolve_auto
+from components.nodes.pusher import push_destination
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
 from data.ingest import ingest

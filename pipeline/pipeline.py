@@ -25,14 +25,14 @@ from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
-from components.activation_cache import ActivationCache
-from components.backbone import boundary_of, weights_fingerprint
-from components.baseline import LastPushedStrategy, LatestPushedModel
-from components.evaluator import Evaluator
-from components.pusher import PusherExecutor
-from components.schema_gate import AnomalyGate, CuratedSchema, curated_schema
-from components.servable_gate import ServableGate
-from components.trainer import TrainerExecutor
+from components.model.backbone import boundary_of, weights_fingerprint
+from components.nodes.activation_cache import ActivationCache
+from components.nodes.baseline import LastPushedStrategy, LatestPushedModel
+from components.nodes.evaluator import Evaluator
+from components.nodes.pusher import PusherExecutor
+from components.nodes.schema_gate import AnomalyGate, CuratedSchema, curated_schema
+from components.nodes.servable_gate import ServableGate
+from components.nodes.trainer import TrainerExecutor
 from data.features import SPLITS, TEST, TRAIN, VAL
 from pipeline.code_hash import code_hash
 from pipeline.config import Config, Resources
@@ -87,7 +87,7 @@ def create_pipeline(
         ),
     )
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
-    schema_code = code_hash("components.schema_gate")
+    schema_code = code_hash("components.nodes.schema_gate")
     curated = CuratedSchema(text=curated_schema(classes), code=schema_code)
     schema = curated.outputs["schema"]
     example_validator = ExampleValidator(
@@ -97,11 +97,11 @@ def create_pipeline(
     transform = Transform(
         examples=example_gen.outputs["examples"],
         schema=schema,
-        preprocessing_fn="components.preprocessing.preprocessing_fn",
+        preprocessing_fn="components.model.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
         materialize=False,
         disable_statistics=True,
-        custom_config={"classes": classes, "code": code_hash("components.preprocessing")},
+        custom_config={"classes": classes, "code": code_hash("components.model.preprocessing")},
     )
     # Nothing may be learnt from data that the gate has not let through.
     transform.add_upstream_node(anomaly_gate)
@@ -118,13 +118,13 @@ def create_pipeline(
             weights_hash=weights_hash,
             boundary=boundary_of(config.model.backbone, config.model.unfreeze_layers),
             augmentation=augmentation.model_dump_json(exclude={"mode"}),
-            code=code_hash("components.activation_cache"),
+            code=code_hash("components.nodes.activation_cache"),
         )
         activation_caches.append(cache)
         training_examples = cache.outputs["activations"]
     trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
     trainer = Trainer(
-        run_fn="components.trainer.run_fn",
+        run_fn="components.nodes.trainer.run_fn",
         custom_executor_spec=ExecutorClassSpec(trainer_executor),
         examples=training_examples,
         transform_graph=transform.outputs["transform_graph"],
@@ -135,12 +135,12 @@ def create_pipeline(
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
             "weights_hash": weights_hash,
-            "code": code_hash("components.trainer"),
+            "code": code_hash("components.nodes.trainer"),
             **training_config,
         },
     )
     servable_gate = ServableGate(
-        model=trainer.outputs["model"], code=code_hash("components.servable_gate")
+        model=trainer.outputs["model"], code=code_hash("components.nodes.servable_gate")
     )
     baseline = _baseline(platform, push_destination)
     evaluator = Evaluator(
@@ -149,7 +149,7 @@ def create_pipeline(
         baseline_model=baseline.outputs["model"],
         example_splits=[TEST],
         gate=config.gate,
-        code=code_hash("components.evaluator"),
+        code=code_hash("components.nodes.evaluator"),
     )
     # A blessing makes a model the baseline of the next: none that could not be served.
     evaluator.add_upstream_node(servable_gate)
@@ -209,7 +209,7 @@ def _on_platform(
     settings = config.vertex
     if settings is None:
         return TrainerExecutor, {}, PusherExecutor, None
-    from components import vertex  # takes 15 seconds of CPU
+    from components.nodes import vertex  # takes 15 seconds of CPU
 
     where = {"project": settings.project, "region": settings.region}
     resources = config.resources.get("Trainer", Resources())

@@ -11,8 +11,8 @@ from typing import Any
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.report import Condition, Evaluation, read_evaluation
-from components.trainer import CURVES, SUMMARY
+from components.evaluation.report import Condition, Evaluation, read_evaluation
+from components.nodes.trainer import CURVES, SUMMARY
 from pipeline.progress import NodeTimes
 
 

@@ -257,7 +257,7 @@ def test_a_task_of_kubeflow_starts_in_the_image(image: Stage) -> None:
 @pytest.mark.slow
 def test_the_code_is_in_the_image_once(image: Stage) -> None:
     found = list(image.root.rglob("activation_cache.py"))
-    assert found == [image.path(f"{SITE_PACKAGES}/components/activation_cache.py")]
+    assert found == [image.path(f"{SITE_PACKAGES}/components/nodes/activation_cache.py")]
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ def run_node(
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.dsl.components.base.base_executor import BaseExecutor
 
-    from components.pusher import push_destination
+    from components.nodes.pusher import push_destination
     from pipeline.beam_args import LOCAL_BEAM_ARGS
     from pipeline.pipeline import create_pipeline
 

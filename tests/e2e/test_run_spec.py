@@ -158,7 +158,9 @@ def test_a_task_that_fails_is_named_with_the_end_of_its_log(
     first: Result, run_spec: Callable[[str, str], Result], home: Path
 ) -> None:
     text = (home / "vertex.json").read_text()
-    (home / "broken.json").write_text(text.replace("components.pusher.", "components.missing."))
+    (home / "broken.json").write_text(
+        text.replace("components.nodes.pusher.", "components.missing.")
+    )
     done = run_spec("broken.json", "vertex")
     assert done.returncode == 1
     assert "task Pusher failed with status 1" in done.stderr

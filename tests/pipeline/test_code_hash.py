@@ -109,28 +109,32 @@ def reacting(tree: Path, name: str) -> set[str]:
 def test_the_trainer_depends_on_all_that_makes_the_model_and_on_nothing_after_it(
     tree: Path,
 ) -> None:
-    found = reacting(tree, "components.trainer")
+    found = reacting(tree, "components.nodes.trainer")
     assert found >= {
-        "components.backbone",
-        "components.checkpoint",
-        "components.classifier",
-        "components.curves",
-        "components.dataset",
-        "components.export",
-        "components.lite0",
+        "components.model.backbone",
+        "components.training.checkpoint",
+        "components.model.classifier",
+        "components.training.curves",
+        "components.training.photo_batches",
+        "components.model.export",
+        "components.model.backbones.lite0",
         "components.settings",
-        "components.tiny",
-        "components.trainer",
-        "components.training",
-        "components.weights",
+        "components.model.backbones.tiny",
+        "components.nodes.trainer",
+        "components.training.phases",
+        "components.model.weights",
         "data.features",
     }
-    assert not found & {"components.pusher", "components.report", "components.evaluation"}
+    assert not found & {
+        "components.nodes.pusher",
+        "components.evaluation.report",
+        "components.evaluation.gate",
+    }
     assert not [name for name in found if name.startswith(("pipeline.", "serving."))]
 
 
 def test_an_edit_of_the_trainer_does_not_run_transform_again(tree: Path) -> None:
-    assert reacting(tree, "components.preprocessing") == {
-        "components.preprocessing",
+    assert reacting(tree, "components.model.preprocessing") == {
+        "components.model.preprocessing",
         "data.features",
     }

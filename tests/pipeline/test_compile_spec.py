@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 import pipeline
-from components.pusher import base_directory, push_destination
-from components.schema_gate import curated_schema
-from components.vertex import VertexPusherExecutor, VertexTrainerExecutor
+from components.nodes.pusher import base_directory, push_destination
+from components.nodes.schema_gate import curated_schema
+from components.nodes.vertex import VertexPusherExecutor, VertexTrainerExecutor
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.cli import main
 from pipeline.commands.common import Exit
@@ -358,8 +358,8 @@ def test_without_the_profile_vertex_trains_and_pushes_as_a_local_run(vertex: Job
     trainer, pusher = (
         argument(vertex, task, "--executor_class_path") for task in ("Trainer", "Pusher")
     )
-    assert trainer == "components.trainer.TrainerExecutor"
-    assert pusher == "components.pusher.PusherExecutor"
+    assert trainer == "components.nodes.trainer.TrainerExecutor"
+    assert pusher == "components.nodes.pusher.PusherExecutor"
 
 
 BEAM_TASKS = ("ImportExampleGen", "StatisticsGen", "Transform", "ActivationCache", "Evaluator")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.schema_gate import curated_schema
+from components.nodes.schema_gate import curated_schema
 from pipeline import kubeflow_task
 from pipeline.compile_spec import compile_spec
 from pipeline.config import load_config

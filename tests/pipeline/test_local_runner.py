@@ -125,8 +125,8 @@ def test_a_baseline_whose_files_are_gone_stops_the_run_before_anything_is_blesse
 @pytest.mark.parametrize(
     ("module", "nodes"),
     [
-        ("components/evaluation.py", {"Evaluator"}),
-        ("components/schema_gate.py", {"CuratedSchema", "AnomalyGate"}),
+        ("components/evaluation/gate.py", {"Evaluator"}),
+        ("components/nodes/schema_gate.py", {"CuratedSchema", "AnomalyGate"}),
     ],
 )
 def test_nodes_whose_code_was_edited_run_again(

@@ -7,9 +7,10 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import ComponentError
-from components.pusher import push_destination
-from components.schema_gate import curated_schema
+from components.nodes.pusher import push_destination
+from components.nodes.schema_gate import curated_schema
 from components.settings import AugmentationSettings, ModelSettings, TrainingSettings
+from pipeline import pipeline
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.code_hash import code_hash
 from pipeline.config import load_config
@@ -39,14 +40,14 @@ ON_THE_FLY = "training.augmentation.mode=on_the_fly"
 
 def compiled(*overrides: str) -> pipeline_pb2.Pipeline:
     """The graph in TFX's own form, made where there is neither data nor a folder."""
-    pipeline = create_pipeline(
+    graph = create_pipeline(
         load_config("tiny", overrides=(*RESOLVED, *overrides)),
         pipeline_root="/nowhere/pipeline",
         data_root="/nowhere/data",
         push_destination=push_destination("/nowhere/serving"),
         beam_pipeline_args=LOCAL_BEAM_ARGS,
     )
-    return Compiler().compile(pipeline)
+    return Compiler().compile(graph)
 
 
 def nodes_of(graph: pipeline_pb2.Pipeline) -> Nodes:
@@ -68,6 +69,13 @@ def parsed(node: pipeline_pb2.PipelineNode, key: str) -> Any:
 
 def producers(node: pipeline_pb2.PipelineNode, key: str) -> list[str]:
     return [each.producer_node_query.id for each in node.inputs.inputs[key].channels]
+
+
+def test_no_node_is_none() -> None:
+    """TFX turns the ImportError of a component into None."""
+    nodes = {name: value for name, value in vars(pipeline).items() if name[0].isupper()}
+    assert {"Trainer", "Evaluator", "Resolver", "AnomalyGate"} < nodes.keys()
+    assert not [name for name, value in nodes.items() if value is None]
 
 
 def test_it_compiles_without_data_to_these_nodes(nodes: Nodes) -> None:
@@ -111,7 +119,7 @@ def test_transform_learns_from_train_alone_and_writes_no_pixels(nodes: Nodes) ->
     node = nodes["Transform"]
     assert set(node.outputs.outputs) == {"transform_graph", "updated_analyzer_cache"}
     assert parsed(node, "splits_config")["analyze"] == ["train"]
-    assert parameter(node, "preprocessing_fn") == "components.preprocessing.preprocessing_fn"
+    assert parameter(node, "preprocessing_fn") == "components.model.preprocessing.preprocessing_fn"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,7 @@ def test_the_trainer_reads_the_records_and_validates_on_val(
     assert producers(node, "transform_graph") == ["Transform"]
     assert parsed(node, "train_args")["splits"] == ["train"]
     assert parsed(node, "eval_args")["splits"] == ["val", "test"]
-    assert parameter(node, "run_fn") == "components.trainer.run_fn"
+    assert parameter(node, "run_fn") == "components.nodes.trainer.run_fn"
 
 
 def test_the_evaluator_sees_test_alone_and_the_last_pushed_model(nodes: Nodes) -> None:
@@ -163,7 +171,7 @@ def test_the_cache_is_known_by_all_that_its_content_depends_on(nodes: Nodes) -> 
     assert parameter(node, "boundary") == "block4_add"  # 5 layers: within the fifth block
     settings = AugmentationSettings.model_validate_json(parameter(node, "augmentation"))
     assert settings == AugmentationSettings()
-    assert parameter(node, "code") == code_hash("components.activation_cache")
+    assert parameter(node, "code") == code_hash("components.nodes.activation_cache")
 
 
 def test_a_setting_that_nobody_resolved_is_refused() -> None:
@@ -178,7 +186,7 @@ def test_nothing_frozen_leaves_nothing_to_cache() -> None:
 
 @pytest.mark.parametrize(
     ("node", "module"),
-    [("Transform", "components.preprocessing"), ("Trainer", "components.trainer")],
+    [("Transform", "components.model.preprocessing"), ("Trainer", "components.nodes.trainer")],
 )
 def test_the_code_of_a_user_function_is_part_of_its_cache_key(node: str, module: str) -> None:
     assert parsed(nodes_of(compiled())[node], "custom_config")["code"] == code_hash(module)
@@ -187,10 +195,10 @@ def test_the_code_of_a_user_function_is_part_of_its_cache_key(node: str, module:
 @pytest.mark.parametrize(
     ("node", "module"),
     [
-        ("CuratedSchema", "components.schema_gate"),
-        ("AnomalyGate", "components.schema_gate"),
-        ("ServableGate", "components.servable_gate"),
-        ("Evaluator", "components.evaluator"),
+        ("CuratedSchema", "components.nodes.schema_gate"),
+        ("AnomalyGate", "components.nodes.schema_gate"),
+        ("ServableGate", "components.nodes.servable_gate"),
+        ("Evaluator", "components.nodes.evaluator"),
     ],
 )
 def test_the_code_of_a_node_of_ours_is_part_of_its_cache_key(node: str, module: str) -> None:

@@ -1,0 +1,1 @@
+"""What a model must reach, how it is measured, and how that is read."""

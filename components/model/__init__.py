@@ -1,0 +1,1 @@
+"""The classifier, from the bytes of a photo to the exported SavedModel."""

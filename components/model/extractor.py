@@ -1,0 +1,103 @@
+"""The frozen part of a backbone as one fast function: what the activation cache computes."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from components.errors import ComponentError
+from components.model.backbone import freeze
+from components.model.folding import fold_batch_normalization
+from components.model.preprocessing import IMAGE_SIDE
+
+TOLERANCE = 1e-4
+"""The largest deviation from Keras, relative to the largest activation.
+
+Folding changes the order of float32's roundings; over fifty convolutions that comes to some
+1e-6. A wrong convolution is off by tenths. float16, in which the activations are kept, rounds by
+up to 2**-11 = 4.9e-4 of each value, more than what is allowed here.
+"""
+
+
+class Extractor:
+    """A backbone in inference mode, its BatchNormalization folded and its weights constants.
+
+    Attributes:
+        boundary_shape: height, width and channels of the boundary activations.
+        pooled_size: how many pooled features there are.
+    """
+
+    def __init__(self, backbone: keras.Model, boundary: str) -> None:
+        """Builds the function; later changes of the backbone's weights do not reach it.
+
+        Args:
+            backbone: from `build_backbone`; it is left frozen.
+            boundary: name of the layer whose output is kept.
+
+        Raises:
+            ComponentError: the backbone has no such layer.
+        """
+        try:
+            cut = backbone.get_layer(boundary).output
+        except ValueError:
+            raise ComponentError(
+                f"boundary {boundary!r} is no layer of {backbone.name}: take the name that "
+                "`boundary_of` gives"
+            ) from None
+        freeze(backbone, 0)
+        self._boundary = boundary
+        height, width, channels = cut.shape[1:]
+        self.boundary_shape: tuple[int, int, int] = (height, width, channels)
+        self.pooled_size: int = backbone.output.shape[-1]
+        self._model = fold_batch_normalization(keras.Model(backbone.input, [cut, backbone.output]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, IMAGE_SIDE, IMAGE_SIDE, 3], tf.float32)])
+    def __call__(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Photos to activations.
+
+        Args:
+            images: float32 [N, 224, 224, 3] in [0, 255].
+
+        Returns:
+            The output of the boundary layer, float32 [N, height, width, channels], and the
+            global average of the backbone's output, float32 [N, features].
+        """
+        return _with_pooling(self._model(images, training=False))
+
+    def check(self, backbone: keras.Model, images: NDArray[np.float32]) -> float:
+        """Compares with what Keras computes.
+
+        Args:
+            backbone: the backbone, from `build_backbone`.
+            images: float32 [N, 224, 224, 3] in [0, 255].
+
+        Returns:
+            The largest deviation, relative to the largest activation of the same output.
+
+        Raises:
+            ComponentError: it is more than `TOLERANCE`, or no number.
+        """
+        cut = backbone.get_layer(self._boundary).output
+        plain = keras.Model(backbone.input, [cut, backbone.output])
+        # Traced: called directly, a functional model holds all that its layers have put out.
+        traced = tf.function(lambda photos: _with_pooling(plain(photos, training=False)))
+        wanted = traced(images)
+        pairs = zip(self(images), wanted, strict=True)
+        deviation = float(np.max([_deviation(*pair) for pair in pairs]))
+        if not deviation <= TOLERANCE:
+            raise ComponentError(
+                f"the activations of {backbone.name} deviate from Keras' by {deviation:.2g} of the "
+                f"largest, more than {TOLERANCE:g}: its weights are not finite, or this machine's "
+                "TensorFlow computes them wrongly; try TF_ENABLE_ONEDNN_OPTS=0"
+            )
+        return deviation
+
+
+def _with_pooling(outputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    boundary, top = outputs
+    return boundary, tf.reduce_mean(top, axis=[1, 2])
+
+
+def _deviation(found: tf.Tensor, wanted: tf.Tensor) -> float:
+    scale = np.maximum(np.abs(wanted).max(), np.finfo(np.float32).tiny)
+    return float(np.abs(found - wanted).max() / scale)

@@ -1,0 +1,158 @@
+"""The Trainer node: a thin wrapper that joins Transform's graph, the training and the export."""
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow_transform as tft
+from tfx import types
+from tfx.components.trainer.executor import GenericExecutor
+from tfx.components.trainer.fn_args_utils import FnArgs
+from tfx.types import standard_component_specs
+from tfx.utils import io_utils
+
+from components.model.backbone import require_same_weights
+from components.model.export import export
+from components.settings import ModelSettings, TrainingSettings
+from components.staging import is_remote, writable
+from components.training import recipes
+from components.training.checkpoint import committed_epochs, remove
+from components.training.curves import curves_figure, write_history
+from components.training.phases import best_phase, train_in_phases
+from components.training.photo_batches import balanced_class_weights
+from data.features import TEST, TRAIN, VAL
+
+SUMMARY = "training.json"
+CURVES = "curves.png"
+HISTORY = "history.csv"
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains and exports the classifier (the user function of TFX's Trainer).
+
+    The examples are those of the pipeline, or ActivationCache's if the augmentation is `cached`.
+    `custom_config` holds `classes`, `model` and `training` (the sections of
+    `components.settings` as JSON, `auto` resolved) and `weights_hash`, the `weights_fingerprint`.
+    Leaves the curves, the history, the
+    TensorBoard logs and a summary in the ModelRun artifact.
+
+    Raises:
+        ComponentError: the backbone's weights cannot be had, or the cache does not fit.
+    """
+    with _training_folder(fn_args) as folder:
+        _train_and_export(fn_args, folder)
+
+
+def _train_and_export(fn_args: FnArgs, folder: Path) -> None:
+    config = fn_args.custom_config
+    classes: list[str] = config["classes"]
+    model_settings = ModelSettings.model_validate_json(json.dumps(config["model"]))
+    settings = TrainingSettings.model_validate_json(json.dumps(config["training"]))
+    # After a kill the random numbers must not start again, or the model would see the very
+    # augmentations and dropout masks that it has already learnt.
+    epochs = committed_epochs(folder)
+    seed = settings.seed + epochs
+    keras.utils.set_random_seed(seed)
+
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
+    (train_files,) = fn_args.train_files
+    if settings.augmentation.mode == "cached":
+        recipe = recipes.cached(
+            model_settings,
+            settings,
+            classes,
+            activations=train_files.rsplit("/", 2)[0],
+            seed=seed,
+            first_epoch=epochs,
+        )
+    else:
+        require_same_weights(
+            model_settings.backbone, model_settings.weights, config["weights_hash"]
+        )
+        files = dict(zip((TRAIN, VAL, TEST), (train_files, *fn_args.eval_files), strict=True))
+        recipe = recipes.on_the_fly(
+            model_settings, settings, classes, files=files, transform=transform, seed=seed
+        )
+    phases = train_in_phases(
+        recipe.model,
+        recipe.phases,
+        class_weights=balanced_class_weights(recipe.label_counts, classes),
+        label_smoothing=settings.label_smoothing,
+        patience=settings.patience,
+        folder=folder,
+    )
+
+    summary = {
+        "backbone": model_settings.backbone,
+        "weights": dataclasses.asdict(recipe.origin),
+        "train_photos": {name: recipe.label_counts[name] for name in classes},
+        "phases": [
+            {
+                "name": phase.name,
+                "epochs": len(phase.history),
+                "best_epoch": phase.history.index(phase.best) + 1,
+                "train": {key: phase.best[key] for key in ("accuracy", "loss")},
+                "val": {key: phase.best[f"val_{key}"] for key in ("accuracy", "loss")},
+                "test": phase.test,
+            }
+            for phase in phases
+        ],
+        "exported_phase": best_phase(phases).name,
+    }
+    with writable(fn_args.model_run_dir) as run_dir:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        curves_figure(phases).savefig(run_dir / CURVES, dpi=120)
+        write_history(phases, run_dir / HISTORY)
+        shutil.copytree(folder / "tensorboard", run_dir / "tensorboard", dirs_exist_ok=True)
+        (run_dir / SUMMARY).write_text(json.dumps(summary, indent=2))
+    with writable(fn_args.serving_model_dir) as model_dir:
+        export(recipe.model, transform, classes, model_dir)
+
+
+@contextmanager
+def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
+    """The folder of this training's epochs, the same again after a kill; gone at the end.
+
+    It lies beside the ModelRun artifacts, outside of each, because a rerun gets a new artifact,
+    and is named by all that the training depends on. Where they are remote it is a temporary one:
+    a training that is killed there begins anew.
+    """
+    if is_remote(fn_args.model_run_dir):
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Path(temporary)
+        return
+    inputs = [fn_args.custom_config, fn_args.train_files, fn_args.transform_graph_path]
+    key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
+    folder = Path(fn_args.model_run_dir).parent / "unfinished" / key
+    yield folder
+    remove(folder)
+
+
+class TrainerExecutor(GenericExecutor):
+    """TFX's executor, which also says on the Model artifact where the weights come from."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        super().Do(input_dict, output_dict, exec_properties)
+        name_weights(output_dict)
+
+
+def name_weights(output_dict: dict[str, list[types.Artifact]]) -> None:
+    """Says on the Model artifact of a training where its weights come from."""
+    (model,) = output_dict[standard_component_specs.MODEL_KEY]
+    (run,) = output_dict[standard_component_specs.MODEL_RUN_KEY]
+    summary = json.loads(io_utils.read_string_file(f"{run.uri}/{SUMMARY}"))
+    model.set_string_custom_property("backbone", summary["backbone"])
+    model.set_string_custom_property("weights_source", summary["weights"]["source"])
+    model.set_string_custom_property("weights_sha256", summary["weights"]["sha256"])

@@ -1,0 +1,102 @@
+"""Trainer and Pusher on Vertex AI: TFX's Google Cloud executors and what they are told.
+
+Importing this takes 15 seconds of CPU, for google.cloud.aiplatform.
+"""
+
+from typing import Any
+
+from tfx import types
+from tfx.extensions.google_cloud_ai_platform.constants import (
+    ENABLE_VERTEX_KEY,
+    SERVING_ARGS_KEY,
+    VERTEX_CONTAINER_IMAGE_URI_KEY,
+    VERTEX_REGION_KEY,
+)
+from tfx.extensions.google_cloud_ai_platform.pusher.executor import (
+    Executor as VertexPusherExecutor,
+)
+from tfx.extensions.google_cloud_ai_platform.trainer.executor import (
+    TRAINING_ARGS_KEY,
+    GenericExecutor,
+)
+
+from components.nodes.trainer import TrainerExecutor, name_weights
+
+__all__ = ["VertexPusherExecutor", "VertexTrainerExecutor", "serving_config", "training_config"]
+
+
+class VertexTrainerExecutor(GenericExecutor):
+    """TFX's executor that trains in a custom job, here with our Trainer's executor inside."""
+
+    def _GetExecutorClass(self) -> type[TrainerExecutor]:  # noqa: N802 (TFX's name)
+        return TrainerExecutor
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        super().Do(input_dict, output_dict, exec_properties)
+        # What the executor said of its artifacts stayed in the job.
+        name_weights(output_dict)
+
+
+def training_config(
+    *,
+    project: str,
+    region: str,
+    image: str,
+    machine: str,
+    gpu: int,
+    gpu_type: str | None,
+) -> dict[str, Any]:
+    """The Trainer's `custom_config` for a custom job on one machine.
+
+    Source of the form: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSpec.
+
+    Args:
+        project: of Google Cloud.
+        region: of Vertex AI, as in `us-central1`.
+        image: the pipeline's container image.
+        machine: a machine type, as in `n1-standard-8`.
+        gpu: how many accelerators.
+        gpu_type: as in `NVIDIA_TESLA_T4`; needed if there are any.
+    """
+    machine_spec: dict[str, Any] = {"machine_type": machine}
+    if gpu:
+        machine_spec |= {"accelerator_type": gpu_type, "accelerator_count": gpu}
+    pool = {
+        "machine_spec": machine_spec,
+        "replica_count": 1,
+        "container_spec": {"image_uri": image},
+    }
+    return {
+        ENABLE_VERTEX_KEY: True,
+        VERTEX_REGION_KEY: region,
+        TRAINING_ARGS_KEY: {"project": project, "job_spec": {"worker_pool_specs": [pool]}},
+    }
+
+
+def serving_config(
+    *, project: str, region: str, endpoint: str, machine: str, image: str
+) -> dict[str, Any]:
+    """The Pusher's `custom_config` for an endpoint.
+
+    Args:
+        project: of Google Cloud.
+        region: of Vertex AI.
+        endpoint: display name; it is made if it is not there.
+        machine: the machine type of its servers.
+        image: a prebuilt prediction container of Vertex AI.
+    """
+    return {
+        ENABLE_VERTEX_KEY: True,
+        VERTEX_REGION_KEY: region,
+        VERTEX_CONTAINER_IMAGE_URI_KEY: image,
+        SERVING_ARGS_KEY: {
+            "project_id": project,
+            "endpoint_name": endpoint,
+            "machine_type": machine,
+        },
+    }

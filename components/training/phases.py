@@ -1,0 +1,191 @@
+"""Transfer learning in two phases: the head alone, then the backbone's last layers with it."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from components.settings import PhaseSettings
+from components.training.checkpoint import Epoch, PhaseCheckpoint, best_epoch
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits as datasets of (what the phase's model takes, int64 [N]) batches."""
+
+    train: tf.data.Dataset
+    """Shuffled and augmented, one epoch after the other without end."""
+    train_steps: int
+    """Batches an epoch of `train`."""
+    val: tf.data.Dataset
+    test: tf.data.Dataset
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What one phase trains, and on what."""
+
+    name: str
+    settings: PhaseSettings
+    prepare: Callable[[], tuple[keras.Model, Splits]]
+    """Called when the phase begins: sets what is trainable, and returns the model to fit, which
+    shares the classifier's variables, and the photos for it."""
+
+
+@dataclass(frozen=True)
+class PhaseResult:
+    """What one phase reached."""
+
+    name: str
+    history: list[Epoch]
+    test: dict[str, float]
+    """`accuracy` and `loss` of the best epoch's weights on the test photos."""
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch whose weights the phase ends with."""
+        return self.history[best_epoch(self.history)]
+
+
+def train_phase(
+    phase: Phase,
+    *,
+    class_weights: dict[int, float],
+    label_smoothing: float,
+    patience: int,
+    folder: Path,
+) -> PhaseResult:
+    """Trains what is trainable in the phase's model and leaves it with the best epoch's weights.
+
+    Args:
+        phase: at least one epoch; of its splits `train` is fitted, `val` chooses the epoch, `test`
+            is only measured.
+        class_weights: weight of each class id in the training loss.
+        label_smoothing: how much of each training label is spread over all classes, in [0, 1):
+            https://arxiv.org/abs/1512.00567, section 7.
+        patience: epochs without a lower validation loss before the phase stops.
+        folder: where the epochs are kept; a phase that was killed goes on from there.
+
+    Returns:
+        The history of all epochs and the figures on `test`.
+    """
+    name, settings = phase.name, phase.settings
+    model, splits = phase.prepare()
+    # Compiling after `trainable` changed is what makes the change count. XLA is slower than
+    # TensorFlow's own kernels on CPU by an order of magnitude.
+    model.compile(
+        optimizer=keras.optimizers.Adam(_learning_rate(settings, splits.train_steps)),
+        loss=keras.losses.CategoricalCrossentropy(),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
+    classes = model.output.shape[-1]
+    train, val, test = (
+        _with_one_hot_labels(split, classes, smoothing)
+        for split, smoothing in (
+            (splits.train, label_smoothing),
+            (splits.val, 0.0),
+            (splits.test, 0.0),
+        )
+    )
+    checkpoint = PhaseCheckpoint(folder / name, epochs=settings.epochs, patience=patience)
+    if checkpoint.history and not checkpoint.finished:
+        print(f"  phase {name}: going on after epoch {len(checkpoint.history)}", flush=True)
+        checkpoint.restore_state(model)
+    if not checkpoint.finished:
+        trainable = sum(int(tf.size(variable)) for variable in model.trainable_variables)
+        print(
+            f"  phase {name}: {trainable:,} trainable parameters, "
+            f"learning rate {settings.learning_rate:g}, at most {settings.epochs} epochs",
+            flush=True,
+        )
+        model.fit(
+            train,
+            validation_data=val,
+            steps_per_epoch=splits.train_steps,
+            initial_epoch=len(checkpoint.history),
+            epochs=settings.epochs,
+            class_weight=class_weights,
+            shuffle=False,  # the dataset does it
+            callbacks=[checkpoint, keras.callbacks.TensorBoard(folder / "tensorboard" / name)],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    checkpoint.restore_best(model)
+    figures = model.evaluate(test, verbose=0, return_dict=True)
+    return PhaseResult(name, checkpoint.history, {key: float(figures[key]) for key in figures})
+
+
+def _learning_rate(
+    settings: PhaseSettings, steps: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if settings.schedule == "cosine":
+        return keras.optimizers.schedules.CosineDecay(
+            settings.learning_rate, settings.epochs * steps
+        )
+    return settings.learning_rate
+
+
+def _with_one_hot_labels(
+    batches: tf.data.Dataset, classes: int, smoothing: float
+) -> tf.data.Dataset:
+    """Labels as float32 [N, classes]; smoothed here, not in the loss, which validation shares."""
+    return batches.map(
+        lambda inputs, labels: (
+            inputs,
+            tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes,
+        )
+    )
+
+
+def train_in_phases(
+    model: keras.Model,
+    phases: Sequence[Phase],
+    *,
+    class_weights: dict[int, float],
+    label_smoothing: float,
+    patience: int,
+    folder: Path,
+) -> list[PhaseResult]:
+    """Runs one phase after the other; the model ends as the best of them.
+
+    The best phase is the one whose best epoch has the lowest validation loss: unfreezing can
+    overfit a small set of photos, and then its weights are not the ones to serve.
+
+    Args:
+        model: the whole classifier, which shares its variables with the models of the phases.
+        phases: the phases; one with 0 epochs is left out.
+        class_weights: weight of each class id in the training loss.
+        label_smoothing: how much of each training label is spread over all classes, in [0, 1):
+            https://arxiv.org/abs/1512.00567, section 7.
+        patience: epochs without a lower validation loss before a phase stops.
+        folder: where the epochs are kept.
+
+    Returns:
+        The result of each phase that ran, in their order.
+    """
+    results: list[PhaseResult] = []
+    best_weights = model.get_weights()
+    for phase in phases:
+        if phase.settings.epochs == 0:
+            continue
+        results.append(
+            train_phase(
+                phase,
+                class_weights=class_weights,
+                label_smoothing=label_smoothing,
+                patience=patience,
+                folder=folder,
+            )
+        )
+        if results[-1] is best_phase(results):
+            best_weights = model.get_weights()
+    model.set_weights(best_weights)
+    return results
+
+
+def best_phase(results: list[PhaseResult]) -> PhaseResult:
+    """The phase with the lowest validation loss."""
+    return min(results, key=lambda result: result.best["val_loss"])

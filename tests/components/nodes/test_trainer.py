@@ -1,0 +1,201 @@
+import csv
+import json
+import tempfile
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.utils import path_utils
+
+from components.errors import ComponentError
+from components.settings import AugmentationSettings, PhaseSettings, TrainingSettings
+from components.training import phases as training
+from components.training.checkpoint import PhaseCheckpoint
+from data.ingest import IngestResult
+from pipeline.config import Config
+
+EPOCH = PhaseSettings(epochs=1, learning_rate=0.01)
+EPOCHS = PhaseSettings(epochs=2, learning_rate=0.01)
+LEFT_OUT = PhaseSettings(epochs=0, learning_rate=0.01)
+
+
+Mode = Literal["cached", "on_the_fly"]
+MODES: tuple[Mode, ...] = ("cached", "on_the_fly")
+
+
+def trained_by(config: Config, mode: Mode, **settings: Any) -> Config:
+    settings["augmentation"] = AugmentationSettings(mode=mode)
+    return config.model_copy(update={"training": TrainingSettings(batch_size=16, **settings)})
+
+
+@pytest.fixture(scope="module", params=MODES)
+def mode(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def inputs(mode: Mode, examples: Any, activations: Any, transform_graph: Any) -> dict[str, Any]:
+    source = activations if mode == "cached" else examples
+    return {"examples": source, "transform_graph": transform_graph}
+
+
+@pytest.fixture(scope="module")
+def outputs(config: Config, mode: Mode, run_node: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """What the node leaves of two frozen epochs and an unfrozen one."""
+    two_phases = trained_by(config, mode, frozen=EPOCHS, unfrozen=EPOCH)
+    found: dict[str, Any] = run_node("Trainer", inputs, config=two_phases)
+    return found
+
+
+@pytest.fixture(scope="module")
+def run_dir(outputs: dict[str, Any]) -> Path:
+    return Path(outputs["model_run"].uri)
+
+
+def test_the_model_says_where_its_weights_come_from(outputs: dict[str, Any]) -> None:
+    model = outputs["model"]
+    properties = ("backbone", "weights_source", "weights_sha256")
+    found = [model.get_string_custom_property(name) for name in properties]
+    assert found == ["tiny", "random", "none"]
+
+
+def test_the_run_leaves_curves_history_and_logs(run_dir: Path) -> None:
+    assert (run_dir / "curves.png").read_bytes().startswith(b"\x89PNG")
+    with (run_dir / "history.csv").open(newline="") as file:
+        rows = [(row["phase"], row["epoch"]) for row in csv.DictReader(file)]
+    assert rows == [("frozen", "1"), ("frozen", "2"), ("unfrozen", "1")]
+    logs = {file.relative_to(run_dir / "tensorboard") for file in run_dir.rglob("events.out.*")}
+    assert {log.parts[:2] for log in logs} == {
+        (phase, split) for phase in ("frozen", "unfrozen") for split in ("train", "validation")
+    }
+
+
+def test_the_summary_counts_and_measures(
+    outputs: dict[str, Any],
+    run_dir: Path,
+    ingested: IngestResult,
+    records: dict[str, list[bytes]],
+    config: Config,
+    mode: Mode,
+) -> None:
+    summary = json.loads((run_dir / "training.json").read_text())
+    assert summary["backbone"] == "tiny"
+    assert summary["train_photos"] == ingested.counts["train"]
+    assert list(summary["train_photos"]) == list(config.classes)
+    frozen, unfrozen = summary["phases"]
+    assert (frozen["name"], frozen["epochs"]) == ("frozen", 2)
+    assert (unfrozen["name"], unfrozen["epochs"], unfrozen["best_epoch"]) == ("unfrozen", 1, 1)
+    better = min(summary["phases"], key=lambda phase: float(phase["val"]["loss"]))
+    assert summary["exported_phase"] == better["name"]
+
+    exported = tf.saved_model.load(path_utils.serving_model_path(outputs["model"].uri))
+    examples = tf.constant(records["test"])
+    probabilities = exported.signatures["serving_examples"](examples)["probabilities"].numpy()
+    labels = exported.signatures["transform_features"](examples)["label_xf"].numpy()
+    likelihood = probabilities[np.arange(len(labels)), labels]
+    assert better["test"] == pytest.approx(
+        {
+            "accuracy": np.mean(probabilities.argmax(axis=1) == labels),
+            "loss": -np.log(likelihood).mean(),
+        },
+        # The cache rounds activations to float16, by up to 2**-11 = 5e-4 of each.
+        rel=1e-4 if mode == "on_the_fly" else 2e-3,
+    )
+
+
+def test_remote_artifacts_are_read_and_written(
+    config: Config,
+    mode: Mode,
+    run_node: Any,
+    inputs: dict[str, Any],
+    outputs: dict[str, Any],
+    to_remote: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Nothing may stay in the temporary folder, nor come to lie in a folder `ram:` here.
+    for folder in (tmp_path / "temporary", tmp_path / "here"):
+        folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    monkeypatch.chdir(tmp_path / "here")
+    remote = {name: to_remote(artifact) for name, artifact in inputs.items()}
+    two_phases = trained_by(config, mode, frozen=EPOCHS, unfrozen=EPOCH)
+    found = run_node("Trainer", remote, config=two_phases, remote=True)
+    assert not list(tmp_path.glob("*/*"))
+
+    assert found["model"].get_string_custom_property("backbone") == "tiny"
+    for name in ("model", "model_run"):
+        assert found[name].uri.startswith("ram://")
+        assert files_below(found[name].uri) == files_below(outputs[name].uri)
+    exported = tf.saved_model.load(path_utils.serving_model_path(found["model"].uri))
+    photo = tf.io.encode_jpeg(tf.zeros([224, 224, 3], tf.uint8))
+    answer = exported.signatures["serving_default"](tf.expand_dims(photo, 0))
+    assert answer["labels"].numpy()[0].tolist() == [name.encode() for name in config.classes]
+
+
+def files_below(uri: str) -> list[str]:
+    """The files of an artifact, in which TensorBoard's go by their folder."""
+    found = (
+        f"{folder}/{'' if file.startswith('events') else file}".removeprefix(uri)
+        for folder, _, files in tf.io.gfile.walk(uri)
+        for file in files
+    )
+    return sorted(found)
+
+
+def test_a_killed_run_goes_on_and_another_one_begins_anew(
+    config: Config,
+    mode: Mode,
+    run_node: Any,
+    inputs: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Killed(PhaseCheckpoint):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            super().on_epoch_end(epoch, logs)
+            raise KeyboardInterrupt
+
+    def train(config: Config) -> tuple[Path, str]:
+        run = run_node("Trainer", inputs, config=config)["model_run"]
+        return Path(run.uri), capsys.readouterr().out
+
+    seeds = []
+
+    def recorded(seed: int) -> None:
+        seeds.append(seed)
+        set_random_seed(seed)
+
+    set_random_seed = keras.utils.set_random_seed
+    monkeypatch.setattr(keras.utils, "set_random_seed", recorded)
+    killed = trained_by(config, mode, frozen=EPOCHS, unfrozen=LEFT_OUT)
+    with monkeypatch.context() as patches:
+        patches.setattr(training, "PhaseCheckpoint", Killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(killed)
+    capsys.readouterr()
+
+    _, output = train(trained_by(config, mode, frozen=EPOCH, unfrozen=LEFT_OUT))
+    assert "going on" not in output
+    run_dir, output = train(killed)
+    assert "phase frozen: going on after epoch 1" in output
+    (phase,) = json.loads((run_dir / "training.json").read_text())["phases"]
+    assert phase["epochs"] == 2
+    assert seeds == [0, 0, 1], "what has been learnt does not meet the same chance again"
+    assert not list((run_dir.parent / "unfinished").iterdir())
+
+
+def test_weights_that_cannot_be_had_stop_the_node(
+    config: Config, run_node: Any, examples: Any, transform_graph: Any
+) -> None:
+    model = config.model.model_copy(update={"weights": "imagenet"})
+    photos = trained_by(config, "on_the_fly").model_copy(update={"model": model})
+    with pytest.raises(ComponentError, match="backbone tiny has no imagenet weights"):
+        run_node(
+            "Trainer",
+            {"examples": examples, "transform_graph": transform_graph},
+            config=photos,
+        )

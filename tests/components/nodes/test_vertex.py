@@ -1,0 +1,269 @@
+"""Trainer and Pusher on Vertex AI, whose services are stood in for."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from google.cloud import aiplatform
+from google.cloud.aiplatform import gapic
+from google.cloud.aiplatform_v1.types.job_state import JobState
+from tfx.extensions.google_cloud_ai_platform import training_clients
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
+
+from components.nodes.vertex import serving_config, training_config
+from pipeline.config import Config, Resources, VertexSettings
+
+Artifact = Any
+Job = Callable[[gapic.CustomJob], None]
+
+ROOT = Path(__file__).parents[3]
+WHERE = {"project": "p", "region": "europe-west4"}
+WEIGHTS = {"source": "efficientnet.h5", "sha256": "5" * 64}
+SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
+
+
+@pytest.fixture
+def on_vertex(config: Config) -> Config:
+    settings = VertexSettings(**WHERE, training_machine="n1-highmem-8", endpoint="dogs")
+    resources = {"Trainer": Resources(gpu=2, gpu_type="NVIDIA_TESLA_T4")}
+    return config.model_copy(update={"vertex": settings, "resources": resources})
+
+
+@pytest.mark.parametrize(("gpu", "gpu_type"), [(0, None), (1, "NVIDIA_TESLA_T4")])
+def test_a_custom_job_is_of_the_form_that_vertex_takes(gpu: int, gpu_type: str | None) -> None:
+    config = training_config(
+        **WHERE, image="img:1", machine="n1-standard-8", gpu=gpu, gpu_type=gpu_type
+    )
+    assert config["ai_platform_vertex_region"] == "europe-west4"
+    assert json.loads(json.dumps(config)) == config
+    arguments = config["ai_platform_training_args"]
+    assert arguments["project"] == "p"
+    (pool,) = gapic.CustomJobSpec(**arguments["job_spec"]).worker_pool_specs
+    assert pool.machine_spec.machine_type == "n1-standard-8"
+    assert pool.machine_spec.accelerator_count == gpu
+    assert pool.machine_spec.accelerator_type.name == (gpu_type or "ACCELERATOR_TYPE_UNSPECIFIED")
+    assert pool.replica_count == 1
+    assert pool.container_spec.image_uri == "img:1"
+
+
+def option(job: gapic.CustomJob, name: str) -> str:
+    """What the command in the job is told."""
+    (pool,) = job.job_spec.worker_pool_specs
+    command = list(pool.container_spec.command)
+    return str(command[command.index(name) + 1])
+
+
+def leave_summary(job: gapic.CustomJob) -> None:
+    """What name_weights needs of a training."""
+    (run,) = artifact_utils.parse_artifact_dict(option(job, "--outputs"))["model_run"]
+    summary = {"backbone": "efficientnet_b0", "weights": WEIGHTS}
+    Path(run.uri, "training.json").write_text(json.dumps(summary))
+
+
+def leave_nothing(_: gapic.CustomJob) -> None:
+    """The job had no time to."""
+
+
+class Jobs(list[tuple[str, gapic.CustomJob]]):
+    """The jobs that were created; each is done at once."""
+
+    endpoint = ""
+    run: Job = staticmethod(leave_summary)
+    state = SUCCEEDED
+
+    def client(self, *, client_options: dict[str, str]) -> "Jobs":
+        self.endpoint = client_options["api_endpoint"]
+        return self
+
+    def create_custom_job(self, *, parent: str, custom_job: dict[str, Any]) -> Any:
+        job = gapic.CustomJob(**custom_job)
+        self.append((parent, job))
+        type(self).run(job)
+        return SimpleNamespace(name=f"{parent}/customJobs/{len(self)}")
+
+    def get_custom_job(self, *, name: str, retry: object) -> Any:
+        assert name == f"{self[-1][0]}/customJobs/{len(self)}"
+        return SimpleNamespace(state=self.state)
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    """The service for custom jobs."""
+    jobs = Jobs()
+    monkeypatch.setattr(training_clients.gapic, "JobServiceClient", jobs.client)
+    return jobs
+
+
+@pytest.fixture
+def inputs(new_artifact: Any) -> dict[str, Artifact]:
+    return {
+        "examples": new_artifact(standard_artifacts.Examples),
+        "transform_graph": new_artifact(standard_artifacts.TransformGraph),
+    }
+
+
+def test_the_trainer_trains_in_a_custom_job_with_our_executor(
+    run_node: Any, inputs: dict[str, Artifact], on_vertex: Config, jobs: Jobs
+) -> None:
+    outputs = run_node("Trainer", inputs, config=on_vertex)
+    ((parent, job),) = jobs
+    assert jobs.endpoint == "europe-west4-aiplatform.googleapis.com"
+    assert parent == "projects/p/locations/europe-west4"
+    (pool,) = job.job_spec.worker_pool_specs
+    assert pool.machine_spec.machine_type == "n1-highmem-8"
+    assert pool.machine_spec.accelerator_count == 2
+    assert list(pool.container_spec.command)[:3] == ["python", "-m", "tfx.scripts.run_executor"]
+    assert option(job, "--executor_class_path") == "components.nodes.trainer.TrainerExecutor"
+    told = artifact_utils.parse_artifact_dict(option(job, "--inputs"))
+    assert told["examples"][0].uri == inputs["examples"].uri
+    made = artifact_utils.parse_artifact_dict(option(job, "--outputs"))
+    assert made["model"][0].uri == outputs["model"].uri
+    properties = json.loads(option(job, "--exec-properties"))
+    assert properties["run_fn"] == "components.nodes.trainer.run_fn"
+    assert json.loads(properties["custom_config"])["classes"] == list(on_vertex.classes)
+
+
+def named(model: Artifact) -> list[str]:
+    keys = ("backbone", "weights_source", "weights_sha256")
+    return [model.get_string_custom_property(key) for key in keys]
+
+
+def test_the_model_says_where_the_weights_of_the_job_come_from(
+    run_node: Any, inputs: dict[str, Artifact], on_vertex: Config, jobs: Jobs
+) -> None:
+    outputs = run_node("Trainer", inputs, config=on_vertex)
+    assert named(outputs["model"]) == ["efficientnet_b0", WEIGHTS["source"], WEIGHTS["sha256"]]
+
+
+def test_a_job_that_fails_fails_the_node(
+    run_node: Any,
+    inputs: dict[str, Artifact],
+    on_vertex: Config,
+    jobs: Jobs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Jobs, "run", staticmethod(leave_nothing))
+    monkeypatch.setattr(Jobs, "state", FAILED)
+    with pytest.raises(RuntimeError, match=r"customJobs/1.* did not succeed"):
+        run_node("Trainer", inputs, config=on_vertex)
+
+
+@pytest.mark.slow
+def test_the_command_of_the_job_trains_and_exports(
+    run_node: Any,
+    activations: Artifact,
+    transform_graph: Artifact,
+    on_vertex: Config,
+    jobs: Jobs,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train(job: gapic.CustomJob) -> None:
+        (pool,) = job.job_spec.worker_pool_specs
+        python, *command = pool.container_spec.command
+        assert python == "python"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        subprocess.run([sys.executable, *command], env=environment, check=True)
+
+    monkeypatch.setattr(Jobs, "run", staticmethod(train))
+    epoch = {"epochs": 1, "learning_rate": 0.01}
+    training = on_vertex.training.model_dump() | {"frozen": epoch, "unfrozen": epoch}
+    config = on_vertex.model_copy(
+        update={"training": type(on_vertex.training).model_validate(training)}
+    )
+    inputs = {"examples": activations, "transform_graph": transform_graph}
+    outputs = run_node("Trainer", inputs, config=config)
+    assert len(jobs) == 1
+    assert named(outputs["model"]) == ["tiny", "random", "none"]
+    model = Path(path_utils.serving_model_dir(outputs["model"].uri))
+    assert (model / "saved_model.pb").is_file()
+    assert (Path(outputs["model_run"].uri) / "curves.png").is_file()
+
+
+class Endpoints(list[str]):
+    """The display names of the endpoints there are."""
+
+    def list(self, *, filter: str) -> Any:
+        return [
+            SimpleNamespace(resource_name=name) for name in self if filter.endswith(f'"{name}"')
+        ]
+
+    def create(self, *, display_name: str, labels: dict[str, str]) -> None:
+        self.append(display_name)
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is uploaded and deployed, as the client understands it."""
+    calls: list[Any] = []
+    deploy, upload = (
+        inspect.signature(method) for method in (aiplatform.Model.deploy, aiplatform.Model.upload)
+    )
+
+    def uploaded(**given: Any) -> Any:
+        calls.append(upload.bind(**given).arguments)
+        return SimpleNamespace(
+            resource_name="projects/1/models/2",
+            wait=lambda: None,
+            deploy=lambda **how: calls.append(deploy.bind(None, **how).arguments),
+        )
+
+    endpoints = Endpoints()
+    monkeypatch.setattr(aiplatform, "init", lambda **given: calls.append(given))
+    monkeypatch.setattr(aiplatform.Endpoint, "list", endpoints.list)
+    monkeypatch.setattr(aiplatform.Endpoint, "create", endpoints.create)
+    monkeypatch.setattr(aiplatform.Model, "upload", uploaded)
+    return calls
+
+
+@pytest.fixture
+def push(run_node: Any, new_artifact: Any, on_vertex: Config) -> Callable[[bool], Artifact]:
+    """Runs the Pusher on a model that is blessed or not; returns its artifact."""
+
+    def push(blessed: bool) -> Artifact:
+        model = new_artifact(standard_artifacts.Model)
+        folder = Path(path_utils.serving_model_dir(model.uri))
+        folder.mkdir()
+        (folder / "saved_model.pb").write_text("trained")
+        blessing = new_artifact(standard_artifacts.ModelBlessing)
+        blessing.set_int_custom_property("blessed", int(blessed))
+        inputs = {"model": model, "model_blessing": blessing}
+        return run_node("Pusher", inputs, config=on_vertex)["pushed_model"]
+
+    return push
+
+
+def test_a_blessed_model_is_served_at_an_endpoint_that_is_made_for_it(
+    push: Callable[[bool], Artifact], deployed: list[Any]
+) -> None:
+    pushed = push(True)
+    where, upload, deploy = deployed
+    assert where == {"project": "p", "location": "europe-west4"}
+    assert upload["artifact_uri"] == pushed.uri
+    assert (Path(pushed.uri) / "saved_model.pb").read_text() == "trained"
+    assert upload["serving_container_image_uri"] == VertexSettings(project="p").serving_image
+    assert deploy["endpoint"].resource_name == "dogs"
+    assert deploy["machine_type"] == "n1-standard-4"
+    assert deploy["traffic_percentage"] == 100
+    assert pushed.get_int_custom_property("pushed") == 1
+    assert pushed.get_string_custom_property("pushed_destination") == "projects/1/models/2"
+
+
+def test_a_model_that_the_gate_blocks_is_not_served(
+    push: Callable[[bool], Artifact], deployed: list[Any]
+) -> None:
+    assert push(False).get_int_custom_property("pushed") == 0
+    assert deployed == []
+
+
+def test_what_the_pusher_is_told_can_be_stored() -> None:
+    config = serving_config(**WHERE, endpoint="dogs", machine="n1-standard-4", image="tf:1")
+    assert json.loads(json.dumps(config)) == config
+    assert config["ai_platform_vertex_container_image_uri"] == "tf:1"
