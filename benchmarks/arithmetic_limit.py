@@ -16,8 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.model.backbone import boundary_layer, freeze
 from components.model.classifier import build_classifier
+from components.model.freezing import boundary_layer_name, unfreeze_last
 from components.settings import ModelSettings
 
 BATCH = 32
@@ -67,8 +67,8 @@ def main() -> None:
     options = parser.parse_args()
     settings = ModelSettings(backbone=options.backbone, weights="random")
     classifier = build_classifier(settings, CLASSES)
-    freeze(classifier.backbone, settings.unfreeze_layers)
-    boundary = boundary_layer(classifier.backbone, settings.unfreeze_layers)
+    unfreeze_last(classifier.backbone, settings.unfreeze_layers)
+    boundary = boundary_layer_name(classifier.backbone, settings.unfreeze_layers)
     tail = classifier.tail(boundary)
     rng = np.random.default_rng(0)
     shape = (BATCH * STEPS, *tail.input.shape[1:])

@@ -90,6 +90,7 @@ class Bench:
     def torch(self, name: str, schedule: str, seed: int, *, full: bool) -> dict[str, Any]:
         """The PyTorch script."""
         arguments = ["--photos", self.split, "--schedule", schedule, "--seed", seed]
+        arguments += ["--weights", _torch_weights()]
         epochs = self.plan.epochs if schedule == "seed" else self.plan.fastai_epochs
         return self._peer(name, install.PYTHON, "torch_script", arguments, epochs, full)
 
@@ -104,6 +105,8 @@ class Bench:
     def trunk(self, name: str, python: str | Path, script: str) -> dict[str, Any]:
         """A forward of the trunk."""
         arguments = ["--photos", self.split / "val"]
+        if script == "onnx_trunk":
+            arguments += ["--weights", _torch_weights()]
         return self._run(self.repeats / f"{name}.json", python, script, arguments)
 
     def _peer(
@@ -211,6 +214,13 @@ def measure_accuracy(bench: Bench) -> Ratio:
     for schedule in ("seed", "fastai"):
         bench.torch(f"torch-{schedule}", schedule, 0, full=True)
     return difference("accuracy-lite0", _correct(ours), _correct(keras_runs), -0.01)
+
+
+def _torch_weights() -> Path:
+    """Lite0's, which the peers' environment does not hold."""
+    from components.model.backbones.efficientnet_lite0 import weights_file  # imports TensorFlow
+
+    return weights_file()
 
 
 def _trained(run: dict[str, Any]) -> float:

@@ -9,9 +9,9 @@ import numpy as np
 
 from benchmarks.keras_script import BATCH, batches, photos_of
 from benchmarks.results import write_json
-from components.model.backbone import boundary_of, build_backbone
 from components.model.extractor import Extractor
-from components.model.weights import IMAGENET, LITE0
+from components.model.freezing import boundary_layer_of
+from components.model.weights import IMAGENET, build_backbone
 from components.settings import ModelSettings
 
 
@@ -21,10 +21,12 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="class folders")
     parser.add_argument("--out", type=Path, required=True, help="the figures, as JSON")
     options = parser.parse_args()
-    settings = {"script": "ours", "backbone": LITE0, "batch": BATCH}
+    settings = {"script": "ours", "backbone": "efficientnet_lite0", "batch": BATCH}
     print("settings", json.dumps(settings), flush=True)
-    backbone, _ = build_backbone(LITE0, IMAGENET)
-    extractor = Extractor(backbone, boundary_of(LITE0, ModelSettings().unfreeze_layers))
+    backbone, _ = build_backbone("efficientnet_lite0", IMAGENET)
+    extractor = Extractor(
+        backbone, boundary_layer_of("efficientnet_lite0", ModelSettings().unfreeze_layers)
+    )
     images = [batch.numpy() for batch, _ in batches(photos_of(options.photos)[0])]
     for batch in (images[0], images[-1]):
         extractor(batch)

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.results import write_json
-from components.model.backbone import build_backbone
+from components.model.weights import build_backbone
 from components.training.checkpoint import PhaseCheckpoint, best_epoch, committed_epochs
 
 SIDE = 224

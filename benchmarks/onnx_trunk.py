@@ -39,11 +39,11 @@ class Activations(nn.Module):
         return boundary, self.model.tail(boundary)
 
 
-def export() -> bytes:
-    """The network as ONNX, for batches of any size."""
+def export(weights: Path) -> bytes:
+    """The network with these weights as ONNX, for batches of any size."""
     buffer = io.BytesIO()
     torch.onnx.export(
-        Activations(build_model(classes=4)).eval(),
+        Activations(build_model(4, weights)).eval(),
         (torch.zeros(BATCH, 3, SIDE, SIDE),),
         buffer,
         dynamo=True,
@@ -57,6 +57,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="class folders")
+    parser.add_argument("--weights", type=Path, required=True, help="Lite0's, as PyTorch has them")
     parser.add_argument("--out", type=Path, required=True, help="the figures, as JSON")
     options = parser.parse_args()
     threads = len(os.sched_getaffinity(0))
@@ -71,7 +72,7 @@ def main() -> None:
     session_options = onnxruntime.SessionOptions()
     session_options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
-        export(), session_options, providers=["CPUExecutionProvider"]
+        export(options.weights), session_options, providers=["CPUExecutionProvider"]
     )
     name = session.get_inputs()[0].name
     photos, _ = read_photos(options.photos)

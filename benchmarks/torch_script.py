@@ -25,7 +25,6 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.results import write_json
-from components.model.weights import lite0_file
 
 SIDE = 224
 BATCH = 32
@@ -151,11 +150,10 @@ def keep_freed_memory() -> None:
     assert libc.mallopt(-1, 2**31 - 1)
 
 
-def build_model(classes: int) -> Lite0:
-    """Lite0 with ImageNet's weights and a new head."""
+def build_model(classes: int, weights: Path) -> Lite0:
+    """Lite0 with the ImageNet weights of a file and a new head."""
     model = Lite0(classes)
-    weights = torch.load(lite0_file(), weights_only=True)
-    wrong = model.load_state_dict(weights, strict=False)
+    wrong = model.load_state_dict(torch.load(weights, weights_only=True), strict=False)
     assert wrong.missing_keys == ["head.weight", "head.bias"], wrong
     assert wrong.unexpected_keys == ["_fc.weight", "_fc.bias"], wrong
     return model.to(memory_format=torch.channels_last)
@@ -313,7 +311,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
     photos, _ = read_photos(options.photos / "train")
     val, _ = read_photos(options.photos / "val")
     test, test_files = read_photos(options.photos / "test")
-    model = build_model(len(photos[1].unique()))
+    model = build_model(len(photos[1].unique()), options.weights)
 
     for name, epochs in zip(LEARNING_RATES, options.epochs, strict=True):
         phase = Phase(model, options.schedule, name, epochs, math.ceil(len(photos[0]) / BATCH))
@@ -358,7 +356,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     rng = np.random.default_rng(options.seed)
     photos, _ = read_photos(options.photos / "train")
     val, _ = read_photos(options.photos / "val")
-    model = build_model(len(photos[1].unique()))
+    model = build_model(len(photos[1].unique()), options.weights)
     first = (photos[0][: 2 * BATCH], photos[1][: 2 * BATCH])
     seconds = {}
     for name in LEARNING_RATES:
@@ -373,6 +371,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="train/, val/ and test/")
+    parser.add_argument("--weights", type=Path, required=True, help="Lite0's, as PyTorch has them")
     parser.add_argument("--schedule", choices=("seed", "fastai"), default="seed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, nargs=2, default=(10, 10))

@@ -25,7 +25,8 @@ from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
-from components.model.backbone import boundary_of, weights_fingerprint
+from components.model.freezing import boundary_layer_of
+from components.model.weights import weights_fingerprint
 from components.nodes.activation_cache import ActivationCache
 from components.nodes.baseline import LastPushedStrategy, LatestPushedModel
 from components.nodes.evaluator import Evaluator
@@ -116,7 +117,7 @@ def create_pipeline(
             backbone=config.model.backbone,
             weights=config.model.weights,
             weights_hash=weights_hash,
-            boundary=boundary_of(config.model.backbone, config.model.unfreeze_layers),
+            boundary=boundary_layer_of(config.model.backbone, config.model.unfreeze_layers),
             augmentation=augmentation.model_dump_json(exclude={"mode"}),
             code=code_hash("components.nodes.activation_cache"),
         )

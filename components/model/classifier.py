@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import keras
 
-from components.model.backbone import WeightsOrigin, build_backbone
+from components.model.backbone import WeightsOrigin
 from components.model.folding import fold_batch_normalization
 from components.model.preprocessing import IMAGE_SIDE
+from components.model.weights import build_backbone
 from components.settings import ModelSettings
 
 
@@ -50,7 +51,7 @@ class Classifier:
         call becomes constant: see `fold_batch_normalization`.
 
         Args:
-            boundary: the name of a layer, from `boundary_layer`.
+            boundary: the name of a layer, from `boundary_layer_name`.
 
         Returns:
             The layer's output, float32 [N, height, width, channels], to probabilities.

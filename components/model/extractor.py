@@ -6,8 +6,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.errors import ComponentError
-from components.model.backbone import freeze
 from components.model.folding import fold_batch_normalization
+from components.model.freezing import unfreeze_last
 from components.model.preprocessing import IMAGE_SIDE
 
 TOLERANCE = 1e-4
@@ -42,9 +42,9 @@ class Extractor:
         except ValueError:
             raise ComponentError(
                 f"boundary {boundary!r} is no layer of {backbone.name}: take the name that "
-                "`boundary_of` gives"
+                "`boundary_layer_of` gives"
             ) from None
-        freeze(backbone, 0)
+        unfreeze_last(backbone, 0)
         self._boundary = boundary
         height, width, channels = cut.shape[1:]
         self.boundary_shape: tuple[int, int, int] = (height, width, channels)

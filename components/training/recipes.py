@@ -14,8 +14,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.errors import ComponentError
-from components.model.backbone import WeightsOrigin, boundary_layer, freeze
+from components.model.backbone import WeightsOrigin
 from components.model.classifier import build_classifier
+from components.model.freezing import boundary_layer_name, unfreeze_last
 from components.settings import ModelSettings, TrainingSettings
 from components.training.activations import (
     BOUNDARY,
@@ -95,7 +96,7 @@ def on_the_fly(
     )
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:
-        freeze(classifier.backbone, layers)
+        unfreeze_last(classifier.backbone, layers)
         return classifier.model, splits
 
     phases = [
@@ -130,7 +131,7 @@ def cached(
     manifest = read_manifest(activations)
     weights = {"weights": f"{activations}/{WEIGHTS}"}
     classifier = build_classifier(model_settings.model_copy(update=weights), len(classes))
-    boundary = boundary_layer(classifier.backbone, model_settings.unfreeze_layers)
+    boundary = boundary_layer_name(classifier.backbone, model_settings.unfreeze_layers)
     if boundary != manifest.boundary:
         raise ComponentError(
             f"unfreeze_layers {model_settings.unfreeze_layers} needs the activations of "
@@ -149,11 +150,11 @@ def cached(
         )
 
     def prepare_head() -> tuple[keras.Model, Splits]:
-        freeze(classifier.backbone, 0)
+        unfreeze_last(classifier.backbone, 0)
         return classifier.head, splits(POOLED)
 
     def prepare_tail() -> tuple[keras.Model, Splits]:
-        freeze(classifier.backbone, model_settings.unfreeze_layers)
+        unfreeze_last(classifier.backbone, model_settings.unfreeze_layers)
         return classifier.tail(boundary), splits(BOUNDARY)
 
     phases = [

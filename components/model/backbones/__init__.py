@@ -1,1 +1,1 @@
-"""The backbones."""
+"""The backbones, one a module: its name is the backbone's, and its `BACKBONE` what it can do."""

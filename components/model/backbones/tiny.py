@@ -6,6 +6,8 @@ from itertools import count
 import keras
 from keras import layers
 
+from components.model.backbone import Backbone
+
 _CHANNELS = 64
 _TAIL_BLOCKS = 5
 _BRANCH_SCALE = 0.2
@@ -81,3 +83,6 @@ def _residual_block(x: keras.KerasTensor, seeds: Iterator[int], name: str) -> ke
 
 def _initializer(seeds: Iterator[int], scale: float, mode: str) -> keras.Initializer:
     return keras.initializers.VarianceScaling(scale, mode=mode, seed=next(seeds))
+
+
+BACKBONE = Backbone(build=build_tiny)

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from components.errors import ComponentError
-from components.model.backbone import WeightsOrigin, boundary_layer, freeze
+from components.model.backbone import WeightsOrigin
 from components.model.classifier import build_classifier
 from components.model.export import export
+from components.model.freezing import boundary_layer_name, unfreeze_last
 from components.settings import ModelSettings
 from pipeline.config import Config
 
@@ -69,14 +70,14 @@ def test_b0_trains_what_each_phase_may_and_survives_the_export(
     model, backbone = classifier.model, classifier.backbone
     assert model.count_params() == 4_049_571 + 1280 * 4 + 4  # Keras' count for no top, and ours
     batch = tf.data.Dataset.from_tensors((PHOTOS, np.array([0, 1])))
-    boundary = boundary_layer(backbone, B0.unfreeze_layers)
+    boundary = boundary_layer_name(backbone, B0.unfreeze_layers)
     assert boundary == "block6c_add"
     cut = keras.Model(backbone.input, backbone.get_layer(boundary).output)
 
     def moved_by(layers: int) -> set[str]:
         """Trains the last layers on photos, and then from the boundary on."""
         before = weights_by_name(model)
-        freeze(backbone, layers)
+        unfreeze_last(backbone, layers)
         activations = tf.data.Dataset.from_tensors((cut(PHOTOS, training=False), [0, 1]))
         for fitted, data in ((model, batch), (classifier.tail(boundary), activations)):
             fitted.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from components.errors import ComponentError
-from components.model.backbone import boundary_layer, build_backbone
 from components.model.extractor import TOLERANCE, Extractor
-from components.model.weights import B0, LITE0, TINY
+from components.model.freezing import boundary_layer_name
+from components.model.weights import build_backbone
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -19,7 +19,7 @@ def photos() -> Array:
 
 @pytest.fixture
 def tiny() -> keras.Model:
-    return build_backbone(TINY, "random")[0]
+    return build_backbone("tiny", "random")[0]
 
 
 def by_keras(backbone: keras.Model, boundary: str, photos: Array) -> tuple[Array, Array]:
@@ -35,16 +35,16 @@ def relative_deviation(found: Any, wanted: Array) -> float:
 @pytest.mark.parametrize(
     ("name", "weights", "boundary", "channels", "pooled_size"),
     [
-        (TINY, "random", "stem3_pool", 64, 64),
-        (LITE0, "imagenet", "block6b_add", 192, 1280),
-        (B0, "random", "block6c_add", 192, 1280),
+        ("tiny", "random", "stem3_pool", 64, 64),
+        ("efficientnet_lite0", "imagenet", "block6b_add", 192, 1280),
+        ("efficientnet_b0", "random", "block6c_add", 192, 1280),
     ],
 )
 def test_the_activations_are_those_of_keras(
     name: str, weights: str, boundary: str, channels: int, pooled_size: int, photos: Array
 ) -> None:
     backbone, _ = build_backbone(name, weights)
-    assert boundary_layer(backbone, 30) == boundary
+    assert boundary_layer_name(backbone, 30) == boundary
     extractor = Extractor(backbone, boundary)
     assert extractor.boundary_shape == (7, 7, channels)
     assert extractor.pooled_size == pooled_size
@@ -67,7 +67,7 @@ def test_any_number_of_photos(tiny: keras.Model, photos: Array) -> None:
 def test_the_boundary_can_be_anywhere(
     tiny: keras.Model, photos: Array, unfreeze_layers: int
 ) -> None:
-    boundary = boundary_layer(tiny, unfreeze_layers)
+    boundary = boundary_layer_name(tiny, unfreeze_layers)
     assert Extractor(tiny, boundary).check(tiny, photos[:1]) < TOLERANCE
 
 

@@ -6,9 +6,10 @@ import pytest
 from keras import layers
 
 from components.errors import ComponentError
-from components.model.backbone import build_backbone, freeze, freeze_boundary
 from components.model.classifier import InferenceOnly
 from components.model.folding import FoldedConvolution, fold_batch_normalization
+from components.model.freezing import freeze_boundary, unfreeze_last
+from components.model.weights import build_backbone
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
 PIXELS = np.random.default_rng(1).normal(size=(4, 9, 9, 6)).astype(np.float32)
@@ -80,7 +81,7 @@ def test_a_frozen_convolution_is_kept_as_it_was() -> None:
 @pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0", "efficientnet_b0"])
 def test_each_backbone_is_folded_whole(name: str) -> None:
     backbone, _ = build_backbone(name, "random")
-    freeze(backbone, 30)
+    unfreeze_last(backbone, 30)
     boundary = freeze_boundary(backbone, 30)
     trunk = keras.Model(backbone.input, boundary)
     activations = trunk(IMAGES, training=False)

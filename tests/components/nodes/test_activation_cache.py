@@ -14,8 +14,8 @@ import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.errors import ComponentError
-from components.model.backbone import build_backbone
 from components.model.extractor import TOLERANCE
+from components.model.weights import build_backbone
 from components.nodes import activation_cache
 from components.settings import AugmentationSettings
 from components.staging import readable

@@ -10,6 +10,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
 from components.errors import ComponentError
+from components.nodes import schema_gate
 from components.nodes.schema_gate import curated_schema, describe
 from components.staging import readable
 from data import features

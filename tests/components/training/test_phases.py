@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.model.backbone import freeze
+from components.model.freezing import unfreeze_last
 from components.settings import PhaseSettings
 from components.training import phases as training
 from components.training.checkpoint import PhaseCheckpoint
@@ -57,7 +57,7 @@ def train_both(
     model, backbone = build()
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:
-        freeze(backbone, layers)
+        unfreeze_last(backbone, layers)
         return model, splits
 
     frozen, unfrozen = plan

