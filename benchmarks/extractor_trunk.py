@@ -12,7 +12,7 @@ from benchmarks.results import write_json
 from components.model.extractor import Extractor
 from components.model.freezing import boundary_layer_of
 from components.model.weights import IMAGENET, build_backbone
-from components.settings import ModelSettings
+from components.settings.model import ModelSettings
 
 
 def main() -> None:

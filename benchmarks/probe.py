@@ -14,12 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from components.training.activations import (
-    POOLED,
-    evaluation_batches,
-    read_manifest,
-    training_batches,
-)
+from components.training.cache.format import POOLED, read_manifest
+from components.training.cache.reading import evaluation_batches, training_batches
 from data.features import TEST, TRAIN, VAL
 
 STRENGTHS = [10 ** (half / 2) for half in range(-10, 1)]

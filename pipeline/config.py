@@ -8,7 +8,10 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from components.settings import GateSettings, ModelSettings, Section, Share, TrainingSettings
+from components.settings.gate import GateSettings
+from components.settings.model import ModelSettings
+from components.settings.section import Section, Share
+from components.settings.training import TrainingSettings
 
 PROFILES = Path(__file__).with_name("profiles")
 

@@ -117,7 +117,7 @@ def create_pipeline(
             backbone=config.model.backbone,
             weights=config.model.weights,
             weights_hash=weights_hash,
-            boundary=boundary_layer_of(config.model.backbone, config.model.unfreeze_layers),
+            boundary_layer=boundary_layer_of(config.model.backbone, config.model.unfreeze_layers),
             augmentation=augmentation.model_dump_json(exclude={"mode"}),
             code=code_hash("components.nodes.activation_cache"),
         )

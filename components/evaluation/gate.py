@@ -11,7 +11,7 @@ from tensorflow_model_analysis.metrics.multi_class_confusion_matrix_metrics impo
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.model.export import EVALUATION_SIGNATURE, TRANSFORM_SIGNATURE
-from components.settings import GateSettings
+from components.settings.gate import GateSettings
 from data import features
 
 ACCURACY = "sparse_categorical_accuracy"

@@ -8,7 +8,7 @@ from components.model.backbone import WeightsOrigin
 from components.model.folding import fold_batch_normalization
 from components.model.preprocessing import IMAGE_SIDE
 from components.model.weights import build_backbone
-from components.settings import ModelSettings
+from components.settings.model import ModelSettings
 
 
 class InferenceOnly(keras.layers.Layer):
@@ -44,21 +44,21 @@ class Classifier:
     origin: WeightsOrigin
     """Where the backbone's weights come from."""
 
-    def tail(self, boundary: str) -> keras.Model:
+    def tail(self, boundary_layer: str) -> keras.Model:
         """Builds the model from the freeze boundary on, sharing the variables.
 
         BatchNormalization is folded into the convolutions, and what is frozen at the time of the
         call becomes constant: see `fold_batch_normalization`.
 
         Args:
-            boundary: the name of a layer, from `boundary_layer_name`.
+            boundary_layer: the name of a layer, from `boundary_layer_name`.
 
         Returns:
             The layer's output, float32 [N, height, width, channels], to probabilities.
         """
-        tensor = self.backbone.get_layer(boundary).output
+        tensor = self.backbone.get_layer(boundary_layer).output
         folded = fold_batch_normalization(keras.Model(tensor, self.backbone.output, name="tail"))
-        activations = keras.Input(tensor.shape[1:], name="boundary")
+        activations = keras.Input(tensor.shape[1:], name="spatial")
         features = keras.layers.GlobalAveragePooling2D()(InferenceOnly(folded)(activations))
         return keras.Model(activations, self.head(features))
 

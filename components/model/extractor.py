@@ -23,31 +23,31 @@ class Extractor:
     """A backbone in inference mode, its BatchNormalization folded and its weights constants.
 
     Attributes:
-        boundary_shape: height, width and channels of the boundary activations.
+        spatial_shape: height, width and channels of the boundary layer's output.
         pooled_size: how many pooled features there are.
     """
 
-    def __init__(self, backbone: keras.Model, boundary: str) -> None:
+    def __init__(self, backbone: keras.Model, boundary_layer: str) -> None:
         """Builds the function; later changes of the backbone's weights do not reach it.
 
         Args:
             backbone: from `build_backbone`; it is left frozen.
-            boundary: name of the layer whose output is kept.
+            boundary_layer: name of the layer whose output is kept.
 
         Raises:
             ComponentError: the backbone has no such layer.
         """
         try:
-            cut = backbone.get_layer(boundary).output
+            cut = backbone.get_layer(boundary_layer).output
         except ValueError:
             raise ComponentError(
-                f"boundary {boundary!r} is no layer of {backbone.name}: take the name that "
-                "`boundary_layer_of` gives"
+                f"boundary layer {boundary_layer!r} is no layer of {backbone.name}: take the name "
+                "that `boundary_layer_of` gives"
             ) from None
         unfreeze_last(backbone, 0)
-        self._boundary = boundary
+        self._boundary_layer = boundary_layer
         height, width, channels = cut.shape[1:]
-        self.boundary_shape: tuple[int, int, int] = (height, width, channels)
+        self.spatial_shape: tuple[int, int, int] = (height, width, channels)
         self.pooled_size: int = backbone.output.shape[-1]
         self._model = fold_batch_normalization(keras.Model(backbone.input, [cut, backbone.output]))
 
@@ -77,7 +77,7 @@ class Extractor:
         Raises:
             ComponentError: it is more than `TOLERANCE`, or no number.
         """
-        cut = backbone.get_layer(self._boundary).output
+        cut = backbone.get_layer(self._boundary_layer).output
         plain = keras.Model(backbone.input, [cut, backbone.output])
         # Traced: called directly, a functional model holds all that its layers have put out.
         traced = tf.function(lambda photos: _with_pooling(plain(photos, training=False)))
@@ -94,8 +94,8 @@ class Extractor:
 
 
 def _with_pooling(outputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    boundary, top = outputs
-    return boundary, tf.reduce_mean(top, axis=[1, 2])
+    spatial, top = outputs
+    return spatial, tf.reduce_mean(top, axis=[1, 2])
 
 
 def _deviation(found: tf.Tensor, wanted: tf.Tensor) -> float:

@@ -14,7 +14,7 @@ from tfx.utils import json_utils, path_utils
 from components.errors import ComponentError
 from components.evaluation.gate import eval_config
 from components.nodes.baseline import NO_BASELINE
-from components.settings import GateSettings
+from components.settings.gate import GateSettings
 
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):

@@ -20,7 +20,8 @@ from tfx.utils import io_utils
 
 from components.model.export import export
 from components.model.weights import require_same_weights
-from components.settings import ModelSettings, TrainingSettings
+from components.settings.model import ModelSettings
+from components.settings.training import TrainingSettings
 from components.staging import is_remote, writable
 from components.training import recipes
 from components.training.checkpoint import committed_epochs, remove

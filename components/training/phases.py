@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from components.settings import PhaseSettings
+from components.settings.training import PhaseSettings
 from components.training.checkpoint import Epoch, PhaseCheckpoint, best_epoch
 
 

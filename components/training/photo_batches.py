@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from numpy.typing import NDArray
 
-from components.settings import AugmentationSettings
+from components.settings.augmentation import AugmentationSettings
 from components.training.augmentation import augmented_view
 from data import features
 

@@ -17,16 +17,10 @@ from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
 from components.model.classifier import build_classifier
 from components.model.freezing import boundary_layer_name, unfreeze_last
-from components.settings import ModelSettings, TrainingSettings
-from components.training.activations import (
-    BOUNDARY,
-    POOLED,
-    WEIGHTS,
-    Feature,
-    evaluation_batches,
-    read_manifest,
-    training_batches,
-)
+from components.settings.model import ModelSettings
+from components.settings.training import TrainingSettings
+from components.training.cache.format import POOLED, SPATIAL, WEIGHTS, Feature, read_manifest
+from components.training.cache.reading import evaluation_batches, training_batches
 from components.training.phases import Phase, Splits
 from components.training.photo_batches import (
     augmented,
@@ -126,16 +120,16 @@ def cached(
         first_epoch: how many epochs there were before a kill: it says which view comes next.
 
     Raises:
-        ComponentError: the cache is not complete, or is of another boundary.
+        ComponentError: the cache is not complete, or is of another boundary layer.
     """
     manifest = read_manifest(activations)
     weights = {"weights": f"{activations}/{WEIGHTS}"}
     classifier = build_classifier(model_settings.model_copy(update=weights), len(classes))
-    boundary = boundary_layer_name(classifier.backbone, model_settings.unfreeze_layers)
-    if boundary != manifest.boundary:
+    layer = boundary_layer_name(classifier.backbone, model_settings.unfreeze_layers)
+    if layer != manifest.boundary_layer:
         raise ComponentError(
             f"unfreeze_layers {model_settings.unfreeze_layers} needs the activations of "
-            f"{boundary}, but {activations} holds those of {manifest.boundary}"
+            f"{layer}, but {activations} holds those of {manifest.boundary_layer}"
         )
 
     def splits(feature: Feature) -> Splits:
@@ -155,7 +149,7 @@ def cached(
 
     def prepare_tail() -> tuple[keras.Model, Splits]:
         unfreeze_last(classifier.backbone, model_settings.unfreeze_layers)
-        return classifier.tail(boundary), splits(BOUNDARY)
+        return classifier.tail(layer), splits(SPATIAL)
 
     phases = [
         Phase(FROZEN, settings.frozen, prepare_head),

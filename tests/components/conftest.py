@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from components.settings import AugmentationSettings, ModelSettings, TrainingSettings
+from components.settings.augmentation import AugmentationSettings
+from components.settings.model import ModelSettings
+from components.settings.training import TrainingSettings
 from data.drawn_dogs import draw_dataset
 from data.features import SPLITS
 from data.ingest import IngestResult, ingest
@@ -134,10 +137,11 @@ def run_node(
         config: Config = config,
         serving_root: str = "unused",
         remote: bool = False,
+        outputs: Mapping[str, Artifact] = MappingProxyType({}),
     ) -> dict[str, Artifact]:
         node = nodes(config.model_dump_json(), serving_root)[name]
         new = new_remote_artifact if remote else new_artifact
-        outputs = {key: new(channel.type) for key, channel in node.outputs.items()}
+        made = {key: outputs.get(key) or new(channel.type) for key, channel in node.outputs.items()}
         executor = node.executor_spec.executor_class
         place = {"tmp_dir": str(tmp_path_factory.mktemp("tfx")), "unique_id": name}
         context = (
@@ -147,10 +151,10 @@ def run_node(
         )
         executor(context).Do(
             {key: [artifact] for key, artifact in inputs.items()},
-            {key: [artifact] for key, artifact in outputs.items()},
+            {key: [artifact] for key, artifact in made.items()},
             node.exec_properties,
         )
-        return outputs
+        return made
 
     return run
 

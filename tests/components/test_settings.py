@@ -1,14 +1,11 @@
 import pytest
 from pydantic import ValidationError
 
-from components.settings import (
-    AugmentationSettings,
-    GateSettings,
-    ModelSettings,
-    PhaseSettings,
-    Section,
-    TrainingSettings,
-)
+from components.settings.augmentation import AugmentationSettings
+from components.settings.gate import GateSettings
+from components.settings.model import ModelSettings
+from components.settings.section import Section
+from components.settings.training import PhaseSettings, TrainingSettings
 
 
 @pytest.mark.parametrize(

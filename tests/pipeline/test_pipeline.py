@@ -9,7 +9,9 @@ from tfx.proto.orchestration import pipeline_pb2
 from components.errors import ComponentError
 from components.nodes.pusher import push_destination
 from components.nodes.schema_gate import curated_schema
-from components.settings import AugmentationSettings, ModelSettings, TrainingSettings
+from components.settings.augmentation import AugmentationSettings
+from components.settings.model import ModelSettings
+from components.settings.training import TrainingSettings
 from pipeline import pipeline
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.code_hash import code_hash

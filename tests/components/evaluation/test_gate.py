@@ -4,7 +4,7 @@ import pytest
 from tensorflow_model_analysis.metrics.multi_class_confusion_matrix_metrics import MatrixEntryKey
 
 from components.evaluation.gate import SKILL_FLOOR, eval_config, skill_over_majority
-from components.settings import GateSettings
+from components.settings.gate import GateSettings
 
 
 def matrix(*rows: tuple[int, ...]) -> dict[MatrixEntryKey, float]:

@@ -19,7 +19,7 @@ from components.evaluation.report import (
 )
 from components.model.classifier import build_classifier
 from components.model.export import export
-from components.settings import GateSettings
+from components.settings.gate import GateSettings
 from components.training.photo_batches import labelled_images
 from data.ingest import IngestResult
 from pipeline.config import Config

@@ -46,7 +46,7 @@ def test_the_activations_are_those_of_keras(
     backbone, _ = build_backbone(name, weights)
     assert boundary_layer_name(backbone, 30) == boundary
     extractor = Extractor(backbone, boundary)
-    assert extractor.boundary_shape == (7, 7, channels)
+    assert extractor.spatial_shape == (7, 7, channels)
     assert extractor.pooled_size == pooled_size
     found = extractor(photos)
     assert [tuple(each.shape) for each in found] == [(3, 7, 7, channels), (3, pooled_size)]

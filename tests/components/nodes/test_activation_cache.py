@@ -1,4 +1,3 @@
-import pickle
 import re
 import resource
 import shutil
@@ -12,16 +11,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
+from tfx.types import standard_artifacts
 
 from components.errors import ComponentError
 from components.model.extractor import TOLERANCE
 from components.model.weights import build_backbone
-from components.nodes import activation_cache
-from components.settings import AugmentationSettings
+from components.settings.augmentation import AugmentationSettings
 from components.staging import readable
-from components.training import activations as format_of_activations
-from components.training.activations import MANIFEST, WEIGHTS, read_manifest
 from components.training.augmentation import augmented_view
+from components.training.cache import writing
+from components.training.cache.format import MANIFEST, WEIGHTS, read_manifest
 from components.training.photo_batches import labelled_images
 from data import features
 from data.features import SPLITS, TEST, TRAIN, VAL
@@ -38,31 +37,34 @@ def inputs(examples: Any, transform_graph: Any, statistics: Any) -> dict[str, An
 
 
 @pytest.fixture
-def run(run_node: Any, config: Config, inputs: dict[str, Any]) -> Run:
-    """Runs the node with other weights, views or inputs; answers the folder it fills."""
-
-    def run_cache(*, weights: str = "random", views: int = 2, **other_inputs: Any) -> Path:
-        model = config.model.model_copy(update={"weights": weights})
-        augmentation = AugmentationSettings(mode="cached", views=views)
-        training = config.training.model_copy(update={"augmentation": augmentation})
-        changed = config.model_copy(update={"model": model, "training": training})
-        outputs = run_node("ActivationCache", {**inputs, **other_inputs}, config=changed)
-        return Path(outputs["activations"].uri)
-
-    return run_cache
+def output(new_artifact: Any) -> Any:
+    """Where the node writes, to be looked at though it fails."""
+    return new_artifact(standard_artifacts.Examples)
 
 
 @pytest.fixture
-def output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Where a node that fails has written: its artifact cannot be asked."""
-    save = activation_cache._save_weights
+def run(run_node: Any, config: Config, inputs: dict[str, Any]) -> Run:
+    """Runs the node with other weights, views or inputs; answers the folder it fills."""
 
-    def recorded(backbone: keras.Model, file: str) -> None:
-        (tmp_path / "output").symlink_to(Path(file).parent)
-        save(backbone, file)
+    def run_cache(
+        *,
+        weights: str = "random",
+        views: int = 2,
+        output: Any | None = None,
+        **other_inputs: Any,
+    ) -> Path:
+        model = config.model.model_copy(update={"weights": weights})
+        augmentation = AugmentationSettings(mode="cached", views=views)
+        training = config.training.model_copy(update={"augmentation": augmentation})
+        outputs = run_node(
+            "ActivationCache",
+            {**inputs, **other_inputs},
+            config=config.model_copy(update={"model": model, "training": training}),
+            outputs={"activations": output} if output else {},
+        )
+        return Path(outputs["activations"].uri)
 
-    monkeypatch.setattr(activation_cache, "_save_weights", recorded)
-    return tmp_path / "output"
+    return run_cache
 
 
 def read(folder: Path, split: str, view: int = 0) -> dict[str, Array]:
@@ -72,12 +74,12 @@ def read(folder: Path, split: str, view: int = 0) -> dict[str, Array]:
         tf.train.Example.FromString(record.numpy()).features.feature
         for record in tf.data.TFRecordDataset(files)
     ]
-    boundary, pooled, photos = (
+    spatial, pooled, photos = (
         [example[name].bytes_list.value[0] for example in examples]
-        for name in ("boundary", "pooled", "image/sha256")
+        for name in ("spatial", "pooled", "image/sha256")
     )
     return {
-        "boundary": np.frombuffer(b"".join(boundary), "<f2").reshape(-1, 7, 7, 64),
+        "spatial": np.frombuffer(b"".join(spatial), "<f2").reshape(-1, 7, 7, 64),
         "pooled": np.frombuffer(b"".join(pooled), "<f2").reshape(-1, 64),
         "labels": np.array([example["label_xf"].int64_list.value[0] for example in examples]),
         "photos": np.array([photo.decode() for photo in photos]),
@@ -100,8 +102,8 @@ def by_keras(images: Array) -> dict[str, Array]:
     backbone, _ = build_backbone("tiny", "random")
     cut = backbone.get_layer("stem3_pool").output
     pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
-    boundary, pooled = keras.Model(backbone.input, [cut, pooled]).predict(images, verbose=0)
-    return {"boundary": boundary, "pooled": pooled}
+    spatial, pooled = keras.Model(backbone.input, [cut, pooled]).predict(images, verbose=0)
+    return {"spatial": spatial, "pooled": pooled}
 
 
 @pytest.fixture(scope="module")
@@ -131,9 +133,9 @@ def test_the_artifact_is_complete(activations: Any, folder: Path, ingested: Inge
         *(f"Split-{split}/view-00-00000-of-00001.tfrecord" for split in (VAL, TEST)),
     }
     manifest = read_manifest(str(folder))
-    assert (manifest.backbone, manifest.boundary) == ("tiny", "stem3_pool")
+    assert (manifest.backbone, manifest.boundary_layer) == ("tiny", "stem3_pool")
     assert (manifest.weights.source, manifest.weights.sha256) == ("random", "none")
-    assert (manifest.boundary_shape, manifest.pooled_size) == ((7, 7, 64), 64)
+    assert (manifest.spatial_shape, manifest.pooled_size) == ((7, 7, 64), 64)
     assert manifest.augmentation == AugmentationSettings(views=2)
     assert manifest.photos == {
         split: sum(counts.values()) for split, counts in ingested.counts.items()
@@ -159,7 +161,7 @@ def test_evaluation_photos_are_as_keras_sees_them(
     folder: Path, split: str, images: dict[str, Array]
 ) -> None:
     found, wanted = read(folder, split), by_keras(images[split])
-    for name in ("boundary", "pooled"):
+    for name in ("spatial", "pooled"):
         assert_close(found[name], wanted[name])
 
 
@@ -173,7 +175,7 @@ def test_training_photos_are_as_keras_sees_their_views(
         for image, photo in zip(images[TRAIN], found["photos"], strict=True)
     ]
     wanted = by_keras(np.stack(views))
-    for name in ("boundary", "pooled"):
+    for name in ("spatial", "pooled"):
         assert_close(found[name], wanted[name])
 
 
@@ -199,23 +201,21 @@ def test_a_view_is_the_same_however_many_there_are(folder: Path, run: Run) -> No
 
 
 def test_a_worker_elsewhere_writes_the_same(
-    folder: Path, inputs: dict[str, Any], tmp_path: Path
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = activation_cache._WriteActivations(
-        "tiny",
-        str(folder / WEIGHTS),
-        "stem3_pool",
-        inputs["transform_graph"].uri,
-        AugmentationSettings(),
-    )
-    elsewhere = pickle.loads(pickle.dumps(write))
-    elsewhere.setup()
-    (source,) = Path(inputs["examples"].uri).glob("Split-train/*")
-    targets = [str(tmp_path / str(view)) for view in range(2)]
-    elsewhere.process(activation_cache._Shard(TRAIN, str(source), tuple(targets)))
-    for view, target in enumerate(targets):
-        name = f"Split-train/view-{view:02d}-00000-of-00001.tfrecord"
-        assert Path(target).read_bytes() == (folder / name).read_bytes()
+    """It knows nothing of what this process has built, only what Beam has pickled."""
+    built = []
+
+    class Elsewhere(dict[str, Any]):
+        def __contains__(self, weights_file: object) -> bool:
+            built.append(weights_file)
+            return False
+
+    monkeypatch.setattr(writing, "_extractors", Elsewhere())
+    again = run()
+    assert built
+    for file in folder.glob("Split-*/*"):
+        assert (again / file.relative_to(folder)).read_bytes() == file.read_bytes()
 
 
 def test_remote_artifacts_give_the_same(
@@ -234,13 +234,13 @@ def test_remote_artifacts_give_the_same(
 
 
 def test_a_task_that_is_started_once_more_writes_over_the_first(
-    folder: Path, tmp_path: Path
+    folder: Path, run: Run, output: Any
 ) -> None:
-    file = tmp_path / WEIGHTS
-    file.touch()
-    backbone, _ = build_backbone("tiny", "random")
-    activation_cache._save_weights(backbone, str(file))
-    assert file.stat().st_size == (folder / WEIGHTS).stat().st_size
+    (Path(output.uri) / WEIGHTS).touch()
+    again = run(output=output)
+    assert again == Path(output.uri)
+    assert (again / WEIGHTS).stat().st_size == (folder / WEIGHTS).stat().st_size
+    assert read_manifest(str(again)) == read_manifest(str(folder))
 
 
 def test_the_disk_use_is_announced_and_the_progress_told(
@@ -266,7 +266,7 @@ def test_the_disk_use_announced_is_that_which_is_taken(
         needed.append(size)
         return f"{size} bytes"
 
-    monkeypatch.setattr(activation_cache, "_gb", recorded)
+    monkeypatch.setattr(writing, "_gb", recorded)
     folder = run()
     taken = sum(file.stat().st_size for file in folder.rglob("*.tfrecord"))
     weights = (folder / WEIGHTS).stat().st_size
@@ -304,42 +304,37 @@ def no_file_larger_than(size: int) -> Iterator[None]:
 
 
 def test_a_disk_that_fills_midway_leaves_nothing_that_looks_complete(
-    run: Run, folder: Path, output: Path
+    run: Run, folder: Path, output: Any
 ) -> None:
     (whole,) = folder.glob("Split-train/view-01-*")
     size = whole.stat().st_size - 1
     assert size > (folder / WEIGHTS).stat().st_size
     with no_file_larger_than(size), pytest.raises(OSError, match=r"view-0\d-.+; File too large"):
-        run()
-    assert (output / WEIGHTS).exists()
-    assert not (output / MANIFEST).exists()
-    assert activation_cache._extractors == {}
+        run(output=output)
+    assert (Path(output.uri) / WEIGHTS).exists()
     with pytest.raises(ComponentError, match="is missing or damaged"):
-        read_manifest(str(output))
+        read_manifest(output.uri)
 
 
-def test_an_interrupt_comes_through(
-    run: Run, output: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_comes_through(run: Run, output: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: Any) -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(format_of_activations, "encode_record", interrupted)
-    monkeypatch.setattr(format_of_activations, "bytes_per_record", lambda *_: 1)
+    monkeypatch.setattr(writing, "encode_record", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run()
-    assert not (output / MANIFEST).exists()
+        run(output=output)
+    assert not (Path(output.uri) / MANIFEST).exists()
 
 
 def test_activations_that_float16_cannot_hold_stop_the_node(
-    run: Run, tmp_path: Path, output: Path
+    run: Run, tmp_path: Path, output: Any
 ) -> None:
     backbone, _ = build_backbone("tiny", "random")
     backbone.get_layer("stem3_bn").gamma.assign(np.full(64, 1e6))
     backbone.save_weights(tmp_path / "large.weights.h5")
     with pytest.raises(ComponentError, match=r"activations of up to .+ do not fit float16"):
-        run(weights=str(tmp_path / "large.weights.h5"))
-    assert not (output / MANIFEST).exists()
+        run(weights=str(tmp_path / "large.weights.h5"), output=output)
+    assert not (Path(output.uri) / MANIFEST).exists()
 
 
 def test_weights_that_changed_since_the_run_began_stop_the_node(run: Run, tmp_path: Path) -> None:
@@ -358,7 +353,7 @@ def test_weights_that_changed_since_the_run_began_stop_the_node(run: Run, tmp_pa
 
 
 def test_statistics_of_other_examples_stop_the_node(
-    run: Run, statistics: Any, new_artifact: Any, output: Path
+    run: Run, statistics: Any, new_artifact: Any, output: Any
 ) -> None:
     other = new_artifact(type(statistics))
     shutil.copytree(statistics.uri, other.uri, dirs_exist_ok=True)
@@ -371,8 +366,8 @@ def test_statistics_of_other_examples_stop_the_node(
     labels.string_stats.rank_histogram.buckets[0].sample_count += 1
     file.write_bytes(counted.SerializeToString())
     with pytest.raises(ComponentError, match=r"the statistics count .+: they are not of the same"):
-        run(statistics=other)
-    assert not (output / MANIFEST).exists()
+        run(statistics=other, output=output)
+    assert not (Path(output.uri) / MANIFEST).exists()
 
 
 def peak_memory() -> int:

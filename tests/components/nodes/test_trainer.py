@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
-from components.settings import AugmentationSettings, PhaseSettings, TrainingSettings
+from components.settings.augmentation import AugmentationSettings
+from components.settings.training import PhaseSettings, TrainingSettings
 from components.training import phases as training
 from components.training.checkpoint import PhaseCheckpoint
 from data.ingest import IngestResult

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.settings import AugmentationSettings
+from components.settings.augmentation import AugmentationSettings
 from components.training.augmentation import augmented_view
 
 Array = np.ndarray[Any, np.dtype[np.float32]]

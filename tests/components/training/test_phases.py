@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from components.model.freezing import unfreeze_last
-from components.settings import PhaseSettings
+from components.settings.training import PhaseSettings
 from components.training import phases as training
 from components.training.checkpoint import PhaseCheckpoint
 from components.training.phases import (

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from components.model.preprocessing import decode_and_fit
-from components.settings import AugmentationSettings
+from components.settings.augmentation import AugmentationSettings
 from components.training.augmentation import augmented_view
 from components.training.photo_batches import (
     augmented,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from components.errors import ComponentError
-from components.settings import ModelSettings, TrainingSettings
+from components.settings.model import ModelSettings
+from components.settings.training import TrainingSettings
 from components.training import recipes
-from components.training.activations import read_manifest
+from components.training.cache.format import read_manifest
 from components.training.phases import Splits, train_in_phases
 from components.training.photo_batches import labelled_images
 from components.training.recipes import FROZEN, UNFROZEN, Recipe

@@ -9,30 +9,29 @@ import tensorflow as tf
 
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
-from components.settings import AugmentationSettings
-from components.training import activations
-from components.training.activations import (
+from components.settings.augmentation import AugmentationSettings
+from components.training.cache.format import (
     MANIFEST,
-    ActivationManifest,
+    CacheManifest,
+    Feature,
     bytes_per_record,
     encode_record,
-    evaluation_batches,
     read_manifest,
     to_float16,
-    training_batches,
     view_file,
     write_manifest,
 )
+from components.training.cache.reading import evaluation_batches, training_batches
 from data.features import SPLITS
 
 SHAPE, POOLED_SIZE, VIEWS, SHARDS = (2, 3, 4), 5, 3, 2
 PHOTOS = {"train": 10, "val": 4, "test": 3}
 
-MADE = ActivationManifest(
+MADE = CacheManifest(
     backbone="tiny",
     weights=WeightsOrigin("random", "none"),
-    boundary="stem3_pool",
-    boundary_shape=SHAPE,
+    boundary_layer="stem3_pool",
+    spatial_shape=SHAPE,
     pooled_size=POOLED_SIZE,
     augmentation=AugmentationSettings(mode="cached", views=VIEWS, rotation=0.1),
     photos=PHOTOS,
@@ -113,9 +112,9 @@ def test_training_goes_on_with_the_epoch_it_was_killed_in(folder: str) -> None:
     assert epochs(folder, 2, first_epoch=2) == whole[2:]
 
 
-@pytest.mark.parametrize(("feature", "shape"), [("pooled", (POOLED_SIZE,)), ("boundary", SHAPE)])
+@pytest.mark.parametrize(("feature", "shape"), [("pooled", (POOLED_SIZE,)), ("spatial", SHAPE)])
 def test_values_have_their_shape_and_place(
-    folder: str, feature: activations.Feature, shape: tuple[int, ...]
+    folder: str, feature: Feature, shape: tuple[int, ...]
 ) -> None:
     datasets = (
         training_batches(folder, feature, batch_size=4, seed=0, first_epoch=0),
@@ -128,7 +127,7 @@ def test_values_have_their_shape_and_place(
         )
         values, labels = next(iter(dataset))
         assert values.shape == (4, *shape)
-        if feature == "boundary":
+        if feature == "spatial":
             assert values[:, 0, 0, 1].numpy().tolist() == [0.5] * 4
             assert (values[:, 0, 0, 0].numpy() % 100).tolist() == labels.numpy().tolist()
 
@@ -190,7 +189,7 @@ def test_a_remote_manifest_is_read(folder: str) -> None:
     [
         lambda text: text[: len(text) // 2],
         lambda text: "[]",
-        lambda text: text.replace('"boundary"', '"cut"'),
+        lambda text: text.replace('"boundary_layer"', '"cut"'),
         lambda text: text.replace("{", '{"added_by_a_later_version": 1,', 1),
         lambda text: None,
     ],

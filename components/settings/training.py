@@ -1,0 +1,33 @@
+"""The settings of the two phases of training."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from components.settings.augmentation import AugmentationSettings
+from components.settings.section import Count, Rate, Section
+
+
+class PhaseSettings(Section):
+    """One phase of training."""
+
+    epochs: Annotated[int, Field(ge=0, le=10_000)]
+    """The most epochs; early stopping may end the phase before. 0 leaves it out."""
+    learning_rate: Rate
+    """Of Adam."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """`cosine` lets the learning rate fall to 0 over the epochs of the phase."""
+
+
+class TrainingSettings(Section):
+    """The two phases of transfer learning."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The share of each training label that is spread over all classes."""
+    patience: Count = 3
+    """Epochs without a lower validation loss before a phase stops."""
+    frozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-3)
+    unfrozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-4)
+    augmentation: AugmentationSettings = AugmentationSettings()

@@ -1,0 +1,103 @@
+"""Training on cached activations: datasets of what the cache's files hold."""
+
+import re
+
+import tensorflow as tf
+
+from components.training.cache.format import (
+    CacheManifest,
+    Feature,
+    damaged,
+    read_manifest,
+    view_file,
+)
+from components.training.photo_batches import prefetched
+from data import features
+
+SHUFFLE_BUFFER = 4096
+"""Records: 90 MB at 7x7x192."""
+
+
+def training_batches(
+    folder: str, feature: Feature, *, batch_size: int, seed: int, first_epoch: int
+) -> tf.data.Dataset:
+    """The training photos, epoch after epoch without end.
+
+    Epoch e holds each photo once, as its view e % views, in a new order, in
+    ceil(photos / batch_size) batches of which the last may be shorter; the next epoch begins
+    with the next batch. Give that number to `fit` as `steps_per_epoch`.
+
+    Args:
+        folder: complete activations.
+        feature: `spatial` or `pooled`.
+        batch_size: photos a batch.
+        seed: makes the orders repeatable.
+        first_epoch: the epoch to begin with, as after a kill.
+
+    Returns:
+        A dataset of (float32 [N, *manifest.shape(feature)], int64 [N]).
+
+    Raises:
+        ComponentError: the folder is not complete.
+    """
+    manifest = read_manifest(folder)
+    files = tf.constant(
+        [_view_files(folder, features.TRAIN, view) for view in range(manifest.views)]
+    )
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        # Of this function alone: the process's may be 0, with which TensorFlow does not take the
+        # seed of an operation from a tensor.
+        tf.random.set_seed(1)
+        records = tf.data.TFRecordDataset(files[number % manifest.views])
+        return records.shuffle(SHUFFLE_BUFFER, seed=seed + number).batch(batch_size)
+
+    epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
+    return _parsed(epochs.flat_map(epoch), manifest, feature)
+
+
+def evaluation_batches(
+    folder: str, split: str, feature: Feature, *, batch_size: int
+) -> tf.data.Dataset:
+    """The photos of `val` or `test` as they are, once and in a fixed order.
+
+    Args:
+        folder: complete activations.
+        split: `val` or `test`.
+        feature: `spatial` or `pooled`.
+        batch_size: photos a batch.
+
+    Returns:
+        A dataset of (float32 [N, *manifest.shape(feature)], int64 [N]).
+
+    Raises:
+        ComponentError: the folder is not complete.
+    """
+    manifest = read_manifest(folder)
+    records = tf.data.TFRecordDataset(_view_files(folder, split, 0))
+    return _parsed(records.batch(batch_size), manifest, feature)
+
+
+def _parsed(batches: tf.data.Dataset, manifest: CacheManifest, feature: Feature) -> tf.data.Dataset:
+    spec = {
+        feature: tf.io.FixedLenFeature([], tf.string),
+        features.LABEL_XF: tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        parsed = tf.io.parse_example(serialized, spec)
+        values = tf.io.decode_raw(parsed[feature], tf.float16, little_endian=True)
+        values = tf.reshape(values, [-1, *manifest.shape(feature)])
+        return tf.cast(values, tf.float32), parsed[features.LABEL_XF]
+
+    return prefetched(batches.map(parse))
+
+
+def _view_files(folder: str, split: str, view: int) -> list[str]:
+    """The files of one view, all of them."""
+    pattern = view_file(folder, split, view, 0, 0).replace("-00000-of-00000", "-*-of-*")
+    files: list[str] = sorted(tf.io.gfile.glob(pattern))
+    totals = [int(re.findall(r"\d+", file)[-1]) for file in files]
+    if not files or totals != [len(files)] * len(files):
+        raise damaged(pattern, folder)
+    return files

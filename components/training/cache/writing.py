@@ -1,0 +1,297 @@
+"""Filling the activation cache: what the frozen layers make of every photo, written by Beam."""
+
+import errno
+import itertools
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+from apache_beam.metrics import Metrics, MetricsFilter
+from numpy.typing import NDArray
+
+from components.errors import ComponentError
+from components.model.extractor import Extractor
+from components.model.weights import build_backbone
+from components.settings.augmentation import AugmentationSettings
+from components.staging import is_remote
+from components.training.cache.format import (
+    WEIGHTS,
+    CacheManifest,
+    bytes_per_record,
+    encode_record,
+    to_float16,
+    view_file,
+    write_manifest,
+)
+from components.training.photo_batches import augmented, photo_batches, prefetched
+from data import features
+
+BATCH = 16
+"""Photos a forward pass."""
+
+_FORWARD_PASSES = 3
+"""At the same time."""
+
+
+def fill(
+    folder: str,
+    manifest: CacheManifest,
+    *,
+    sources: Mapping[str, Sequence[str]],
+    transform_graph: str,
+    backbone: keras.Model,
+    extractor: Extractor,
+    new_pipeline: Callable[[], beam.Pipeline],
+) -> None:
+    """Writes the activations of all photos, and declares the folder complete.
+
+    Args:
+        folder: where to, local or remote (`gs://…`).
+        manifest: what the folder is to hold.
+        sources: the gzipped TFRecords of tf.train.Example of each split.
+        transform_graph: the folder of Transform's graph.
+        backbone: with the weights that are kept beside the activations.
+        extractor: of this backbone, for workers in this process.
+        new_pipeline: makes the Beam pipeline that does it.
+
+    Raises:
+        ComponentError: the disk is too small, a value does not fit float16, or the photos are not
+            those that the manifest counts.
+        OSError: a file cannot be written.
+    """
+    _announce_disk_use(manifest, folder, weights_bytes=4 * backbone.count_params())
+    weights_file = f"{folder}/{WEIGHTS}"
+    _save_weights(backbone, weights_file)
+    shards = _plan_shards(sources, manifest, folder)
+    write = _WriteActivations(manifest, weights_file, transform_graph)
+    _progress.start(_count_records(manifest))
+    _extractors[weights_file] = extractor
+    try:
+        with _causes_raised(), new_pipeline() as pipeline:
+            _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(write)
+    finally:
+        del _extractors[weights_file]
+    _require_all_written(pipeline.result, manifest.photos)
+    write_manifest(folder, manifest)
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """A file of Examples, and the files that its activations go to."""
+
+    split: str
+    source: str
+    targets: tuple[str, ...]
+    """One file a view."""
+
+
+class _WriteActivations(beam.DoFn):
+    """Writes the activations of one shard after the other."""
+
+    def __init__(self, manifest: CacheManifest, weights_file: str, transform_graph: str) -> None:
+        self._manifest = manifest
+        self._weights_file = weights_file
+        self._transform_graph = transform_graph
+
+    def setup(self) -> None:
+        self._transform = tft.TFTransformOutput(self._transform_graph)
+        if self._weights_file in _extractors:
+            self._extract = _extractors[self._weights_file]
+        else:
+            backbone, _ = build_backbone(self._manifest.backbone, self._weights_file)
+            self._extract = Extractor(backbone, self._manifest.boundary_layer)
+
+    def process(self, shard: _Shard) -> None:
+        batches = photo_batches(shard.source, self._transform, batch_size=BATCH)
+        batches = (
+            _with_views(batches, self._manifest.augmentation)
+            if shard.split == features.TRAIN
+            else batches.map(_as_they_are)
+        )
+        with ExitStack() as stack:
+            writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
+            for spatial, pooled, labels, photos, view in _in_parallel(
+                self._to_activations, prefetched(batches)
+            ):
+                columns = _rounded(spatial), _rounded(pooled), labels.numpy(), photos.numpy()
+                records = itertools.starmap(encode_record, zip(*columns, strict=True))
+                with _storage_errors_raised():
+                    for record in records:
+                        writers[view].write(record)
+                _progress.add(len(labels))
+                if view == 0:
+                    Metrics.counter(_WriteActivations, shard.split).inc(len(labels))
+            with _storage_errors_raised():
+                stack.close()
+
+    def _to_activations(
+        self, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor, view: tf.Tensor
+    ) -> tuple[tf.Tensor, ...]:
+        return *self._extract(images), labels, photos, view
+
+
+def _in_parallel(
+    function: Callable[..., tuple[tf.Tensor, ...]], batches: Iterable[tuple[tf.Tensor, ...]]
+) -> Iterator[tuple[tf.Tensor, ...]]:
+    """Maps in a few threads and in order: a core that waits in one call works in another.
+
+    tf.data could do it too, but does not optimize the graph of the function.
+    """
+    with ThreadPoolExecutor(_FORWARD_PASSES) as pool:
+        running: deque[Future[tuple[tf.Tensor, ...]]] = deque()
+        for batch in batches:
+            running.append(pool.submit(function, *batch))
+            if len(running) == _FORWARD_PASSES:
+                yield running.popleft().result()
+        for call in running:
+            yield call.result()
+
+
+def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.data.Dataset:
+    """All views of each of the `photo_batches`, one after the other, each with its number."""
+
+    def views(images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.range(settings.views).map(
+            lambda view: (augmented(images, photos, view, settings), labels, photos, view)
+        )
+
+    return batches.flat_map(views)
+
+
+def _as_they_are(images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return images, labels, photos, tf.constant(0, tf.int64)
+
+
+def _rounded(values: tf.Tensor) -> NDArray[np.float16]:
+    return to_float16(values.numpy())
+
+
+@contextmanager
+def _storage_errors_raised() -> Iterator[None]:
+    """Makes an OSError of what TensorFlow says of a full disk."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(errno.EIO, error.message) from None
+
+
+class _Progress:
+    """Counts finished records and says so at every tenth of the way.
+
+    Beam pickles the functions of a pipeline; a callback would not survive that, a name in a
+    module does as long as the workers share this process. Elsewhere nothing is said.
+    """
+
+    def __init__(self) -> None:
+        self._done = self._total = 0
+
+    def start(self, total: int) -> None:
+        self._done, self._total = 0, total
+
+    def add(self, records: int) -> None:
+        tenth = 10 * self._done // self._total if self._total else 0
+        self._done += records
+        if self._total and 10 * self._done // self._total > tenth:
+            print(f"  activations {self._done:,} of {self._total:,}", flush=True)
+
+
+_progress = _Progress()
+
+_extractors: dict[str, Extractor] = {}
+"""Of this process, by weights file, so that its workers need not build it again."""
+
+
+def _count_records(manifest: CacheManifest) -> int:
+    return sum(
+        photos * (manifest.views if split == features.TRAIN else 1)
+        for split, photos in manifest.photos.items()
+    )
+
+
+def _announce_disk_use(manifest: CacheManifest, folder: str, *, weights_bytes: int) -> None:
+    """Says how much disk the activations will take.
+
+    Raises:
+        ComponentError: a local folder has too little.
+    """
+    record = bytes_per_record(manifest.spatial_shape, manifest.pooled_size)
+    needed = _count_records(manifest) * record + weights_bytes
+    train = manifest.photos[features.TRAIN]
+    others = sum(manifest.photos.values()) - train
+    line = f"  activations: {train:,} photos x {manifest.views} views + {others:,}: {_gb(needed)}"
+    if is_remote(folder):
+        print(line, flush=True)
+        return
+    free = shutil.disk_usage(folder).free
+    print(f"{line}, {_gb(free)} free at {folder}", flush=True)
+    if needed > free:
+        raise ComponentError(
+            f"the activations need {_gb(needed)}, {folder} has {_gb(free)} free: make room, name "
+            "another --workdir, or set fewer training.augmentation.views"
+        )
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB"
+
+
+def _save_weights(backbone: keras.Model, file: str) -> None:
+    """Saves to a local or remote file."""
+    with tempfile.TemporaryDirectory() as folder:
+        local = Path(folder) / WEIGHTS
+        backbone.save_weights(local)
+        # A task that a platform starts once more finds the files of the first.
+        tf.io.gfile.copy(str(local), file, overwrite=True)
+
+
+def _plan_shards(
+    sources: Mapping[str, Sequence[str]], manifest: CacheManifest, folder: str
+) -> list[_Shard]:
+    shards = []
+    for split, files in sources.items():
+        tf.io.gfile.makedirs(f"{folder}/Split-{split}")
+        views = range(manifest.views if split == features.TRAIN else 1)
+        for index, source in enumerate(files):
+            targets = (view_file(folder, split, view, index, len(files)) for view in views)
+            shards.append(_Shard(split, source, tuple(targets)))
+    return shards
+
+
+@contextmanager
+def _causes_raised() -> Iterator[None]:
+    """Raises what a step of Beam raised; Beam raises something else that only quotes it."""
+    try:
+        yield
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(
+            cause, ComponentError | OSError | KeyboardInterrupt
+        ):
+            cause = cause.__cause__ or cause.__context__
+        raise cause or error from None
+
+
+def _require_all_written(result: Any, photos: dict[str, int]) -> None:
+    """Compares what was written with what StatisticsGen counted.
+
+    Raises:
+        ComponentError: they are not the same.
+    """
+    counters = result.metrics().query(MetricsFilter().with_namespace(_WriteActivations))
+    written = {each.key.metric.name: each.result for each in counters["counters"]}
+    if written != photos:
+        raise ComponentError(
+            f"activations of {written} photos were written, the statistics count {photos}: they "
+            "are not of the same examples; delete the pipeline's folder and run again"
+        )
