@@ -18,7 +18,8 @@ import tensorflow as tf
 
 from benchmarks.results import write_json
 from components.model.weights import build_backbone
-from components.training.checkpoint import PhaseCheckpoint, best_epoch, committed_epochs
+from components.training.checkpoint import PhaseCheckpoint, committed_epochs
+from components.training.history import best_epoch
 
 SIDE = 224
 BATCH = 32

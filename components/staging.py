@@ -9,12 +9,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import tensorflow as tf
-from tfx.utils import io_utils
 
 
 def is_remote(uri: str) -> bool:
     """Whether a URI is no local path."""
     return "://" in uri
+
+
+def copy_folder(source: str, target: str) -> None:
+    """Copies a folder, local or remote, in the place of what the target held before.
+
+    Raises:
+        tf.errors.OpError: a file cannot be read or written.
+    """
+    if tf.io.gfile.exists(target):
+        tf.io.gfile.rmtree(target)
+    for folder, _, files in tf.io.gfile.walk(source):
+        place = f"{target}{folder.removeprefix(source)}".rstrip("/")
+        tf.io.gfile.makedirs(place)
+        for name in files:
+            tf.io.gfile.copy(f"{folder.rstrip('/')}/{name}", f"{place}/{name}")
 
 
 @contextmanager
@@ -32,7 +46,7 @@ def readable(uri: str) -> Iterator[Path]:
         return
     with _temporary(uri) as local:
         if tf.io.gfile.isdir(uri):
-            io_utils.copy_dir(uri, str(local))
+            copy_folder(uri, str(local))
         else:
             tf.io.gfile.copy(uri, str(local))
         yield local
@@ -55,7 +69,7 @@ def writable(uri: str) -> Iterator[Path]:
         return
     with _temporary(uri) as local:
         yield local
-        io_utils.copy_dir(str(local), uri)
+        copy_folder(str(local), uri)
 
 
 @contextmanager

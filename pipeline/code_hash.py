@@ -24,15 +24,15 @@ LIBRARIES = {
 its version into every key."""
 
 
-def code_hash(module: str) -> str:
-    """SHA-256 of a module's source, of all our modules that it imports, however indirectly, and of
-    the versions of the `LIBRARIES` that these import.
+def code_hash(*modules: str) -> str:
+    """SHA-256 of some modules' source, of all our modules that they import, however indirectly,
+    and of the versions of the `LIBRARIES` that these import.
 
     Args:
-        module: dotted name, as in `components.nodes.trainer`.
+        modules: dotted names, as in `components.nodes.trainer`.
     """
     digest = hashlib.sha256()
-    files, imported = _closure(module)
+    files, imported = closure(*modules)
     for file in sorted(files):
         digest.update(f"{file.relative_to(ROOT).as_posix()}\0".encode())
         digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -42,11 +42,11 @@ def code_hash(module: str) -> str:
     return digest.hexdigest()
 
 
-def _closure(module: str) -> tuple[set[Path], set[str]]:
-    """Our files, and the top-level names of all that they import."""
+def closure(*modules: str) -> tuple[set[Path], set[str]]:
+    """Our files that some modules consist of, and the top-level names of all that these import."""
     found: set[Path] = set()
     imported: set[str] = set()
-    waiting = [module]
+    waiting = list(modules)
     while waiting:
         name = waiting.pop()
         imported.add(name.partition(".")[0])

@@ -1,7 +1,8 @@
 """The graph: one `create_pipeline()` for every environment."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components import (
@@ -22,13 +23,15 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
-from tfx.types.channel import Channel
+from tfx.types.channel import BaseChannel, Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 
+from components.model.backbone import module_of
 from components.model.freezing import boundary_layer_of
 from components.model.weights import weights_fingerprint
 from components.nodes.activation_cache import ActivationCache
 from components.nodes.baseline import LastPushedStrategy, LatestPushedModel
+from components.nodes.curves import Curves
 from components.nodes.evaluator import Evaluator
 from components.nodes.pusher import PusherExecutor
 from components.nodes.schema_gate import AnomalyGate, CuratedSchema, curated_schema
@@ -42,6 +45,8 @@ PIPELINE_NAME = "dog-emotion"
 
 Platform = Literal["local", "kubeflow", "vertex"]
 
+PushDestination: TypeAlias = pusher_pb2.PushDestination | RuntimeParameter
+
 UNCACHED = ("LatestPushedModel", "Pusher")
 """What they do depends on the folder of versions, which no input tells of."""
 
@@ -51,7 +56,7 @@ def create_pipeline(
     *,
     pipeline_root: str,
     data_root: str | RuntimeParameter,
-    push_destination: pusher_pb2.PushDestination | RuntimeParameter,
+    push_destination: PushDestination,
     beam_pipeline_args: Sequence[str],
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
     platform: Platform = "local",
@@ -75,6 +80,33 @@ def create_pipeline(
     augmentation = config.training.augmentation
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved before: {config.model}, {augmentation}")
+    data = _data_nodes(config, data_root)
+    training = _training_nodes(config, data, image)
+    return Pipeline(
+        pipeline_name=PIPELINE_NAME,
+        pipeline_root=pipeline_root,
+        components=[
+            *data.nodes,
+            *training.nodes,
+            *_gate_nodes(config, data, training, platform, push_destination),
+        ],
+        enable_cache=True,
+        metadata_connection_config=metadata_connection_config,
+        beam_pipeline_args=list(beam_pipeline_args),
+    )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """The nodes from the records to what a model can be trained on."""
+
+    nodes: list[BaseNode]
+    examples: BaseChannel
+    statistics: BaseChannel
+    transform_graph: BaseChannel
+
+
+def _data_nodes(config: Config, data_root: str | RuntimeParameter) -> _Data:
     classes = list(config.classes)
     example_gen = ImportExampleGen(
         input_base=data_root,
@@ -87,16 +119,16 @@ def create_pipeline(
             ]
         ),
     )
-    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
+    examples = example_gen.outputs["examples"]
+    statistics_gen = StatisticsGen(examples=examples)
+    statistics = statistics_gen.outputs["statistics"]
     schema_code = code_hash("components.nodes.schema_gate")
     curated = CuratedSchema(text=curated_schema(classes), code=schema_code)
     schema = curated.outputs["schema"]
-    example_validator = ExampleValidator(
-        statistics=statistics_gen.outputs["statistics"], schema=schema
-    )
+    example_validator = ExampleValidator(statistics=statistics, schema=schema)
     anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], code=schema_code)
     transform = Transform(
-        examples=example_gen.outputs["examples"],
+        examples=examples,
         schema=schema,
         preprocessing_fn="components.model.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=[TRAIN], transform=list(SPLITS)),
@@ -106,47 +138,87 @@ def create_pipeline(
     )
     # Nothing may be learnt from data that the gate has not let through.
     transform.add_upstream_node(anomaly_gate)
+    return _Data(
+        nodes=[example_gen, statistics_gen, curated, example_validator, anomaly_gate, transform],
+        examples=examples,
+        statistics=statistics,
+        transform_graph=transform.outputs["transform_graph"],
+    )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The nodes that make a model, and what becomes of it on the platform."""
+
+    nodes: list[BaseNode]
+    model: BaseChannel
+    pusher_executor: type[BaseExecutor]
+    serving_config: dict[str, Any] | None
+
+
+def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
+    trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
+    # Of all backbones the one that is built: an edit of another one concerns nobody.
+    backbone = module_of(config.model.backbone)
     weights_hash = weights_fingerprint(config.model.backbone, config.model.weights)
-    activation_caches = []
-    training_examples = example_gen.outputs["examples"]
-    if augmentation.mode == "cached":
+    caches = []
+    examples = data.examples
+    if config.training.augmentation.mode == "cached":
         cache = ActivationCache(
-            examples=example_gen.outputs["examples"],
-            transform_graph=transform.outputs["transform_graph"],
-            statistics=statistics_gen.outputs["statistics"],
+            examples=data.examples,
+            transform_graph=data.transform_graph,
+            statistics=data.statistics,
             backbone=config.model.backbone,
             weights=config.model.weights,
             weights_hash=weights_hash,
             boundary_layer=boundary_layer_of(config.model.backbone, config.model.unfreeze_layers),
-            augmentation=augmentation.model_dump_json(exclude={"mode"}),
-            code=code_hash("components.nodes.activation_cache"),
+            augmentation=config.training.augmentation.model_dump_json(exclude={"mode"}),
+            code=code_hash("components.nodes.activation_cache", backbone),
         )
-        activation_caches.append(cache)
-        training_examples = cache.outputs["activations"]
-    trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
+        caches.append(cache)
+        examples = cache.outputs["activations"]
     trainer = Trainer(
         run_fn="components.nodes.trainer.run_fn",
         custom_executor_spec=ExecutorClassSpec(trainer_executor),
-        examples=training_examples,
-        transform_graph=transform.outputs["transform_graph"],
+        examples=examples,
+        transform_graph=data.transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
         eval_args=trainer_pb2.EvalArgs(splits=[VAL, TEST]),
         custom_config={
-            "classes": classes,
+            "classes": list(config.classes),
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
             "weights_hash": weights_hash,
-            "code": code_hash("components.nodes.trainer"),
+            "code": code_hash("components.nodes.trainer", backbone),
             **training_config,
         },
     )
+    curves = Curves(
+        model_run=trainer.outputs["model_run"], code=code_hash("components.nodes.curves")
+    )
+    return _Training(
+        nodes=[*caches, trainer, curves],
+        model=trainer.outputs["model"],
+        pusher_executor=pusher_executor,
+        serving_config=serving_config,
+    )
+
+
+def _gate_nodes(
+    config: Config,
+    data: _Data,
+    training: _Training,
+    platform: Platform,
+    push_destination: PushDestination,
+) -> list[BaseNode]:
+    """What a model passes on its way to being served."""
     servable_gate = ServableGate(
-        model=trainer.outputs["model"], code=code_hash("components.nodes.servable_gate")
+        model=training.model, code=code_hash("components.nodes.servable_gate")
     )
     baseline = _baseline(platform, push_destination)
     evaluator = Evaluator(
-        examples=example_gen.outputs["examples"],
-        model=trainer.outputs["model"],
+        examples=data.examples,
+        model=training.model,
         baseline_model=baseline.outputs["model"],
         example_splits=[TEST],
         gate=config.gate,
@@ -155,38 +227,16 @@ def create_pipeline(
     # A blessing makes a model the baseline of the next: none that could not be served.
     evaluator.add_upstream_node(servable_gate)
     pusher = Pusher(
-        custom_executor_spec=ExecutorClassSpec(pusher_executor),
-        model=trainer.outputs["model"],
+        custom_executor_spec=ExecutorClassSpec(training.pusher_executor),
+        model=training.model,
         model_blessing=evaluator.outputs["blessing"],
         push_destination=push_destination,
-        custom_config=serving_config,
+        custom_config=training.serving_config,
     )
-    return Pipeline(
-        pipeline_name=PIPELINE_NAME,
-        pipeline_root=pipeline_root,
-        components=[
-            example_gen,
-            statistics_gen,
-            curated,
-            example_validator,
-            anomaly_gate,
-            transform,
-            *activation_caches,
-            trainer,
-            servable_gate,
-            baseline,
-            evaluator,
-            pusher,
-        ],
-        enable_cache=True,
-        metadata_connection_config=metadata_connection_config,
-        beam_pipeline_args=list(beam_pipeline_args),
-    )
+    return [servable_gate, baseline, evaluator, pusher]
 
 
-def _baseline(
-    platform: Platform, push_destination: pusher_pb2.PushDestination | RuntimeParameter
-) -> BaseNode:
+def _baseline(platform: Platform, push_destination: PushDestination) -> BaseNode:
     """What finds the model that was pushed last, in the way that the platform can."""
     if platform == "kubeflow":
         return LatestPushedModel(push_destination=push_destination)

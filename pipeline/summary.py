@@ -12,7 +12,8 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.evaluation.report import Condition, Evaluation, read_evaluation
-from components.nodes.trainer import CURVES, SUMMARY
+from components.nodes.curves import CURVES
+from components.nodes.trainer import SUMMARY
 from pipeline.progress import NodeTimes
 
 
@@ -85,7 +86,7 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
 
 def copy_curves(outputs: Outputs, file: Path) -> None:
     """Puts the curves of the run's model where a user finds them."""
-    shutil.copyfile(outputs.uri("Trainer", "model_run") / CURVES, file)
+    shutil.copyfile(outputs.uri("Curves", "curves") / CURVES, file)
 
 
 def as_metrics(summary: Summary) -> dict[str, Any]:

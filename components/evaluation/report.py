@@ -10,7 +10,8 @@ from scipy.stats import binom
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.writers import eval_config_writer
 
-from components.evaluation.gate import ACCURACY, LOSS, ROUNDING, SkillOverMajority
+from components.evaluation.gate import ROUNDING
+from components.evaluation.metrics import ACCURACY, LOSS, SkillOverMajority
 from data import features
 
 FLOOR, NO_DROP = "accuracy floor", "no drop from the last pushed model"

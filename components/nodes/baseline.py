@@ -14,6 +14,7 @@ from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
 from components.nodes.pusher import base_directory, versions
+from components.staging import copy_folder
 
 NO_BASELINE = "nothing-was-pushed"
 """The file that an empty Model holds, so that one whose files are gone is not taken for it."""
@@ -80,6 +81,6 @@ def LatestPushedModel(  # noqa: N802 (a TFX component is named like a class)
     """
     pushed = versions(base_directory(push_destination))
     if pushed:
-        io_utils.copy_dir(pushed[-1], path_utils.serving_model_dir(model.uri))
+        copy_folder(pushed[-1], path_utils.serving_model_dir(model.uri))
     else:
         io_utils.write_string_file(f"{model.uri}/{NO_BASELINE}", "")

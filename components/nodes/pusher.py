@@ -11,9 +11,9 @@ from tfx import types
 from tfx.components.pusher import executor
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import proto_utils
 
-from components.staging import is_remote, readable
+from components.staging import copy_folder, is_remote, readable
 
 _SAVED_MODEL = "saved_model.pb"
 
@@ -69,7 +69,7 @@ def push(model: str, base: str) -> str:
         # TF Serving passes over names that are not numbers, so it never sees half a version.
         unfinished = f"{base}/.unfinished"
         if is_remote(base):
-            io_utils.copy_dir(str(source), unfinished)
+            copy_folder(str(source), unfinished)
             _rename_remote(unfinished, target, _files(source))
         else:
             shutil.rmtree(unfinished, ignore_errors=True)

@@ -5,10 +5,11 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import keras
 import tensorflow_transform as tft
@@ -25,14 +26,32 @@ from components.settings.training import TrainingSettings
 from components.staging import is_remote, writable
 from components.training import recipes
 from components.training.checkpoint import committed_epochs, remove
-from components.training.curves import curves_figure, write_history
-from components.training.phases import best_phase, train_in_phases
+from components.training.history import HISTORY, write_history
+from components.training.phases import PhaseResult, best_phase, train_in_phases
 from components.training.photo_batches import balanced_class_weights
+from components.training.recipes import Recipe
 from data.features import TEST, TRAIN, VAL
 
 SUMMARY = "training.json"
-CURVES = "curves.png"
-HISTORY = "history.csv"
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What `custom_config` asks for."""
+
+    classes: list[str]
+    model: ModelSettings
+    training: TrainingSettings
+    weights_hash: str
+
+    @classmethod
+    def of(cls, config: dict[str, Any]) -> Self:
+        return cls(
+            classes=config["classes"],
+            model=ModelSettings.model_validate_json(json.dumps(config["model"])),
+            training=TrainingSettings.model_validate_json(json.dumps(config["training"])),
+            weights_hash=config["weights_hash"],
+        )
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -41,59 +60,72 @@ def run_fn(fn_args: FnArgs) -> None:
     The examples are those of the pipeline, or ActivationCache's if the augmentation is `cached`.
     `custom_config` holds `classes`, `model` and `training` (the sections of
     `components.settings` as JSON, `auto` resolved) and `weights_hash`, the `weights_fingerprint`.
-    Leaves the curves, the history, the
-    TensorBoard logs and a summary in the ModelRun artifact.
+    Leaves the history, the TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:
-        ComponentError: the backbone's weights cannot be had, or the cache does not fit.
+        ComponentError: the backbone's weights cannot be had or have changed, or the cache does
+            not fit.
     """
+    order = _Order.of(fn_args.custom_config)
+    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     with _training_folder(fn_args) as folder:
-        _train_and_export(fn_args, folder)
+        recipe = _recipe(order, fn_args, transform, epochs=committed_epochs(folder))
+        phases = train_in_phases(
+            recipe.model,
+            recipe.phases,
+            class_weights=balanced_class_weights(recipe.label_counts, order.classes),
+            label_smoothing=order.training.label_smoothing,
+            patience=order.training.patience,
+            folder=folder,
+        )
+        with writable(fn_args.model_run_dir) as run_dir:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            write_history(phases, run_dir / HISTORY)
+            shutil.copytree(folder / "tensorboard", run_dir / "tensorboard", dirs_exist_ok=True)
+            summary = json.dumps(_summary(order, recipe, phases), indent=2)
+            (run_dir / SUMMARY).write_text(summary)
+        with writable(fn_args.serving_model_dir) as model_dir:
+            export(recipe.model, transform, order.classes, model_dir)
 
 
-def _train_and_export(fn_args: FnArgs, folder: Path) -> None:
-    config = fn_args.custom_config
-    classes: list[str] = config["classes"]
-    model_settings = ModelSettings.model_validate_json(json.dumps(config["model"]))
-    settings = TrainingSettings.model_validate_json(json.dumps(config["training"]))
+def _recipe(
+    order: _Order, fn_args: FnArgs, transform: tft.TFTransformOutput, *, epochs: int
+) -> Recipe:
+    """What is trained on what.
+
+    Args:
+        order: the settings.
+        fn_args: where the examples are.
+        transform: the Transform graph.
+        epochs: how many there were before a kill.
+    """
     # After a kill the random numbers must not start again, or the model would see the very
     # augmentations and dropout masks that it has already learnt.
-    epochs = committed_epochs(folder)
-    seed = settings.seed + epochs
+    seed = order.training.seed + epochs
     keras.utils.set_random_seed(seed)
-
-    transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     (train_files,) = fn_args.train_files
-    if settings.augmentation.mode == "cached":
-        recipe = recipes.cached(
-            model_settings,
-            settings,
-            classes,
+    if order.training.augmentation.mode == "cached":
+        return recipes.cached(
+            order.model,
+            order.training,
+            order.classes,
             activations=train_files.rsplit("/", 2)[0],
             seed=seed,
             first_epoch=epochs,
         )
-    else:
-        require_same_weights(
-            model_settings.backbone, model_settings.weights, config["weights_hash"]
-        )
-        files = dict(zip((TRAIN, VAL, TEST), (train_files, *fn_args.eval_files), strict=True))
-        recipe = recipes.on_the_fly(
-            model_settings, settings, classes, files=files, transform=transform, seed=seed
-        )
-    phases = train_in_phases(
-        recipe.model,
-        recipe.phases,
-        class_weights=balanced_class_weights(recipe.label_counts, classes),
-        label_smoothing=settings.label_smoothing,
-        patience=settings.patience,
-        folder=folder,
+    require_same_weights(order.model.backbone, order.model.weights, order.weights_hash)
+    files = dict(zip((TRAIN, VAL, TEST), (train_files, *fn_args.eval_files), strict=True))
+    return recipes.on_the_fly(
+        order.model, order.training, order.classes, files=files, transform=transform, seed=seed
     )
 
-    summary = {
-        "backbone": model_settings.backbone,
+
+def _summary(order: _Order, recipe: Recipe, phases: Sequence[PhaseResult]) -> dict[str, Any]:
+    """The figures of a training as JSON values."""
+    return {
+        "backbone": order.model.backbone,
         "weights": dataclasses.asdict(recipe.origin),
-        "train_photos": {name: recipe.label_counts[name] for name in classes},
+        "train_photos": {name: recipe.label_counts[name] for name in order.classes},
         "phases": [
             {
                 "name": phase.name,
@@ -105,16 +137,8 @@ def _train_and_export(fn_args: FnArgs, folder: Path) -> None:
             }
             for phase in phases
         ],
-        "exported_phase": best_phase(phases).name,
+        "exported_phase": best_phase(list(phases)).name,
     }
-    with writable(fn_args.model_run_dir) as run_dir:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        curves_figure(phases).savefig(run_dir / CURVES, dpi=120)
-        write_history(phases, run_dir / HISTORY)
-        shutil.copytree(folder / "tensorboard", run_dir / "tensorboard", dirs_exist_ok=True)
-        (run_dir / SUMMARY).write_text(json.dumps(summary, indent=2))
-    with writable(fn_args.serving_model_dir) as model_dir:
-        export(recipe.model, transform, classes, model_dir)
 
 
 @contextmanager

@@ -14,15 +14,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-Epoch = dict[str, float]
-"""`accuracy`, `loss`, `val_accuracy`, `val_loss` of one epoch."""
+from components.training.history import Epoch, best_epoch
 
 _STATE, _BEST, _HISTORY = "state.npz", "best.npz", "history.json"
-
-
-def best_epoch(history: list[Epoch]) -> int:
-    """The index of the epoch with the lowest validation loss, the earliest of equals."""
-    return min(range(len(history)), key=lambda i: history[i]["val_loss"])
 
 
 def is_finished(history: list[Epoch], *, epochs: int, patience: int) -> bool:

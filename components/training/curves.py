@@ -1,19 +1,17 @@
-"""The training curves: a picture and a table."""
+"""The training curves: accuracy and loss by epoch as a picture."""
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from components.training.phases import PhaseResult
+from components.training.history import PhaseHistory
 
 _TRAIN_COLOUR, _VAL_COLOUR = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blind-safe pair
 
 
-def curves_figure(phases: Sequence[PhaseResult]) -> Figure:
+def curves_figure(phases: Sequence[PhaseHistory]) -> Figure:
     """Accuracy and loss by epoch, training and validation, the unfreezing marked.
 
     Args:
@@ -31,7 +29,7 @@ def curves_figure(phases: Sequence[PhaseResult]) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, phases: Sequence[PhaseResult], metric: str, title: str) -> None:
+def _draw(axes: Axes, phases: Sequence[PhaseHistory], metric: str, title: str) -> None:
     epochs = [epoch for phase in phases for epoch in phase.history]
     numbers = range(1, len(epochs) + 1)
     for key, colour, label in (
@@ -62,14 +60,3 @@ def _draw(axes: Axes, phases: Sequence[PhaseResult], metric: str, title: str) ->
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="0.9")
-
-
-def write_history(phases: Sequence[PhaseResult], file: Path) -> None:
-    """Writes one CSV row an epoch: phase, epoch of the phase, and the four figures."""
-    columns = ["phase", "epoch", "accuracy", "loss", "val_accuracy", "val_loss"]
-    with file.open("w", newline="") as handle:
-        rows = csv.DictWriter(handle, columns)
-        rows.writeheader()
-        for phase in phases:
-            for number, epoch in enumerate(phase.history, start=1):
-                rows.writerow({"phase": phase.name, "epoch": number, **epoch})

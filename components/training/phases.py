@@ -9,7 +9,8 @@ import keras
 import tensorflow as tf
 
 from components.settings.training import PhaseSettings
-from components.training.checkpoint import Epoch, PhaseCheckpoint, best_epoch
+from components.training.checkpoint import PhaseCheckpoint
+from components.training.history import PhaseHistory
 
 
 @dataclass(frozen=True)
@@ -36,18 +37,11 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class PhaseResult:
+class PhaseResult(PhaseHistory):
     """What one phase reached."""
 
-    name: str
-    history: list[Epoch]
     test: dict[str, float]
     """`accuracy` and `loss` of the best epoch's weights on the test photos."""
-
-    @property
-    def best(self) -> Epoch:
-        """The epoch whose weights the phase ends with."""
-        return self.history[best_epoch(self.history)]
 
 
 def train_phase(

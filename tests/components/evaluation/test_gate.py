@@ -3,7 +3,8 @@ import math
 import pytest
 from tensorflow_model_analysis.metrics.multi_class_confusion_matrix_metrics import MatrixEntryKey
 
-from components.evaluation.gate import SKILL_FLOOR, eval_config, skill_over_majority
+from components.evaluation.gate import SKILL_FLOOR, eval_config
+from components.evaluation.metrics import skill_over_majority
 from components.settings.gate import GateSettings
 
 

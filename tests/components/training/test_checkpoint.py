@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 
 from components.training.checkpoint import (
-    Epoch,
     PhaseCheckpoint,
-    best_epoch,
     committed_epochs,
     is_finished,
     remove,
 )
+from components.training.history import Epoch
 
 
 def history(*val_losses: float) -> list[Epoch]:
@@ -58,10 +57,6 @@ def kept(folder: Path) -> keras.Model:
     model = new_model()
     PhaseCheckpoint(folder, epochs=9, patience=9).restore_best(model)
     return model
-
-
-def test_the_best_epoch_is_the_first_with_the_lowest_validation_loss() -> None:
-    assert best_epoch(history(0.9, 0.5, 0.7, 0.5)) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,3 @@
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from components.training.checkpoint import Epoch
-from components.training.curves import curves_figure, write_history
-from components.training.phases import PhaseResult
+from components.training.curves import curves_figure
+from components.training.history import Epoch, PhaseHistory
 
 
 def epoch(accuracy: float, val_accuracy: float, val_loss: float) -> Epoch:
@@ -21,14 +19,10 @@ def epoch(accuracy: float, val_accuracy: float, val_loss: float) -> Epoch:
     }
 
 
-FROZEN = PhaseResult(
-    "frozen",
-    [epoch(0.3, 0.35, 1.3), epoch(0.4, 0.5, 1.0), epoch(0.45, 0.48, 1.1)],
-    {"accuracy": 0.5, "loss": 1.0},
+FROZEN = PhaseHistory(
+    "frozen", [epoch(0.3, 0.35, 1.3), epoch(0.4, 0.5, 1.0), epoch(0.45, 0.48, 1.1)]
 )
-UNFROZEN = PhaseResult(
-    "unfrozen", [epoch(0.6, 0.55, 0.9), epoch(0.7, 0.58, 0.95)], {"accuracy": 0.6, "loss": 0.9}
-)
+UNFROZEN = PhaseHistory("unfrozen", [epoch(0.6, 0.55, 0.9), epoch(0.7, 0.58, 0.95)])
 
 
 def line(axes: Axes, label: str) -> Line2D:
@@ -102,18 +96,3 @@ def legend(figure: Figure) -> list[str]:
 def test_the_figure_can_be_saved(tmp_path: Path) -> None:
     curves_figure([FROZEN, UNFROZEN]).savefig(tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_history_has_a_row_an_epoch(tmp_path: Path) -> None:
-    write_history([FROZEN, UNFROZEN], tmp_path / "history.csv")
-    with (tmp_path / "history.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["phase"], row["epoch"]) for row in rows] == [
-        ("frozen", "1"),
-        ("frozen", "2"),
-        ("frozen", "3"),
-        ("unfrozen", "1"),
-        ("unfrozen", "2"),
-    ]
-    assert [float(row["val_loss"]) for row in rows] == [1.3, 1.0, 1.1, 0.9, 0.95]
-    assert list(rows[0]) == ["phase", "epoch", "accuracy", "loss", "val_accuracy", "val_loss"]

@@ -1,0 +1,52 @@
+"""The epochs of a training: what is kept of each, and the table of all."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+Epoch = dict[str, float]
+"""`accuracy`, `loss`, `val_accuracy`, `val_loss` of one epoch."""
+
+HISTORY = "history.csv"
+"""The file of the table."""
+
+_FIGURES = ("accuracy", "loss", "val_accuracy", "val_loss")
+
+
+def best_epoch(history: Sequence[Epoch]) -> int:
+    """The index of the epoch with the lowest validation loss, the earliest of equals."""
+    return min(range(len(history)), key=lambda i: history[i]["val_loss"])
+
+
+@dataclass(frozen=True)
+class PhaseHistory:
+    """The epochs of one phase, at least one."""
+
+    name: str
+    history: list[Epoch]
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch whose weights the phase ends with."""
+        return self.history[best_epoch(self.history)]
+
+
+def write_history(phases: Iterable[PhaseHistory], file: Path) -> None:
+    """Writes one CSV row an epoch: phase, epoch of the phase, and the four figures."""
+    with file.open("w", newline="") as handle:
+        rows = csv.DictWriter(handle, ["phase", "epoch", *_FIGURES])
+        rows.writeheader()
+        for phase in phases:
+            for number, epoch in enumerate(phase.history, start=1):
+                rows.writerow({"phase": phase.name, "epoch": number, **epoch})
+
+
+def read_history(file: Path) -> list[PhaseHistory]:
+    """Reads what `write_history` wrote."""
+    with file.open(newline="") as handle:
+        return [
+            PhaseHistory(name, [{key: float(row[key]) for key in _FIGURES} for row in rows])
+            for name, rows in groupby(csv.DictReader(handle), key=lambda row: row["phase"])
+        ]
