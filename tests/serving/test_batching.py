@@ -182,3 +182,109 @@ def test_unexpected_errors_reach_who_waits(doubler: Doubler) -> None:
     with pytest.raises(OSError, match="disk"):
         batched.run("f", {"x": column(1)})
     batched.close()
+
+
+class Meeting(Doubler):
+    """A Doubler whose calls of a signature named "meet" wait until so many are in one at once."""
+
+    def __init__(self, calls: int) -> None:
+        super().__init__()
+        self.go.set()
+        self.barrier = threading.Barrier(calls, timeout=10)
+
+    def run(self, name: str, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if name.startswith("meet"):
+            self.barrier.wait()
+        return super().run(name, feeds)
+
+
+def test_after_many_requests_as_many_calls_run_at_once_as_before() -> None:
+    threads, clients = 8, 16
+    meeting = Meeting(threads)
+    batched = Batched(
+        meeting, BatchingParameters(batch_timeout_micros=2000, num_batch_threads=threads)
+    )
+    with ThreadPoolExecutor(clients) as pool:
+        for answer in [pool.submit(batched.run, "f", {"x": column(1)}) for _ in range(400)]:
+            assert answer.result(60)["twice"].tolist() == [2]
+        together = [
+            pool.submit(batched.run, f"meet {kind}", {"x": column(1)}) for kind in range(threads)
+        ]
+        for answer in together:
+            assert answer.result(60)["twice"].tolist() == [2]
+    batched.close()
+
+
+def test_a_full_batch_waits_for_nobody(doubler: Doubler) -> None:
+    doubler.go.set()
+    batched = Batched(doubler, BatchingParameters(max_batch_size=2, batch_timeout_micros=10**18))
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(batched.run, "f", {"x": column(1)}) for _ in range(2)]
+        for answer in answers:
+            answer.result(60)
+    assert doubler.sizes == [2]
+    batched.close()
+
+
+def in_a_thread(work: Callable[[], object]) -> list[BaseException]:
+    """What a call raised, which has to end."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive(), "it waits for ever"
+    return raised
+
+
+class Unbatchable(Doubler):
+    """A Doubler that fails, in ways of its own, when it is asked for several at once."""
+
+    def __init__(self, failure: Callable[[], Any]) -> None:
+        super().__init__()
+        self.failure = failure
+
+    def run(self, name: str, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        answer = super().run(name, feeds)
+        return answer if len(feeds["x"]) == 1 else self.failure()
+
+
+def fail() -> Any:
+    raise MemoryError("so many at once")
+
+
+@pytest.mark.parametrize("failure", [fail, lambda: {"twice": [2, 4]}, lambda: None])
+def test_whatever_goes_wrong_with_a_batch_each_is_answered_alone(
+    failure: Callable[[], Any],
+) -> None:
+    unbatchable = Unbatchable(failure)
+
+    def ask() -> None:
+        answers = ask_behind_a_call(
+            unbatchable, BatchingParameters(), ("f", column(1)), ("f", column(2))
+        )
+        assert [answer.result()["twice"].tolist() for answer in answers] == [[2], [4]]
+
+    assert not in_a_thread(ask)
+
+
+def test_who_waits_at_the_close_is_answered_and_who_comes_after_it_refused(
+    doubler: Doubler,
+) -> None:
+    doubler.go.set()
+    batched = Batched(doubler, BatchingParameters(batch_timeout_micros=60_000_000))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(batched.run, "f", {"x": column(1)})
+        while not batched._waiting:
+            pass
+        batched.close()
+        assert waiting.result(60)["twice"].tolist() == [2]
+    (error,) = in_a_thread(lambda: batched.run("f", {"x": column(1)}))
+    assert isinstance(error, RequestError)
+    assert error.code is Code.UNAVAILABLE
