@@ -1,5 +1,6 @@
 """The embedded server: models that are watched, and uvicorn in front of them."""
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from serving.saved_model import SavedModel, warm_up
 from serving.servable import Servable
 from serving.status import RequestError
 from serving.versions import Model, State
+
+_log = logging.getLogger(__name__)
 
 BACKLOG = 2048
 GRACE_SECONDS = 30
@@ -56,6 +59,7 @@ class Watcher:
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
         self._known: dict[tuple[str, int], tuple[State, str]] = {}
+        self._empty: set[str] = set()
 
     def start(self) -> None:
         """Begins, and loads what is there."""
@@ -70,21 +74,22 @@ class Watcher:
             model.close()
 
     def _watch(self) -> None:
-        empty: set[str] = set()
         while True:
             for model in self._models:
-                model.refresh()
-                self._tell(model)
-                if not model.statuses() and model.name not in empty:
-                    empty.add(model.name)
-                    self._announce(
-                        f"model     {model.name} has no version in {model.base_path} yet"
-                    )
+                try:
+                    model.refresh()
+                    self._tell(model)
+                except Exception:  # or nobody would look after the versions any more
+                    _log.exception("model %s: looked after again soon", model.name)
             if self._stopped.wait(self._seconds):
                 return
 
     def _tell(self, model: Model) -> None:
-        for status in model.statuses():
+        statuses = model.statuses()
+        if not statuses and model.name not in self._empty:
+            self._empty.add(model.name)
+            self._announce(f"model     {model.name} has no version in {model.base_path} yet")
+        for status in statuses:
             key, value = (model.name, status.version), (status.state, status.message)
             if self._known.get(key) != value:
                 self._known[key] = value

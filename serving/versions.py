@@ -184,10 +184,12 @@ class Model:
             version.state = State.UNLOADING
             self._changed.wait_for(lambda: version.users == 0)
             loaded, version.loaded = version.loaded, None
-        if loaded is not None:
-            loaded.close()
-        with self._changed:
-            version.state = State.END
+        try:
+            if loaded is not None:
+                loaded.close()
+        finally:
+            with self._changed:
+                version.state = State.END
 
 
 def not_found(name: str, version: int | None) -> RequestError:
@@ -226,13 +228,16 @@ def is_complete(folder: Path) -> bool:
 
 
 def _stamp(folder: Path) -> tuple[object, ...]:
-    """Sizes and times of a version's files; empty if one that it needs is missing."""
+    """Sizes and times of a version's files; empty if one that it needs is missing.
+
+    The times are those of the last change: a copy may bring along that of the last writing.
+    """
     try:
         if not is_complete(folder):
             return ()
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         return tuple(
-            (str(file), status.st_size, status.st_mtime_ns)
+            (str(file), status.st_size, status.st_ctime_ns)
             for file in files
             for status in [file.stat()]
         )

@@ -119,6 +119,22 @@ def test_batching_answers_the_same(conformance_models: Path, tmp_path: Path) -> 
                 assert reply == {"predictions": [x / 4 + 2] * 2}
 
 
+def test_versions_are_looked_after_though_nobody_hears_of_them(
+    conformance_models: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "models"
+    base.mkdir()
+    with process(f"--model_name={NAME}", f"--model_base_path={base}", cwd=tmp_path) as (
+        server,
+        client,
+    ):
+        assert server.stdout is not None
+        server.stdout.close()
+        for version in (1, 2):
+            publish(conformance_models / str(version), base, version)
+            wait_for(partial(is_available, client, version))
+
+
 def test_it_serves_without_tfx(conformance_models: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"

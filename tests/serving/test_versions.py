@@ -1,5 +1,6 @@
 """Versions of a model: what is loaded when, and what is kept when something goes wrong."""
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -106,6 +107,20 @@ def test_a_version_in_use_is_let_go_only_after_that(tmp_path: Path) -> None:
     assert first.closed
 
 
+def test_a_version_that_cannot_be_freed_is_let_go_of_all_the_same(tmp_path: Path) -> None:
+    class Stuck(Loaded):
+        def close(self) -> None:
+            raise OSError("stuck")
+
+    model = Model("m", tmp_path, Stuck)
+    write(tmp_path, 1)
+    model.refresh()
+    write(tmp_path, 2)
+    with pytest.raises(OSError, match="stuck"):
+        model.refresh()
+    assert states(model) == {2: "AVAILABLE", 1: "END"}
+
+
 def test_a_version_that_cannot_be_loaded_leaves_the_one_before(tmp_path: Path) -> None:
     model = model_of(tmp_path)
     write(tmp_path, 1)
@@ -136,6 +151,21 @@ def test_a_version_that_failed_is_tried_again_only_when_it_has_changed(tmp_path:
     model.refresh()
     assert tried == ["2", "2"]
     assert in_use(model) == 2
+
+
+def test_a_mended_version_is_loaded_though_it_is_as_long_and_as_old(tmp_path: Path) -> None:
+    model = model_of(tmp_path)
+    write(tmp_path, 1, "corrupt")
+    model.refresh()
+    assert states(model) == {1: "END"}
+    file = tmp_path / "1" / "saved_model.pb"
+    before = file.stat()
+    while file.stat().st_ctime_ns == before.st_ctime_ns:  # the clock of files is a coarse one
+        file.write_text("mended!")
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert file.stat().st_size == before.st_size
+    model.refresh()
+    assert in_use(model) == 1
 
 
 @pytest.mark.parametrize("missing", ["saved_model.pb", "variables/variables.index"])
