@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -40,19 +39,19 @@ class SavedModel:
                 meta_graph = tf.compat.v1.saved_model.loader.load(
                     self._session, [tf.saved_model.SERVING], str(path)
                 )
+            self.signature_defs: dict[str, meta_graph_pb2.SignatureDef] = dict(
+                meta_graph.signature_def.items()
+            )
+            self.signatures = {name: _signature(each) for name, each in self.signature_defs.items()}
+            self._calls = {
+                name: self._callable(signature, timeout_ms)
+                for name, signature in self.signatures.items()
+                if signature.inputs and signature.outputs
+            }
         # What a damaged file raises depends on where the damage is, and spans unrelated types.
         except Exception as error:
             self._session.close()
             raise _load_error(path, error) from error
-        self.signature_defs: dict[str, meta_graph_pb2.SignatureDef] = dict(
-            meta_graph.signature_def.items()
-        )
-        self.signatures = {name: _signature(each) for name, each in self.signature_defs.items()}
-        self._calls = {
-            name: self._callable(signature, timeout_ms)
-            for name, signature in self.signatures.items()
-            if signature.inputs and signature.outputs
-        }
 
     def run(self, name: str, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Calls a signature.
@@ -117,8 +116,13 @@ def warm_up(model: SavedModel, path: Path) -> int:
             if count > MAX_WARM_UP:
                 raise invalid(f"Number of warmup records exceeds the maximum ({MAX_WARM_UP})")
             _replay(model, prediction_log_pb2.PredictionLog.FromString(record))
+    except RequestError:
+        raise
     except tf.errors.OpError as error:
         raise RequestError(Code(error.error_code), error.message) from None
+    except Exception as error:  # as with a damaged model, anything
+        reason = f"warm-up request {count} is damaged: {_first_line(error)}"
+        raise RequestError(Code.DATA_LOSS, reason) from error
     return count
 
 
@@ -172,15 +176,19 @@ def _tensors(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, Tensor
 def type_name(dtype: int) -> str:
     """TensorFlow's own name of a type: float for what Python calls float32.
 
-    The initialization of a model is a signature, too, whose output is no tensor.
+    The initialization of a model is a signature, too, whose output is no tensor and has no type.
     """
-    if dtype == types_pb2.DT_INVALID:
+    try:
+        name = tf.dtypes.as_dtype(dtype).name
+    except TypeError:
         return "invalid"
-    name = tf.dtypes.as_dtype(dtype).name
     return {"float16": "half", "float32": "float", "float64": "double"}.get(name, name)
 
 
 def _load_error(path: Path, error: Exception) -> RequestError:
     code = Code(error.error_code) if isinstance(error, tf.errors.OpError) else Code.UNKNOWN
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return RequestError(code, f"{path} cannot be loaded: {reason}")
+    return RequestError(code, f"{path} cannot be loaded: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

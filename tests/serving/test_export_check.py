@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.export_check import check_export
+from serving.saved_model import WARM_UP
 from tests.serving.test_server import warm_up_with
 
 
@@ -108,6 +110,23 @@ def test_a_warm_up_request_that_fails_is_named(tmp_path: Path) -> None:
     version = save(tmp_path / "1", lambda x: tf.reshape(x, [2]))
     found = problems(version)["answers its warm-up requests"][0]
     assert "reshape" in found.lower()
+
+
+def test_a_damaged_warm_up_request_is_named(tmp_path: Path) -> None:
+    version = save(tmp_path / "1", lambda x: x)
+    with tf.io.TFRecordWriter(str(version / WARM_UP)) as writer:
+        writer.write(b"\xff\xff")
+    assert "is damaged" in problems(version)["answers its warm-up requests"][0]
+
+
+def test_a_tensor_of_no_known_type_is_named(tmp_path: Path) -> None:
+    version = save(tmp_path / "1", lambda x: x)
+    file = version / "saved_model.pb"
+    content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    content.meta_graphs[0].signature_def["serving_default"].inputs["x"].dtype = 77
+    file.write_bytes(content.SerializeToString())
+    found = problems(version)["signatures that REST can speak"]
+    assert found == ("input x is of the type invalid, which JSON has nothing for",)
 
 
 def test_an_output_that_json_cannot_carry_is_named(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """The engine: the private call of TensorFlow that it stands on, and calls that fail."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.saved_model import SavedModel
+from serving.saved_model import WARM_UP, SavedModel, type_name, warm_up
 from serving.status import Code, RequestError
 
 
@@ -76,3 +82,62 @@ def test_an_error_that_repeats_bytes_is_an_error_all_the_same(tmp_path: Path) ->
     with pytest.raises(RequestError) as caught:
         model.run("serving_default", {"x": np.array([b"\x89PNG"], object)})
     assert caught.value.code is Code.INVALID_ARGUMENT
+
+
+def rename_input(signature: Any) -> None:
+    signature.inputs["x"].name = "nowhere:0"
+
+
+def rename_output(signature: Any) -> None:
+    signature.outputs["y"].name = "no name"
+
+
+@pytest.mark.parametrize("damage", [rename_input, rename_output])
+def test_a_signature_of_tensors_that_are_not_there_is_named(
+    conformance_models: Path, tmp_path: Path, damage: Callable[[Any], None]
+) -> None:
+    version = shutil.copytree(conformance_models / "1", tmp_path / "1")
+    file = version / "saved_model.pb"
+    content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    damage(content.meta_graphs[0].signature_def["serving_default"])
+    file.write_bytes(content.SerializeToString())
+    with pytest.raises(RequestError, match=f"{version} cannot be loaded: ") as caught:
+        SavedModel(version, 1000)
+    assert "\n" not in caught.value.message
+
+
+def test_a_type_that_tensorflow_does_not_know_is_invalid() -> None:
+    assert type_name(types_pb2.DT_FLOAT) == "float"
+    assert type_name(types_pb2.DT_INVALID) == "invalid"
+    assert type_name(77) == "invalid"
+
+
+def request(**changed: Any) -> bytes:
+    """A warm-up request for x = [1.0], changed."""
+    tensor = tf.make_tensor_proto([1.0], tf.float32)
+    tensor.MergeFrom(tensor_pb2.TensorProto(**changed))
+    inputs = predict_pb2.PredictRequest(inputs={"x": tensor})
+    log = prediction_log_pb2.PredictionLog(
+        predict_log=prediction_log_pb2.PredictLog(request=inputs)
+    )
+    record: bytes = log.SerializeToString()
+    return record
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"\xff\xff", request(tensor_content=b"123"), request(dtype=77)],
+    ids=["no request", "cut off", "unknown type"],
+)
+def test_a_damaged_warm_up_request_is_named(
+    conformance_models: Path, tmp_path: Path, damaged: bytes
+) -> None:
+    version = shutil.copytree(conformance_models / "1", tmp_path / "1")
+    (version / WARM_UP).parent.mkdir()
+    with tf.io.TFRecordWriter(str(version / WARM_UP)) as writer:
+        writer.write(request())
+        writer.write(damaged)
+    with pytest.raises(RequestError, match="warm-up request 2 is damaged: ") as caught:
+        warm_up(SavedModel(version, 1000), version)
+    assert caught.value.code is Code.DATA_LOSS
+    assert "\n" not in caught.value.message
