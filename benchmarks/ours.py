@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import write_json
-from serving.predictor import Predictor, find_version
+from serving.asking.predictor import Predictor, find_version
 
 DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 BLOCKED = 3

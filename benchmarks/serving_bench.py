@@ -33,7 +33,7 @@ from benchmarks.results import of_pairs
 from data.drawn_dogs import draw_photo
 from data.features import MODEL_NAME, PHOTO_INPUT, SERVING_SIGNATURE
 from data.photos import prepare_photo
-from serving.predictor import find_version, newest_model
+from serving.asking.predictor import find_version, newest_model
 
 DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 CLIENTS = (1, 8, 32)
@@ -70,7 +70,7 @@ def request_body() -> bytes:
 
 def run_loop(version: Path, body: bytes, seconds: float) -> Measured:
     """The plain loop, in this process."""
-    from serving.saved_model import SavedModel
+    from serving.embedded.saved_model import SavedModel
 
     model = SavedModel(version, timeout_ms=60_000)
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving", "benchmarks")
 FOLDERS = {*ROOMS, "tests", "requirements"}
-EXPORT_CHECK = "serving.export_check"
+EXPORT_CHECK = "serving.checking.export_check"
 FEATURES = "data.features"
 """The names of features, splits and signature: all that others may know of data/."""
 

@@ -9,8 +9,8 @@ from pipeline.commands.common import RUNS, Exit, add_command, complain, fail, nu
 
 if TYPE_CHECKING:
     from pipeline.commands.common import Commands
-    from serving.batching import BatchingParameters
-    from serving.config_files import ModelConfig
+    from serving.embedded.batching import BatchingParameters
+    from serving.embedded.config_files import ModelConfig
 
 
 def add_serve(commands: "Commands") -> None:
@@ -80,7 +80,8 @@ def add_serve(commands: "Commands") -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from serving.errors import ModelError, ServerError
+    from serving.asking.errors import ModelError
+    from serving.embedded.errors import ServerError
     from serving.quiet_tensorflow import import_tensorflow
 
     try:
@@ -89,12 +90,14 @@ def _serve(options: argparse.Namespace) -> int:
     except (ModelError, ServerError) as error:
         return fail(error, Exit.USAGE)
     import_tensorflow()
-    from serving.server import EmbeddedServer, ServerOptions
+    from serving.asking import PAGE
+    from serving.embedded.server import EmbeddedServer, ServerOptions
 
     try:
         server = EmbeddedServer(
             ServerOptions(
                 models=models,
+                page=PAGE,
                 host=options.host,
                 rest_api_port=options.rest_api_port,
                 rest_api_num_threads=options.rest_api_num_threads,
@@ -115,9 +118,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
-    from serving.config_files import ModelConfig, read_models
-    from serving.errors import ServerError
-    from serving.predictor import newest_model
+    from serving.asking.predictor import newest_model
+    from serving.embedded.config_files import ModelConfig, read_models
+    from serving.embedded.errors import ServerError
 
     if options.model_config_file and options.model_base_path:
         raise ServerError("--model_config_file names the models: leave out --model_base_path")
@@ -133,8 +136,8 @@ def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
 
 
 def _batching(options: argparse.Namespace) -> "BatchingParameters | None":
-    from serving.config_files import default_batching, read_batching
-    from serving.errors import ServerError
+    from serving.embedded.config_files import default_batching, read_batching
+    from serving.embedded.errors import ServerError
 
     if not options.enable_batching:
         if options.batching_parameters_file:
@@ -163,12 +166,12 @@ def add_check(commands: "Commands") -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from serving.errors import ModelError
-    from serving.predictor import find_version
+    from serving.asking.errors import ModelError
+    from serving.asking.predictor import find_version
     from serving.quiet_tensorflow import import_tensorflow
 
     import_tensorflow()
-    from serving.export_check import check_export
+    from serving.checking.export_check import check_export
 
     try:
         version = find_version(options.model)

@@ -11,8 +11,8 @@ from tfx.utils import path_utils
 
 from components.pusher import fingerprint, push, versions
 from components.staging import is_remote
-from serving.errors import ModelError
-from serving.predictor import find_version
+from serving.asking.errors import ModelError
+from serving.asking.predictor import find_version
 
 NOW = 1_700_000_000
 

@@ -14,7 +14,7 @@ from components.errors import ComponentError
 from components.export import WARM_UP, export
 from components.servable_gate import ServableGate
 from pipeline.config import Config
-from serving.export_check import Check
+from serving.checking.export_check import Check
 
 
 def check(model: Any) -> None:

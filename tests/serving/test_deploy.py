@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from data.features import MODEL_NAME
-from serving.app import METRICS_PATH
-from serving.batching import BatchingParameters
-from serving.config_files import read_batching
-from serving.errors import ServerError
+from serving.embedded.app import METRICS_PATH
+from serving.embedded.batching import BatchingParameters
+from serving.embedded.config_files import read_batching
+from serving.embedded.errors import ServerError
 
 DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
 TF_SERVING = "2.20.0"
