@@ -97,7 +97,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _predictor(options: argparse.Namespace) -> "Predictor | RemotePredictor":
     from serving.asking.client import RemotePredictor
-    from serving.asking.predictor import Predictor, newest_model
+    from serving.asking.predictor import Predictor
+    from serving.asking.pushed import newest_model
 
     if options.url:
         return RemotePredictor(options.url)

@@ -1,15 +1,16 @@
-"""Find a pushed model and ask it what a dog feels; needs TensorFlow and nothing else."""
+"""Asks a model what a dog feels; needs TensorFlow and nothing else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.features import MODEL_NAME, PHOTO_INPUT, PHOTO_OUTPUTS, SERVING_SIGNATURE
+from data.features import PHOTO_INPUT, PHOTO_OUTPUTS
 from serving.asking.errors import ModelError
-from serving.embedded.versions import is_complete
+from serving.asking.pushed import find_version
+from serving.contract import DEFAULT_SIGNATURE
 from serving.quiet_tensorflow import import_tensorflow
 
 BATCH = 32
@@ -26,64 +27,6 @@ class Prediction:
 
     label: str
     probabilities: dict[str, float]
-
-
-def find_version(model_dir: Path) -> Path:
-    """The SavedModel that `model_dir` stands for: itself, or the newest version inside it.
-
-    A version is a folder named by an integer, as TensorFlow Serving wants it; the largest
-    complete one wins, and one whose files are not all there is passed over.
-
-    Raises:
-        ModelError: there is no complete model.
-    """
-    try:
-        if is_complete(model_dir):
-            return model_dir
-        if (model_dir / "saved_model.pb").exists():
-            raise ModelError(
-                f"{model_dir} is an incomplete model (no variables/variables.index): copy the "
-                "whole folder again, or make a new model with `dog-emotion run`"
-            )
-        versions = _complete_versions(model_dir.glob("*"))
-    except OSError as error:
-        raise ModelError(
-            f"{model_dir} cannot be read ({error.strerror}): choose another"
-        ) from error
-    if not versions:
-        problem = "holds no complete model" if model_dir.is_dir() else "is not a folder"
-        raise ModelError(
-            f"{model_dir} {problem}: name a version or a folder of versions, "
-            "`dog-emotion run` makes one"
-        )
-    return max(versions, key=_number)
-
-
-def newest_model(runs: Path) -> Path:
-    """The newest version pushed by any run below `runs`.
-
-    Raises:
-        ModelError: no run has pushed a model.
-    """
-    try:
-        versions = _complete_versions(runs.glob(f"*/serving/{MODEL_NAME}/*"))
-    except OSError as error:
-        raise ModelError(f"{runs} cannot be read ({error.strerror}): name a model") from error
-    if not versions:
-        raise ModelError(f"no model was pushed below {runs}: `dog-emotion run` makes one")
-    return max(versions, key=_number)
-
-
-def _complete_versions(folders: Iterator[Path]) -> list[Path]:
-    return [
-        folder
-        for folder in folders
-        if folder.name.isascii() and folder.name.isdigit() and is_complete(folder)
-    ]
-
-
-def _number(version: Path) -> int:
-    return int(version.name)
 
 
 class Predictor:
@@ -151,24 +94,24 @@ class Predictor:
 
     def _photo_signature(self) -> Any:
         signatures = self._model.signatures
-        if SERVING_SIGNATURE not in signatures:
+        if DEFAULT_SIGNATURE not in signatures:
             found = ", ".join(sorted(signatures)) or "none"
-            raise self._unsuitable(f"it has no signature {SERVING_SIGNATURE}; found: {found}")
-        signature = signatures[SERVING_SIGNATURE]
+            raise self._unsuitable(f"it has no signature {DEFAULT_SIGNATURE}; found: {found}")
+        signature = signatures[DEFAULT_SIGNATURE]
         inputs = {
             name: (spec.dtype.name, spec.shape.rank)
             for name, spec in signature.structured_input_signature[1].items()
         }
         if inputs != {PHOTO_INPUT: ("string", 1)}:
             raise self._unsuitable(
-                f"{SERVING_SIGNATURE} should take {PHOTO_INPUT} string[N]; "
+                f"{DEFAULT_SIGNATURE} should take {PHOTO_INPUT} string[N]; "
                 f"found: {_described(inputs)}"
             )
         missing = [name for name in PHOTO_OUTPUTS if name not in signature.structured_outputs]
         if missing:
             found = ", ".join(sorted(signature.structured_outputs)) or "nothing"
             raise self._unsuitable(
-                f"{SERVING_SIGNATURE} does not give {', '.join(missing)}; found: {found}"
+                f"{DEFAULT_SIGNATURE} does not give {', '.join(missing)}; found: {found}"
             )
         return signature
 

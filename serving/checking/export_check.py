@@ -13,8 +13,8 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from serving.checking import c_loader
+from serving.contract import DEFAULT_SIGNATURE, SAVED_MODEL
 from serving.embedded.saved_model import SavedModel, type_name, warm_up
-from serving.embedded.servable import DEFAULT_SIGNATURE
 from serving.embedded.status import RequestError
 from serving.embedded.tensors import NUMPY
 
@@ -62,7 +62,7 @@ def check_export(version: Path, timeout_ms: int = 60_000) -> Iterator[Check]:
 
 
 def _meta_graph(version: Path) -> meta_graph_pb2.MetaGraphDef:
-    file = version / "saved_model.pb"
+    file = version / SAVED_MODEL
     try:
         model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     except OSError as error:

@@ -35,6 +35,8 @@ CONTENT_SECURITY_POLICY = (
 class Limits:
     """What a client can make the server hold."""
 
+    threads: int
+    """Requests that are worked on at once."""
     body_bytes: int = 32 * 2**20
     """Of a request as it is sent; TF Serving has no such limit."""
     inflated_bytes: int = 100 * 2**20
@@ -43,8 +45,6 @@ class Limits:
     """Of all requests together."""
     waiting: int = 256
     """Requests that wait for a thread."""
-    threads: int = 8
-    """Requests that are worked on at once."""
     seconds: float = 30
     """In which a client has to send its request."""
 

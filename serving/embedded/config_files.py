@@ -118,7 +118,7 @@ def _batching_message() -> Callable[[], Any]:
     """The class of the message, made from its fields."""
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
-        name="dog_emotion/batching_parameters.proto",
+        name="batching_parameters.proto",
         package=_PACKAGE,
         syntax="proto3",
         dependency=[wrappers_pb2.DESCRIPTOR.name],

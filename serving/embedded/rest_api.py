@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
+from serving.contract import DEFAULT_SIGNATURE
 from serving.embedded import examples, json_values, tensors
 from serving.embedded.json_values import Json, quote
 from serving.embedded.metrics import Metrics
-from serving.embedded.servable import DEFAULT_SIGNATURE, Signature, Tensor
+from serving.embedded.servable import Signature, Tensor
 from serving.embedded.status import Code, RequestError, invalid
 from serving.embedded.versions import Model, VersionStatus, not_found, unknown_label
 

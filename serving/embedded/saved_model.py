@@ -10,10 +10,10 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.embedded.servable import DEFAULT_SIGNATURE, Signature, Tensor, TensorInfo
+from serving.contract import DEFAULT_SIGNATURE, WARM_UP
+from serving.embedded.servable import Signature, Tensor, TensorInfo
 from serving.embedded.status import Code, RequestError, invalid
 
-WARM_UP = "assets.extra/tf_serving_warmup_requests"
 MAX_WARM_UP = 1000
 """TF Serving refuses to load a model with more."""
 

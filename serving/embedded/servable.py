@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 Tensor: TypeAlias = NDArray[Any]
 """Strings are bytes in an array of objects."""
 
-DEFAULT_SIGNATURE = "serving_default"
-"""What a request that names no signature asks for."""
-
 
 @dataclass(frozen=True)
 class TensorInfo:

@@ -4,16 +4,16 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
 
 from serving.embedded.app import Limits, create_app
-from serving.embedded.batching import Batched, BatchingParameters
+from serving.embedded.batching import Batched
 from serving.embedded.config_files import ModelConfig
 from serving.embedded.errors import ServerError
 from serving.embedded.metrics import Metrics
+from serving.embedded.options import ServerOptions
 from serving.embedded.saved_model import SavedModel, warm_up
 from serving.embedded.servable import Servable
 from serving.embedded.status import RequestError
@@ -24,23 +24,6 @@ _log = logging.getLogger(__name__)
 BACKLOG = 2048
 GRACE_SECONDS = 30
 """In which requests in flight are answered when the server stops."""
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """How to serve; the names are TF Serving's."""
-
-    models: Sequence[ModelConfig]
-    page: Path
-    """The folder of the page that is at the root."""
-    host: str = "127.0.0.1"
-    rest_api_port: int = 8501
-    """0 takes any free port."""
-    rest_api_num_threads: int = Limits.threads
-    rest_api_timeout_in_ms: int = 30_000
-    file_system_poll_wait_seconds: float = 1
-    batching: BatchingParameters | None = None
-    """None answers each request by a call of its own."""
 
 
 class Watcher:

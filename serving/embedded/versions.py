@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from serving.contract import is_complete
 from serving.embedded.servable import Servable
 from serving.embedded.status import Code, RequestError, invalid
 
@@ -219,12 +220,6 @@ def _complete_versions(base_path: Path) -> dict[int, tuple[object, ...]] | None:
         if stamp := _stamp(folder):
             found[number] = stamp
     return found
-
-
-def is_complete(folder: Path) -> bool:
-    """Whether the files that no SavedModel of ours lacks are there."""
-    files = (folder / "saved_model.pb", folder / "variables" / "variables.index")
-    return all(file.is_file() for file in files)
 
 
 def _stamp(folder: Path) -> tuple[object, ...]:

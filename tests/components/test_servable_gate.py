@@ -11,10 +11,11 @@ from tfx.utils import path_utils
 from components import servable_gate
 from components.classifier import build_classifier
 from components.errors import ComponentError
-from components.export import WARM_UP, export
+from components.export import export
 from components.servable_gate import ServableGate
 from pipeline.config import Config
 from serving.checking.export_check import Check
+from serving.contract import WARM_UP
 
 
 def check(model: Any) -> None:

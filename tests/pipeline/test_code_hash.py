@@ -108,9 +108,11 @@ def test_the_trainer_depends_on_all_that_makes_the_model_and_on_nothing_after_it
         "components.training",
         "components.weights",
         "data.features",
+        "serving.contract",
     }
     assert not found & {"components.pusher", "components.report", "components.evaluation"}
-    assert not [name for name in found if name.startswith(("pipeline.", "serving."))]
+    others = found - {"serving.contract"}
+    assert not [name for name in others if name.startswith(("pipeline.", "serving."))]
 
 
 def test_an_edit_of_the_trainer_does_not_run_transform_again(tree: Path) -> None:
@@ -118,3 +120,18 @@ def test_an_edit_of_the_trainer_does_not_run_transform_again(tree: Path) -> None
         "components.preprocessing",
         "data.features",
     }
+
+
+def test_the_servable_gate_depends_on_what_checks_and_not_on_what_asks_or_listens(
+    tree: Path,
+) -> None:
+    found = reacting(tree, "components.servable_gate")
+    assert found >= {
+        "serving.checking.c_loader",
+        "serving.checking.export_check",
+        "serving.contract",
+        "serving.embedded.saved_model",
+        "serving.embedded.tensors",
+    }
+    assert not [name for name in found if name.startswith("serving.asking.")]
+    assert not found & {"serving.embedded.app", "serving.embedded.server"}

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from serving.asking import PAGE
+from serving.asking.page_files import PAGE
 from serving.embedded.config_files import ModelConfig
-from serving.embedded.server import EmbeddedServer, ServerOptions
+from serving.embedded.options import ServerOptions
+from serving.embedded.server import EmbeddedServer
 
 
 @dataclass(frozen=True)

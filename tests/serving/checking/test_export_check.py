@@ -9,8 +9,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.checking.export_check import check_export
-from serving.embedded.saved_model import WARM_UP
-from tests.serving.embedded.test_server import warm_up_with
+from serving.contract import WARM_UP
+from tests.serving.embedded.models import warm_up_with
 
 
 def problems(version: Path) -> dict[str, tuple[str, ...]]:

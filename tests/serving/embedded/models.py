@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from serving.contract import WARM_UP
 
 NAME = "conformance"
 PREDICT = "tensorflow/serving/predict"
@@ -49,6 +52,20 @@ def write_version(folder: Path, divisor: float) -> None:
             session, [tf.saved_model.SERVING], signature_def_map=signatures
         )
         builder.save()
+
+
+def warm_up_with(version: Path, signature: str, value: float) -> None:
+    """Gives a version a warm-up request for x = [value]; an empty signature is the default one."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.signature_name = signature
+    request.inputs["x"].CopyFrom(tf.make_tensor_proto([value], tf.float32))
+    log = prediction_log_pb2.PredictionLog(
+        predict_log=prediction_log_pb2.PredictLog(request=request)
+    )
+    file = version / WARM_UP
+    file.parent.mkdir()
+    with tf.io.TFRecordWriter(str(file)) as writer:
+        writer.write(log.SerializeToString())
 
 
 def _signatures(divisor: float) -> dict[str, Any]:

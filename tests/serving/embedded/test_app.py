@@ -167,7 +167,7 @@ def test_a_request_that_does_not_arrive_gets_408() -> None:
     from serving.embedded.metrics import Metrics
     from serving.embedded.rest_api import RestApi
 
-    endpoint = RestEndpoint(RestApi({}, Metrics()), Limits(seconds=0.05))
+    endpoint = RestEndpoint(RestApi({}, Metrics()), Limits(threads=1, seconds=0.05))
     sent: list[dict[str, object]] = []
 
     async def receive() -> dict[str, object]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.embedded.config_files import ModelConfig, read_models
+from serving.embedded.config_files import ModelConfig, read_batching, read_models
 from serving.embedded.errors import ServerError
 from serving.embedded.versions import Policy
 
@@ -67,3 +67,21 @@ def test_a_wrong_file_is_named(text: str, words: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(str(file))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_batch_size: 32", "is no text BatchingParameters"),
+        ("batch_size { value: 32 }", 'no field named "batch_size"'),
+        ("max_batch_size { value: 0 }", "max_batch_size = 0: should be at least 1"),
+        ("batch_timeout_micros { value: -1 }", "should be at least 0"),
+        ("allowed_batch_sizes: 8", "allowed_batch_sizes is for TF Serving itself"),
+    ],
+)
+def test_wrong_batching_parameters_are_named(text: str, words: str, tmp_path: Path) -> None:
+    file = tmp_path / "batching.txt"
+    file.write_text(text)
+    with pytest.raises(ServerError, match=str(file)) as caught:
+        read_batching(file)
+    assert words in str(caught.value)

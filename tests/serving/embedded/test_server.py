@@ -15,15 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.embedded.config_files import ModelConfig
-from serving.embedded.saved_model import WARM_UP, SavedModel
+from serving.embedded.saved_model import SavedModel
 from serving.embedded.server import Watcher
 from serving.embedded.versions import Model
 from tests.serving.conftest import Client, serving, wait_for
-from tests.serving.embedded.models import NAME, write_version
+from tests.serving.embedded.models import NAME, warm_up_with, write_version
 
 DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 
@@ -33,19 +31,6 @@ def publish(source: Path, base: Path, version: int) -> None:
     unfinished = base.with_name("unfinished")
     shutil.copytree(source, unfinished)
     unfinished.rename(base / str(version))
-
-
-def warm_up_with(version: Path, signature: str, value: float) -> None:
-    request = predict_pb2.PredictRequest()
-    request.model_spec.signature_name = signature
-    request.inputs["x"].CopyFrom(tf.make_tensor_proto([value], tf.float32))
-    log = prediction_log_pb2.PredictionLog(
-        predict_log=prediction_log_pb2.PredictLog(request=request)
-    )
-    file = version / WARM_UP
-    file.parent.mkdir()
-    with tf.io.TFRecordWriter(str(file)) as writer:
-        writer.write(log.SerializeToString())
 
 
 @contextmanager
