@@ -26,7 +26,7 @@ def _record(photo: str, answer: Prediction | str) -> dict[str, object]:
 
 
 def as_text(answers: Sequence[Answer], encoding: str = "utf-8") -> str:
-    """One block a photo: its name and emotion, then a line with a bar for every class.
+    """One block per photo: its name and emotion, then a line with a bar for every class.
 
     Args:
         answers: what to show, in order; classes keep the model's order.
@@ -57,7 +57,7 @@ def _block(photo: str, answer: Prediction | str, smooth: bool) -> str:
 
 
 def _printable(line: str) -> str:
-    """A name may hold line breaks and commands to the terminal: neither reaches it."""
+    """A name may contain line breaks and terminal commands: neither reaches the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in line)
 
 

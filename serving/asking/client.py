@@ -1,4 +1,4 @@
-"""Asks a model server what a dog feels: TF Serving, or one that speaks as it does."""
+"""Asks a model server what a dog feels: TF Serving, or anything with its REST API."""
 
 import base64
 import http.client
@@ -28,13 +28,15 @@ class RemotePredictor:
             version there, such as `http://host:8501/v1/models/dogs/versions/3`.
 
     Raises:
-        ModelError: it is no such address.
+        ModelError: it is not such an address.
     """
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
-            raise ModelError(f"{url} is no address of a server: name it like http://host:8501")
+            raise ModelError(
+                f"{url} is not the address of a server: name one like http://host:8501"
+            )
         path = parts.path.rstrip("/") or f"/v1/models/{MODEL_NAME}"
         self._url = f"{parts.scheme}://{parts.netloc}{path}:predict"
 
@@ -42,7 +44,7 @@ class RemotePredictor:
         """Predictions for upright RGB JPEGs, in their order.
 
         Raises:
-            ModelError: the server cannot be reached, refuses, or answers something else.
+            ModelError: the server cannot be reached, refuses, or answers with something else.
         """
         predictions: list[Prediction] = []
         for start in range(0, len(jpegs), BATCH):
@@ -56,12 +58,12 @@ class RemotePredictor:
             predictions = [_read(entry) for entry in json.loads(answer)["predictions"]]
         except (ValueError, TypeError, LookupError) as error:
             raise ModelError(
-                f"{self._url} answers as no dog-emotion model does ({type(error).__name__}): "
+                f"{self._url} does not answer like a dog-emotion model ({type(error).__name__}): "
                 "name another --url"
             ) from error
         if len(predictions) != len(jpegs):
             raise ModelError(
-                f"{self._url} answers for {len(predictions)} photos; {len(jpegs)} were asked about"
+                f"{self._url} answers for {len(predictions)} photos; {len(jpegs)} were sent"
             )
         return predictions
 
@@ -89,9 +91,9 @@ def _read(entry: dict[str, Any]) -> Prediction:
         for label, value in zip(entry[CLASS_LABELS], entry[PROBABILITIES], strict=True)
     }
     if not all(math.isfinite(value) for value in probabilities.values()):
-        raise ValueError("a probability is no number")
+        raise ValueError("a probability is not a number")
     if entry[BEST_LABEL] not in probabilities:
-        raise ValueError("the label is none of the labels")
+        raise ValueError("the label is not one of the labels")
     return Prediction(label=entry[BEST_LABEL], probabilities=probabilities)
 
 

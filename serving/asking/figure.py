@@ -22,7 +22,7 @@ Item = tuple[np.ndarray, str, Prediction]
 
 FORMATS = ("png", "pdf", "svg")
 MAX_PHOTOS = 100
-"""A picture of 53 megapixels; a larger one costs memory and nobody can look at it."""
+"""A picture of 53 megapixels; a larger one costs memory and is of no use to anybody."""
 
 # Inches.
 _CARD = 2.5
@@ -112,7 +112,7 @@ def predictions_figure(items: Sequence[Item]) -> Figure:
 
 
 def _columns(photos: int) -> int:
-    """Four fit a page; a larger number makes a grid somewhat wider than high."""
+    """Four fit a page; a larger number makes a grid somewhat wider than tall."""
     if photos <= 4:
         return photos
     if photos <= 6:
@@ -144,7 +144,7 @@ def _draw_photo(axes: Axes, photo: np.ndarray) -> None:
     """The whole photo, as large as fits, in the middle of a rounded mat."""
     rounded = BoxStyle.Round(pad=0, rounding_size=0.08)
     mat = FancyBboxPatch((0, 0), _CARD, _CARD, rounded, facecolor=_FAINT, linewidth=0)
-    # Drawn over the photo: holds one with white borders together.
+    # Drawn over the photo: gives one with white borders an outline.
     edge = FancyBboxPatch(
         (0, 0), _CARD, _CARD, rounded, fill=False, edgecolor=_EDGE, linewidth=0.6, zorder=3
     )
@@ -195,7 +195,7 @@ def _write(
     ha: Literal["left", "right"] = "left",
     va: Literal["baseline", "center_baseline"] = "baseline",
 ) -> None:
-    # A file name may hold dollar signs, which are no mathematics.
+    # A dollar sign in a file name does not start a formula.
     axes.text(x, y, text, fontproperties=font, color=colour, ha=ha, va=va, parse_math=False)
 
 

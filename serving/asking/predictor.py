@@ -14,7 +14,7 @@ from serving.contract import DEFAULT_SIGNATURE
 from serving.quiet_tensorflow import import_tensorflow
 
 BATCH = 32
-"""Photos asked about at once: bounds the memory, and 32 keeps two cores busy."""
+"""Photos asked about at once: this bounds the memory, and 32 keep two cores busy."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Predictor:
         """Predictions for upright RGB JPEGs, in their order.
 
         Raises:
-            ModelError: the model cannot read a photo, or answers with no probabilities.
+            ModelError: the model cannot read a photo, or its probabilities are not numbers.
         """
         predictions: list[Prediction] = []
         for start in range(0, len(jpegs), BATCH):
@@ -117,7 +117,7 @@ class Predictor:
 
     def _unsuitable(self, reason: str) -> ModelError:
         return ModelError(
-            f"{self.version} is no dog-emotion model: {reason} (`dog-emotion run` makes one)"
+            f"{self.version} is not a dog-emotion model: {reason} (`dog-emotion run` makes one)"
         )
 
 

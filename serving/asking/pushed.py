@@ -11,8 +11,8 @@ from serving.contract import SAVED_MODEL, is_complete
 def find_version(model_dir: Path) -> Path:
     """The SavedModel that `model_dir` stands for: itself, or the newest version inside it.
 
-    A version is a folder named by an integer, as TensorFlow Serving wants it; the largest
-    complete one wins, and one whose files are not all there is passed over.
+    A version is a folder whose name is an integer, as TensorFlow Serving wants it; the largest
+    complete one wins, and one that lacks files is passed over.
 
     Raises:
         ModelError: there is no complete model.

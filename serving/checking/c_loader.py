@@ -2,9 +2,9 @@
 
     python -m serving.checking.c_loader FOLDER
 
-No Python of TensorFlow's is imported: an operation that only Python registers is missing here, as
-it is in TF Serving. The exit status is 0 if the model was loaded; else 1, and standard output has
-the reason.
+None of TensorFlow's Python is imported: an operation that only Python registers is missing here,
+as it is in TF Serving. The exit status is 0 if the model was loaded; otherwise it is 1, and the
+reason is on standard output.
 """
 
 import ctypes
@@ -36,7 +36,7 @@ def load(folder: Path) -> str | None:
 
 
 def _library() -> ctypes.CDLL:
-    spec = find_spec("tensorflow")  # finds the package, and runs nothing of it
+    spec = find_spec("tensorflow")  # finds the package without running any of it
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("tensorflow is not installed")
     folder = Path(spec.origin).parent

@@ -24,12 +24,12 @@ FOREIGN_OPS = {
     "EagerPyFunc": "calls Python",
     "XlaCallModule": "needs XLA, and was compiled for one kind of machine",
 }
-"""Operations that can be loaded and not be run by TF Serving; it does not load unknown ones."""
+"""Operations that TF Serving can load but not run; unknown ones it does not even load."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; `problems` is empty where all is well."""
+    """One thing that was checked; `problems` is empty if all is well."""
 
     name: str
     problems: tuple[str, ...]
@@ -48,13 +48,13 @@ def check_export(version: Path, timeout_ms: int = 60_000) -> Iterator[Check]:
         yield Check("a SavedModel with the tag serve", (str(error),))
         return
     yield Check("a SavedModel with the tag serve", ())
-    yield Check("signatures that REST can speak", tuple(_signature_problems(meta_graph)))
+    yield Check("signatures that the REST API can serve", tuple(_signature_problems(meta_graph)))
     nodes = list(_nodes(meta_graph))
     yield Check("operations that TF Serving has", tuple(_operation_problems(nodes)))
     yield Check("no device but the CPU by name", tuple(_device_problems(nodes)))
     yield Check("no path outside the model", tuple(_path_problems(nodes, meta_graph)))
     with tempfile.TemporaryDirectory() as folder:
-        # Not where it was made: what it does not bring along is not found.
+        # Not where it was made: whatever it did not bring along is missing here.
         moved = Path(folder) / "moved" / "1"
         shutil.copytree(version, moved)
         yield Check("loads in C++, without Python, elsewhere", tuple(_load_problems(moved)))
@@ -73,7 +73,7 @@ def _meta_graph(version: Path) -> meta_graph_pb2.MetaGraphDef:
         if set(meta_graph.meta_info_def.tags) == {"serve"}:
             return meta_graph
     found = [sorted(meta_graph.meta_info_def.tags) for meta_graph in model.meta_graphs]
-    raise ValueError(f"{file} has no graph of the tag serve alone; found: {found or 'none'}")
+    raise ValueError(f"{file} has no graph with the tag serve alone; found: {found or 'none'}")
 
 
 def _nodes(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[Any]:
@@ -95,9 +95,9 @@ def _signature_problems(meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str
         for name, info in infos.items():
             dtype = type_name(info.dtype)
             if not info.name:
-                yield f"{kind} {name} is no dense tensor"
+                yield f"{kind} {name} is not a dense tensor"
             elif dtype not in NUMPY:
-                yield f"{kind} {name} is of the type {dtype}, which JSON has nothing for"
+                yield f"{kind} {name} has the type {dtype}, which JSON cannot carry"
 
 
 def _operation_problems(nodes: list[Any]) -> Iterator[str]:
@@ -114,7 +114,7 @@ def _device_problems(nodes: list[Any]) -> Iterator[str]:
 def _path_problems(nodes: list[Any], meta_graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
     """Constants that name a file or folder of this machine.
 
-    Those of assets do, too, and are replaced when the model is loaded.
+    Those of assets do so as well, but are replaced when the model is loaded.
     """
     assets = {asset.tensor_info.name.partition(":")[0] for asset in meta_graph.asset_file_def}
     for node in nodes:

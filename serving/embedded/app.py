@@ -46,7 +46,7 @@ class Limits:
     waiting: int = 256
     """Requests that wait for a thread."""
     seconds: float = 30
-    """In which a client has to send its request."""
+    """Within which a client has to send its request."""
 
 
 class _Gate:
@@ -128,7 +128,7 @@ class RestEndpoint:
             gzipped = request.headers.get("content-encoding", "").lower() == "gzip"
             work = self._work_gzipped if gzipped and body else self._api.answer
             loop = asyncio.get_running_loop()
-            # Only now: one that is slow to send holds a few bytes, and no place of another's.
+            # Only now: a client that is slow to send holds a few bytes, and nobody else's place.
             with self._gate.entered():
                 return await loop.run_in_executor(self._pool, work, request.method, path, body)
         finally:
@@ -142,10 +142,10 @@ class RestEndpoint:
 
 
 def inflate(body: bytes, limit: int) -> bytes:
-    """A gzipped body as it was before.
+    """What a gzipped body was before it was compressed.
 
     Raises:
-        RequestError: it is no gzip, is cut off, or would be of more bytes than `limit`.
+        RequestError: it is not gzip, is cut off, or would have more than `limit` bytes.
     """
     inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:

@@ -19,9 +19,9 @@ class BatchingParameters:
     """TF Serving's parameters of the same names, with its defaults."""
 
     max_batch_size: int = 1000
-    """Instances in a batch; a request of more is a batch of its own."""
+    """Instances in a batch; a larger request is a batch of its own."""
     batch_timeout_micros: int = 0
-    """Microseconds that a request waits for others, from when it comes."""
+    """Microseconds that a request waits for others, from its arrival."""
     max_enqueued_batches: int = 10
     """Of full size; beyond that requests are refused with UNAVAILABLE."""
     num_batch_threads: int = 1
@@ -48,8 +48,8 @@ class _Task:
 class Batched:
     """A servable whose calls are batched.
 
-    A batch that fails is answered again request by request, so that one with a bad photo does not
-    take its neighbours along.
+    A batch that fails is answered again request by request, so that a bad one does not take its
+    neighbours down with it.
     """
 
     def __init__(self, servable: Servable, parameters: BatchingParameters) -> None:
@@ -121,7 +121,7 @@ class Batched:
                     self._changed.wait(seconds)
                     continue
                 batch = self._take()
-                if self._waiting:  # the thread told of these may be this one
+                if self._waiting:  # the thread that was told of these may be this one
                     self._changed.notify()
                 return batch
         return None

@@ -46,7 +46,7 @@ def read_models(file: Path) -> list[ModelConfig]:
     """The models that a `--model_config_file` names (a text ModelServerConfig).
 
     Raises:
-        ServerError: it cannot be read, or names no models in a way that can be served.
+        ServerError: it cannot be read, or does not name models that can be served.
     """
     config = _parse(file, model_server_config_pb2.ModelServerConfig())
     models = [_model(file, each) for each in config.model_config_list.config]
@@ -62,7 +62,7 @@ def read_batching(file: Path) -> BatchingParameters:
     """What a `--batching_parameters_file` sets (a text BatchingParameters).
 
     Raises:
-        ServerError: it cannot be read, or sets what this server does not do.
+        ServerError: it cannot be read, or sets something that this server does not do.
     """
     parameters = _parse(file, _BatchingParameters())
     for name in ("allowed_batch_sizes", "pad_variable_length_inputs"):
@@ -79,7 +79,7 @@ def read_batching(file: Path) -> BatchingParameters:
 
 
 def default_batching() -> BatchingParameters:
-    """The parameters where no file sets them: TF Serving takes a thread for each core."""
+    """The parameters if no file sets them: TF Serving uses one thread per core."""
     return BatchingParameters(num_batch_threads=len(os.sched_getaffinity(0)))
 
 
@@ -111,7 +111,7 @@ def _parse(file: Path, into: Any) -> Any:
     except OSError as error:
         raise ServerError(f"{file} cannot be read: {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ServerError(f"{file} is no text {into.DESCRIPTOR.name}: {error}") from error
+        raise ServerError(f"{file} is not a text {into.DESCRIPTOR.name}: {error}") from error
 
 
 def _batching_message() -> Callable[[], Any]:

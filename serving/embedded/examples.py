@@ -1,4 +1,4 @@
-"""The requests and answers of classify and regress, which speak of `tf.train.Example`."""
+"""The requests and answers of classify and regress, which are about `tf.train.Example`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,7 +31,7 @@ def read_examples(document: Mapping[str, Json]) -> Tensor:
     """Serialized examples, bytes [N], of a request's `examples`, each with its `context`.
 
     Raises:
-        RequestError: there are none, or a feature is no number, string or list of such.
+        RequestError: there are none, or a feature is not a number, a string or a list of these.
     """
     context = _to_example(document["context"]) if "context" in document else b""
     if "examples" not in document:
@@ -54,7 +54,7 @@ def read_examples(document: Mapping[str, Json]) -> Tensor:
 
 
 def check_classify(signature: Signature) -> None:
-    """Whether a signature can classify.
+    """Makes sure that a signature can classify.
 
     Raises:
         RequestError: it cannot.
@@ -71,7 +71,7 @@ def check_classify(signature: Signature) -> None:
 
 
 def check_regress(signature: Signature) -> None:
-    """Whether a signature can regress.
+    """Makes sure that a signature can regress.
 
     Raises:
         RequestError: it cannot.

@@ -1,7 +1,7 @@
 """JSON as TF Serving reads it, which is not quite as Python does.
 
-TF Serving uses RapidJSON: NaN and Infinity are numbers, what follows the document is not looked
-at, the first of equal keys counts, and an integer beyond 64 bits is a floating-point number.
+TF Serving uses RapidJSON: NaN and Infinity are numbers, what follows the document is ignored,
+the first of equal keys counts, and an integer beyond 64 bits is a floating-point number.
 """
 
 import json
@@ -36,10 +36,10 @@ def parse(body: bytes) -> dict[str, Json]:
     Strings keep bytes that are not UTF-8 as surrogates (PEP 383), as `to_bytes` wants them.
 
     Raises:
-        RequestError: it is no JSON, nested too deep, or no object.
+        RequestError: it is not JSON, is nested too deep, or is not an object.
     """
     text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-    start = _SPACE.match(text).end()  # type: ignore[union-attr]  # it matches nothing, too
+    start = _SPACE.match(text).end()  # type: ignore[union-attr]  # it always matches
     if start == len(text):
         raise invalid("JSON Parse error: The document is empty")
     try:
@@ -69,7 +69,7 @@ def type_name(value: Json) -> str:
 
 
 def is_integer(value: Json) -> bool:
-    """Whether a value is a number written as an integer; in Python True is one, too."""
+    """Whether a value is a number written as an integer; in Python True is one as well."""
     return type(value) is int
 
 

@@ -1,4 +1,4 @@
-"""How to serve, and what is done where nobody says how."""
+"""How to serve, with the defaults."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ServerOptions:
 
     models: "Sequence[ModelConfig]"
     page: Path
-    """The folder of the page that is at the root."""
+    """The folder of the page that is shown at the root."""
     host: str = "127.0.0.1"
     rest_api_port: int = 8501
     """0 takes any free port."""
@@ -24,4 +24,4 @@ class ServerOptions:
     rest_api_timeout_in_ms: int = 30_000
     file_system_poll_wait_seconds: float = 1
     batching: "BatchingParameters | None" = None
-    """None answers each request by a call of its own."""
+    """None answers each request with a call of its own."""

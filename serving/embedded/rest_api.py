@@ -185,7 +185,7 @@ def error_body(message: str) -> bytes:
 
 
 def _encode(text: str) -> bytes:
-    """Bytes that were no UTF-8 in the request go back as they came."""
+    """Bytes that were not UTF-8 in the request go back as they came."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:

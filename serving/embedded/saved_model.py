@@ -1,4 +1,4 @@
-"""A SavedModel, loaded and run as TF Serving does: by the sessions of TensorFlow 1."""
+"""A SavedModel, loaded and run as TF Serving does it: in a session of TensorFlow 1."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ MAX_WARM_UP = 1000
 class SavedModel:
     """A loaded version of a model.
 
-    `tf.saved_model.load` would need four times as long for a call, and holds on to the interpreter.
+    A call by way of `tf.saved_model.load` takes four times as long, and holds the interpreter lock.
 
     Args:
         path: the folder with `saved_model.pb`.
@@ -64,7 +64,7 @@ class SavedModel:
             A tensor for each output, in the order of the names.
 
         Raises:
-            RequestError: an operation fails, or there was no time left.
+            RequestError: an operation fails, or the call takes too long.
         """
         signature = self.signatures[name]
         try:
@@ -96,7 +96,7 @@ class SavedModel:
         options.feed.extend(info.tensor for info in signature.inputs.values())
         options.fetch.extend(_computed(signature))
         options.run_options.timeout_in_ms = timeout_ms
-        # Not public, and 5 to 10 times as fast as Session.run: a test holds on to it.
+        # Not public, and 5 to 10 times as fast as Session.run: a test says when it is gone.
         return self._session._make_callable_from_options(options)
 
 
@@ -120,7 +120,7 @@ def warm_up(model: SavedModel, path: Path) -> int:
         raise
     except tf.errors.OpError as error:
         raise RequestError(Code(error.error_code), error.message) from None
-    except Exception as error:  # as with a damaged model, anything
+    except Exception as error:  # a damaged one, like a damaged model, can raise anything
         reason = f"warm-up request {count} is damaged: {_first_line(error)}"
         raise RequestError(Code.DATA_LOSS, reason) from error
     return count
@@ -152,12 +152,12 @@ def _signature(definition: meta_graph_pb2.SignatureDef) -> Signature:
 
 
 def _array(value: Any) -> Tensor:
-    """What a call gives as an array: a string alone comes as bytes."""
+    """What a call gives as an array: a single string comes as bytes."""
     return np.array(value, object) if isinstance(value, bytes) else np.asarray(value)
 
 
 def _computed(signature: Signature) -> list[str]:
-    """The tensors that a call computes: outputs that are no inputs, each once."""
+    """The tensors that a call computes: outputs that are not inputs as well, each once."""
     fed = {info.tensor for info in signature.inputs.values()}
     return list(
         dict.fromkeys(info.tensor for info in signature.outputs.values() if info.tensor not in fed)
@@ -165,7 +165,7 @@ def _computed(signature: Signature) -> list[str]:
 
 
 def _tensors(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, TensorInfo]:
-    """In the order of the names; sparse tensors have no JSON and are left out."""
+    """In the order of the names; sparse tensors have no form in JSON and are left out."""
     return {
         name: TensorInfo(info.name, type_name(info.dtype))
         for name, info in sorted(infos.items())
@@ -174,9 +174,10 @@ def _tensors(infos: Mapping[str, meta_graph_pb2.TensorInfo]) -> dict[str, Tensor
 
 
 def type_name(dtype: int) -> str:
-    """TensorFlow's own name of a type: float for what Python calls float32.
+    """TensorFlow's own name for a type: float for what Python calls float32.
 
-    The initialization of a model is a signature, too, whose output is no tensor and has no type.
+    The initialization of a model is a signature as well; its output is not a tensor and has no
+    type.
     """
     try:
         name = tf.dtypes.as_dtype(dtype).name

@@ -1,4 +1,4 @@
-"""What the server serves: a loaded version of a model, whatever it was loaded by."""
+"""What the server serves: a loaded version of a model, however it was loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Servable(Protocol):
             A tensor for each output, in the order of the names.
 
         Raises:
-            RequestError: an operation fails, or there was no time left.
+            RequestError: an operation fails, or the call takes too long.
         """
 
     def describe(self) -> dict[str, Any]:

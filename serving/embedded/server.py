@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 BACKLOG = 2048
 GRACE_SECONDS = 30
-"""In which requests in flight are answered when the server stops."""
+"""Within which requests in flight are answered when the server stops."""
 
 
 class Watcher:
@@ -32,7 +32,7 @@ class Watcher:
     Args:
         models: to look after.
         seconds: between two looks.
-        announce: told in a line when a version becomes available, ends or fails.
+        announce: told in one line when a version becomes available, ends or fails.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Watcher:
         self._empty: set[str] = set()
 
     def start(self) -> None:
-        """Begins, and loads what is there."""
+        """Starts, and loads what is there."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -65,7 +65,9 @@ class Watcher:
                     model.refresh()
                     self._tell(model)
                 except Exception:  # or nobody would look after the versions any more
-                    _log.exception("model %s: looked after again soon", model.name)
+                    _log.exception(
+                        "model %s could not be looked after; trying again soon", model.name
+                    )
             if self._stopped.wait(self._seconds):
                 return
 
@@ -87,7 +89,7 @@ class EmbeddedServer:
 
     Args:
         options: what to serve and where.
-        announce: told in a line where it listens, and how the versions fare.
+        announce: told in one line where it listens, and how the versions fare.
 
     Raises:
         ServerError: the address cannot be listened on.
@@ -135,7 +137,7 @@ class EmbeddedServer:
             self._watcher.stop()
 
     def stop(self) -> None:
-        """Ends `run`, which another thread is in, once requests in flight are answered."""
+        """Ends `run` in another thread, once requests in flight are answered."""
         self._server.should_exit = True
 
 

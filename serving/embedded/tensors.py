@@ -257,10 +257,10 @@ def _string(value: Json) -> bytes:
 
 
 def decode_base64(value: Json) -> bytes:
-    """The bytes of an object `{"b64": "..."}`; padding may be missing, and blanks be in between.
+    """The bytes of an object `{"b64": "..."}`; padding may be missing, and blanks are ignored.
 
     Raises:
-        RequestError: it has other keys, or what it holds is no base64.
+        RequestError: it has other keys, or what it holds is not base64.
     """
     if not is_base64(value):
         raise invalid(f"JSON Value: {quote(value)} not formatted correctly for base64 data")
@@ -288,7 +288,7 @@ def write_predictions(outputs: Mapping[str, Tensor]) -> str:
         outputs: arrays [N, ...]; strings of a name that ends in `_bytes` become base64.
 
     Raises:
-        RequestError: they do not share a batch dimension, or JSON has nothing for their type.
+        RequestError: they do not share a batch dimension, or JSON cannot carry their type.
     """
     size = None
     for name, tensor in outputs.items():
@@ -315,7 +315,7 @@ def write_outputs(outputs: Mapping[str, Tensor]) -> str:
     """An answer in columnar format: `{"outputs": ...}`, by name where there are several.
 
     Raises:
-        RequestError: JSON has nothing for their type.
+        RequestError: JSON cannot carry their type.
     """
     texts = {
         name: _text(tensor.tolist(), _writer(name, tensor)) for name, tensor in outputs.items()

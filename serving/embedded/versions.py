@@ -58,7 +58,7 @@ class VersionStatus:
 class _Version:
     number: int
     stamp: tuple[object, ...]
-    """Of the folder as it was when this was loaded: another one is worth another try."""
+    """Of the folder when this was loaded: if it is different now, another try is worthwhile."""
     state: State = State.START
     error: RequestError | None = None
     loaded: Servable | None = None
@@ -86,7 +86,7 @@ class Model:
 
     @contextmanager
     def use(self, version: int | None = None) -> Iterator[tuple[int, Servable]]:
-        """A version and what is loaded of it, which stays so for as long as the block runs.
+        """A version, which stays loaded for as long as the block runs.
 
         Args:
             version: None takes the newest available one.
@@ -205,7 +205,7 @@ def unknown_label(label: str) -> RequestError:
 
 
 def _complete_versions(base_path: Path) -> dict[int, tuple[object, ...]] | None:
-    """The versions whose files are all there, each with a stamp; None where one cannot look."""
+    """The complete versions, each with a stamp; None if the folder cannot be read."""
     try:
         folders = list(base_path.iterdir())
     except OSError:
@@ -225,7 +225,7 @@ def _complete_versions(base_path: Path) -> dict[int, tuple[object, ...]] | None:
 def _stamp(folder: Path) -> tuple[object, ...]:
     """Sizes and times of a version's files; empty if one that it needs is missing.
 
-    The times are those of the last change: a copy may bring along that of the last writing.
+    The times are those of the last change of any kind: a copy may keep the time of the last write.
     """
     try:
         if not is_complete(folder):
@@ -237,4 +237,4 @@ def _stamp(folder: Path) -> tuple[object, ...]:
             for status in [file.stat()]
         )
     except OSError:
-        return ()  # it goes away, or is being written
+        return ()  # it is going away, or being written

@@ -23,7 +23,7 @@ async function shrink(file) {
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    throw new Problem("This file is no photo that the browser can read. Try a JPEG or a PNG.");
+    throw new Problem("The browser cannot read this file as a photo. Try a JPEG or a PNG.");
   }
   const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");
@@ -70,7 +70,7 @@ async function ask(jpeg) {
   if (!response.ok) throw new Problem(`The server refuses the photo: ${answer.error}`);
   const prediction = answer.predictions[0];
   if (!prediction.labels || !prediction.probabilities) {
-    throw new Problem("This model does not tell emotions on photos.");
+    throw new Problem("This model does not recognise emotions in photos.");
   }
   return { ...prediction, milliseconds };
 }

@@ -169,7 +169,7 @@ def test_a_file_that_is_no_photo_is_named(page: webdriver.Chrome, tmp_path: Path
     text.write_text("no photo")
     choose(page, text, photo(tmp_path))
     bad, good = results(page, 2)
-    assert "no photo that the browser can read" in bad.text
+    assert "The browser cannot read this file as a photo" in bad.text
     assert good.find_element(By.TAG_NAME, "h2").text in LABELS
     shoot(page, "bad-file")
 

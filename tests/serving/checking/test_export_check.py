@@ -125,8 +125,8 @@ def test_a_tensor_of_no_known_type_is_named(tmp_path: Path) -> None:
     content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     content.meta_graphs[0].signature_def["serving_default"].inputs["x"].dtype = 77
     file.write_bytes(content.SerializeToString())
-    found = problems(version)["signatures that REST can speak"]
-    assert found == ("input x is of the type invalid, which JSON has nothing for",)
+    found = problems(version)["signatures that the REST API can serve"]
+    assert found == ("input x has the type invalid, which JSON cannot carry",)
 
 
 def test_an_output_that_json_cannot_carry_is_named(tmp_path: Path) -> None:
@@ -141,15 +141,15 @@ def test_an_output_that_json_cannot_carry_is_named(tmp_path: Path) -> None:
     module.serve = serve
     shutil.rmtree(version)
     tf.saved_model.save(module, str(version), signatures={"serving_default": serve})
-    found = problems(version)["signatures that REST can speak"]
-    assert found == ("output y is of the type complex64, which JSON has nothing for",)
+    found = problems(version)["signatures that the REST API can serve"]
+    assert found == ("output y has the type complex64, which JSON cannot carry",)
 
 
 def test_another_default_signature_is_named(tmp_path: Path) -> None:
     module = tf.Module()
     module.weight = tf.Variable(2.0)
     tf.saved_model.save(module, str(tmp_path / "1"))
-    found = problems(tmp_path / "1")["signatures that REST can speak"]
+    found = problems(tmp_path / "1")["signatures that the REST API can serve"]
     assert found == ("no signature serving_default; found: __saved_model_init_op",)
 
 

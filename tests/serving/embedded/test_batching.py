@@ -185,7 +185,7 @@ def test_unexpected_errors_reach_who_waits(doubler: Doubler) -> None:
 
 
 class Meeting(Doubler):
-    """A Doubler whose calls of a signature named "meet" wait until so many are in one at once."""
+    """A Doubler whose calls of a signature named "meet" wait until so many run at once."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -256,7 +256,7 @@ class Unbatchable(Doubler):
 
 
 def fail() -> Any:
-    raise MemoryError("so many at once")
+    raise MemoryError("too many at once")
 
 
 @pytest.mark.parametrize("failure", [fail, lambda: {"twice": [2, 4]}, lambda: None])

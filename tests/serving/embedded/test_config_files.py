@@ -46,7 +46,7 @@ def test_models_policies_and_labels_are_read(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "names no model"),
-        ("model_config_list {", "is no text ModelServerConfig"),
+        ("model_config_list {", "is not a text ModelServerConfig"),
         ("models {}", 'no field named "models"'),
         ('model_config_list { config { name: "a" } }', "needs a name and a base_path"),
         (
@@ -72,7 +72,7 @@ def test_a_wrong_file_is_named(text: str, words: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("max_batch_size: 32", "is no text BatchingParameters"),
+        ("max_batch_size: 32", "is not a text BatchingParameters"),
         ("batch_size { value: 32 }", 'no field named "batch_size"'),
         ("max_batch_size { value: 0 }", "max_batch_size = 0: should be at least 1"),
         ("batch_timeout_micros { value: -1 }", "should be at least 0"),

@@ -80,7 +80,7 @@ def test_prometheus_counts_requests(client: Client) -> None:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Equal in value and type, and NaN to itself: JSON's 1.0 is no 1."""
+    """Equal in value and type, and NaN to itself: JSON's 1.0 is not 1."""
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
     if isinstance(a, list) and isinstance(b, list):
