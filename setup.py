@@ -22,7 +22,8 @@ setup(
     package_data={
         "components": ["nodes/*.pbtxt"],
         "pipeline": ["profiles/*.toml"],
-        "serving": ["deploy/*", "page/*"],
+        "serving": ["deploy/*"],
+        "serving.asking": ["page/*"],
     },
     # protobuf, ml-metadata, tensorflow-metadata and tensorflow-serving-api, whose messages the code
     # also handles, are TFX's to choose.

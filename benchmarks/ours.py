@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import write_json
-from serving.predictor import Predictor, find_version
+from serving.asking.predictor import Predictor
+from serving.asking.pushed import find_version
 
 DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 BLOCKED = 3

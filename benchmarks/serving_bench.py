@@ -31,9 +31,10 @@ from benchmarks import results
 from benchmarks.bench import RESULTS, machine
 from benchmarks.results import of_pairs
 from data.drawn_dogs import draw_photo
-from data.features import MODEL_NAME, PHOTO_INPUT, SERVING_SIGNATURE
+from data.features import MODEL_NAME, PHOTO_INPUT
 from data.photos import prepare_photo
-from serving.predictor import find_version, newest_model
+from serving.asking.pushed import find_version, newest_model
+from serving.contract import DEFAULT_SIGNATURE
 
 DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 CLIENTS = (1, 8, 32)
@@ -70,14 +71,14 @@ def request_body() -> bytes:
 
 def run_loop(version: Path, body: bytes, seconds: float) -> Measured:
     """The plain loop, in this process."""
-    from serving.saved_model import SavedModel
+    from serving.embedded.saved_model import SavedModel
 
     model = SavedModel(version, timeout_ms=60_000)
 
     def answer() -> None:
         (instance,) = json.loads(body)["instances"]
         photos = np.array([base64.b64decode(instance["b64"])], object)
-        model.run(SERVING_SIGNATURE, {PHOTO_INPUT: photos})
+        model.run(DEFAULT_SIGNATURE, {PHOTO_INPUT: photos})
 
     measured = _summarize(list(_times(answer, seconds)), seconds)
     model.close()

@@ -23,6 +23,5 @@ TRAIN, VAL, TEST = SPLITS = ("train", "val", "test")
 MODEL_NAME = "dog_emotion"
 """The model in TF Serving's terms: versions are pushed to `<run>/serving/dog_emotion/<version>`."""
 
-SERVING_SIGNATURE = "serving_default"
 PHOTO_INPUT = "image_bytes"
 PROBABILITIES, BEST_LABEL, CLASS_LABELS = PHOTO_OUTPUTS = ("probabilities", "label", "labels")

@@ -1,1 +1,1 @@
-"""Asking a pushed model."""
+"""A trained model in use: asked, served, and checked before it is."""

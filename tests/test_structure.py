@@ -11,9 +11,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving", "benchmarks")
 FOLDERS = {*ROOMS, "tests", "requirements"}
-EXPORT_CHECK = "serving.export_check"
+CONTRACT = "serving.contract"
+EXPORT_CHECK = "serving.checking.export_check"
 FEATURES = "data.features"
 """The names of features, splits and signature: all that others may know of data/."""
+PARTS_OF_SERVING: dict[str, set[str]] = {
+    "contract": set(),
+    "quiet_tensorflow": set(),
+    "embedded": {CONTRACT},
+    "asking": {CONTRACT, "serving.quiet_tensorflow", FEATURES},
+    "checking": {CONTRACT, "serving.embedded"},
+}
+"""What each may know of other parts and rooms."""
 
 
 class Import(NamedTuple):
@@ -35,8 +44,13 @@ def test_the_top_level_holds_the_rooms() -> None:
 
 
 @pytest.mark.parametrize("room", ROOMS)
-def test_a_room_is_a_package_that_says_what_it_is(room: str) -> None:
-    assert ast.get_docstring(_parse(ROOT / room / "__init__.py"))
+def test_a_room_and_its_parts_are_packages_that_say_what_they_are_and_no_more(room: str) -> None:
+    """Code in them would be in no hash of `pipeline/code_hash.py`."""
+    folders = {ROOT / room, *(file.parent for file in _sources(room))}
+    for folder in folders:
+        tree = _parse(folder / "__init__.py")
+        assert ast.get_docstring(tree)
+        assert len(tree.body) == 1
 
 
 def test_data_imports_nothing_of_ours() -> None:
@@ -44,11 +58,38 @@ def test_data_imports_nothing_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "known"), [("components", {FEATURES, EXPORT_CHECK}), ("serving", {FEATURES})]
+    ("room", "known"), [("components", {FEATURES, CONTRACT, EXPORT_CHECK}), ("serving", {FEATURES})]
 )
 def test_components_and_serving_know_only_so_much_of_others(room: str, known: set[str]) -> None:
     foreign = [each for each in _imports_of_ours(room) if each.room != room]
     assert {each.module for each in foreign} == known
+
+
+def test_the_parts_of_serving_are_listed() -> None:
+    room = ROOT / "serving"
+    found = {file.relative_to(room).parts[0].removesuffix(".py") for file in _sources("serving")}
+    assert found - {"__init__"} == PARTS_OF_SERVING.keys()
+
+
+@pytest.mark.parametrize(("part", "known"), PARTS_OF_SERVING.items(), ids=PARTS_OF_SERVING)
+def test_a_part_of_serving_knows_only_so_much_of_others(part: str, known: set[str]) -> None:
+    imported = {
+        ".".join(each.module.split(".")[:2]) for each in _imports_of_ours(f"serving/{part}")
+    }
+    assert imported - {f"serving.{part}"} == known
+
+
+def test_the_embedded_server_knows_nothing_of_dogs() -> None:
+    sources = _sources("serving/embedded")
+    assert sources
+    assert not [file for file in sources if "dog" in file.read_text().lower()]
+
+
+@pytest.mark.parametrize("part", ["serving/contract", "serving/embedded/options"])
+def test_what_others_start_with_needs_the_standard_library_alone(part: str) -> None:
+    at_once = [each for each in _imports(part) if each.function == ""]
+    assert at_once
+    assert not [each for each in at_once if each.room not in sys.stdlib_module_names]
 
 
 def test_only_the_commands_of_the_command_line_import_serving() -> None:
@@ -91,12 +132,12 @@ def test_keras_comes_as_itself_and_tfx_without_its_slow_front(room: str) -> None
     ]
 
 
-def _imports_of_ours(room: str) -> list[Import]:
-    return [each for each in _imports(room) if each.room in ROOMS]
+def _imports_of_ours(part: str) -> list[Import]:
+    return [each for each in _imports(part) if each.room in ROOMS]
 
 
-def _imports(room: str) -> Iterator[Import]:
-    for file in _sources(room):
+def _imports(part: str) -> Iterator[Import]:
+    for file in _sources(part):
         for statement, function in _import_statements(_parse(file), ""):
             place = f"{file.relative_to(ROOT).as_posix()}:{statement.lineno}"
             for module in _modules(statement):
@@ -134,8 +175,10 @@ def _is_module(name: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def _sources(room: str) -> list[Path]:
-    return sorted((ROOT / room).rglob("*.py"))
+def _sources(part: str) -> list[Path]:
+    """The files of a folder, or the one file of a module, such as `serving/contract`."""
+    path = ROOT / part
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 
 
 def _parse(file: Path) -> ast.Module:

@@ -11,6 +11,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from components.model.preprocessing import IMAGE_SIDE
 from data import features
+from serving.contract import DEFAULT_SIGNATURE, WARM_UP
 
 EVALUATION_SIGNATURE = "serving_examples"
 TRANSFORM_SIGNATURE = "transform_features"
@@ -18,8 +19,6 @@ TRANSFORM_SIGNATURE = "transform_features"
 MAX_PIXELS = 50_000_000
 """Of a photo in a request: a telephone's 48 million pass, and decoding takes 150 MB at the most."""
 
-WARM_UP = "assets.extra/tf_serving_warmup_requests"
-"""Where TF Serving looks for requests to replay before a version becomes available."""
 WARM_UP_BATCHES = (1, 2)
 """Photos in each of the requests: what TensorFlow prepares anew for a second shape is done, too."""
 
@@ -142,7 +141,7 @@ def export(
         module,
         str(unfinished),
         signatures={
-            features.SERVING_SIGNATURE: module.serving_default,
+            DEFAULT_SIGNATURE: module.serving_default,
             EVALUATION_SIGNATURE: module.serving_examples,
             TRANSFORM_SIGNATURE: module.transform_features,
         },
@@ -152,14 +151,14 @@ def export(
 
 
 def _write_warm_up(file: Path) -> None:
-    """Requests of `serving_default` with grey photos, as records of PredictionLog."""
+    """Requests of the default signature with grey photos, as records of PredictionLog."""
     photo = tf.io.encode_jpeg(tf.fill([IMAGE_SIDE, IMAGE_SIDE, 3], tf.constant(127, tf.uint8)))
     file.parent.mkdir()
     with tf.io.TFRecordWriter(str(file)) as writer:
         for photos in WARM_UP_BATCHES:
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request
-            request.model_spec.signature_name = features.SERVING_SIGNATURE
+            request.model_spec.signature_name = DEFAULT_SIGNATURE
             request.inputs[features.PHOTO_INPUT].CopyFrom(
                 tf.make_tensor_proto([photo.numpy()] * photos)
             )

@@ -14,8 +14,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
 from components.staging import copy_folder, is_remote, readable
-
-_SAVED_MODEL = "saved_model.pb"
+from serving.contract import NEEDED_FILES, SAVED_MODEL
 
 
 def fingerprint(model: Path) -> str:
@@ -35,7 +34,11 @@ def _files(model: Path) -> list[str]:
 def versions(base: str) -> list[str]:
     """The complete versions under a model's base folder, oldest first."""
     numbered = (f"{base}/{number}" for number in _numbers(base))
-    return [version for version in numbered if tf.io.gfile.exists(f"{version}/{_SAVED_MODEL}")]
+    return [
+        version
+        for version in numbered
+        if all(tf.io.gfile.exists(f"{version}/{name}") for name in NEEDED_FILES)
+    ]
 
 
 def _numbers(base: str) -> list[str]:
@@ -80,7 +83,7 @@ def push(model: str, base: str) -> str:
 
 def _rename_remote(unfinished: str, target: str, files: list[str]) -> None:
     # An object store renames one file at a time; what makes a version complete comes last.
-    for name in sorted(files, key=_SAVED_MODEL.__eq__):
+    for name in sorted(files, key=SAVED_MODEL.__eq__):
         file = f"{target}/{name}"
         tf.io.gfile.makedirs(file.rpartition("/")[0])
         tf.io.gfile.rename(f"{unfinished}/{name}", file)

@@ -7,7 +7,7 @@ from tfx.utils import path_utils
 
 from components.errors import ComponentError
 from components.staging import readable
-from serving.export_check import check_export
+from serving.checking.export_check import check_export
 
 
 @component

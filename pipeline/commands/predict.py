@@ -9,8 +9,8 @@ from pipeline.commands.common import RUNS, Exit, add_command, fail
 
 if TYPE_CHECKING:
     from pipeline.commands.common import Commands
-    from serving.client import RemotePredictor
-    from serving.predictor import Predictor
+    from serving.asking.client import RemotePredictor
+    from serving.asking.predictor import Predictor
 
 
 def add_predict(commands: "Commands") -> None:
@@ -50,11 +50,11 @@ def add_predict(commands: "Commands") -> None:
 def _predict(options: argparse.Namespace) -> int:
     from data.errors import DataError
     from data.photos import PreparedPhoto, decode_photo, prepare_photo, read_photo
-    from serving.answers import Answer, as_json, as_text
-    from serving.errors import ModelError
+    from serving.asking.answers import Answer, as_json, as_text
+    from serving.asking.errors import ModelError
 
     if options.plot is not None:
-        from serving.figure import MAX_PHOTOS, draw_predictions, figure_format
+        from serving.asking.figure import MAX_PHOTOS, draw_predictions, figure_format
 
         try:
             figure_format(options.plot)
@@ -96,8 +96,9 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _predictor(options: argparse.Namespace) -> "Predictor | RemotePredictor":
-    from serving.client import RemotePredictor
-    from serving.predictor import Predictor, newest_model
+    from serving.asking.client import RemotePredictor
+    from serving.asking.predictor import Predictor
+    from serving.asking.pushed import newest_model
 
     if options.url:
         return RemotePredictor(options.url)

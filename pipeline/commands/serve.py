@@ -9,11 +9,13 @@ from pipeline.commands.common import RUNS, Exit, add_command, complain, fail, nu
 
 if TYPE_CHECKING:
     from pipeline.commands.common import Commands
-    from serving.batching import BatchingParameters
-    from serving.config_files import ModelConfig
+    from serving.embedded.batching import BatchingParameters
+    from serving.embedded.config_files import ModelConfig
 
 
 def add_serve(commands: "Commands") -> None:
+    from serving.embedded.options import ServerOptions
+
     parser = add_command(
         commands,
         "serve",
@@ -24,13 +26,13 @@ def add_serve(commands: "Commands") -> None:
     )
     parser.add_argument(
         "--host",
-        default="127.0.0.1",
+        default=ServerOptions.host,
         help="address to listen on (default: %(default)s, this machine alone; 0.0.0.0 is everyone)",
     )
     parser.add_argument(
         "--rest_api_port",
         type=number(0, 65535),
-        default=8501,
+        default=ServerOptions.rest_api_port,
         metavar="N",
         help="port to listen on (default: %(default)s); 0 takes any free one",
     )
@@ -58,21 +60,21 @@ def add_serve(commands: "Commands") -> None:
     parser.add_argument(
         "--rest_api_num_threads",
         type=number(1, 1024),
-        default=8,
+        default=ServerOptions.rest_api_num_threads,
         metavar="N",
         help="requests that are worked on at once (default: %(default)s)",
     )
     parser.add_argument(
         "--rest_api_timeout_in_ms",
         type=number(1, 2**31 - 1),
-        default=30_000,
+        default=ServerOptions.rest_api_timeout_in_ms,
         metavar="N",
         help="milliseconds that a model may take for a request (default: %(default)s)",
     )
     parser.add_argument(
         "--file_system_poll_wait_seconds",
         type=number(1, 2**31 - 1),
-        default=1,
+        default=ServerOptions.file_system_poll_wait_seconds,
         metavar="N",
         help="seconds between two looks for new versions (default: %(default)s)",
     )
@@ -80,7 +82,8 @@ def add_serve(commands: "Commands") -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from serving.errors import ModelError, ServerError
+    from serving.asking.errors import ModelError
+    from serving.embedded.errors import ServerError
     from serving.quiet_tensorflow import import_tensorflow
 
     try:
@@ -89,12 +92,15 @@ def _serve(options: argparse.Namespace) -> int:
     except (ModelError, ServerError) as error:
         return fail(error, Exit.USAGE)
     import_tensorflow()
-    from serving.server import EmbeddedServer, ServerOptions
+    from serving.asking.page_files import PAGE
+    from serving.embedded.options import ServerOptions
+    from serving.embedded.server import EmbeddedServer
 
     try:
         server = EmbeddedServer(
             ServerOptions(
                 models=models,
+                page=PAGE,
                 host=options.host,
                 rest_api_port=options.rest_api_port,
                 rest_api_num_threads=options.rest_api_num_threads,
@@ -115,9 +121,9 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
-    from serving.config_files import ModelConfig, read_models
-    from serving.errors import ServerError
-    from serving.predictor import newest_model
+    from serving.asking.pushed import newest_model
+    from serving.embedded.config_files import ModelConfig, read_models
+    from serving.embedded.errors import ServerError
 
     if options.model_config_file and options.model_base_path:
         raise ServerError("--model_config_file names the models: leave out --model_base_path")
@@ -133,8 +139,8 @@ def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
 
 
 def _batching(options: argparse.Namespace) -> "BatchingParameters | None":
-    from serving.config_files import default_batching, read_batching
-    from serving.errors import ServerError
+    from serving.embedded.config_files import default_batching, read_batching
+    from serving.embedded.errors import ServerError
 
     if not options.enable_batching:
         if options.batching_parameters_file:
@@ -163,12 +169,12 @@ def add_check(commands: "Commands") -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from serving.errors import ModelError
-    from serving.predictor import find_version
+    from serving.asking.errors import ModelError
+    from serving.asking.pushed import find_version
     from serving.quiet_tensorflow import import_tensorflow
 
     import_tensorflow()
-    from serving.export_check import check_export
+    from serving.checking.export_check import check_export
 
     try:
         version = find_version(options.model)

@@ -17,7 +17,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.features import MODEL_NAME
-from serving.config_files import ModelConfig
+from serving.embedded.config_files import ModelConfig
 from tests.serving.conftest import serving, wait_for
 
 Result = subprocess.CompletedProcess[str]

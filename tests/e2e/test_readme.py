@@ -13,9 +13,9 @@ import pytest
 
 from data.drawn_dogs import draw_photo
 from data.features import MODEL_NAME
-from serving.config_files import ModelConfig
+from serving.embedded.config_files import ModelConfig
+from tests.serving.asking.photo_model import LABELS, write_photo_model
 from tests.serving.conftest import Client, serving, wait_for
-from tests.serving.photo_model import LABELS, write_photo_model
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -57,7 +57,18 @@ def test_the_exit_statuses_are_those_that_scripts_rely_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["data"], ["predict"], ["compile"], ["submit"], ["run-spec"]]
+    "command",
+    [
+        [],
+        ["run"],
+        ["data"],
+        ["predict"],
+        ["serve"],
+        ["check"],
+        ["compile"],
+        ["submit"],
+        ["run-spec"],
+    ],
 )
 def test_help_imports_nothing_that_takes_time(command: list[str], tmp_path: Path) -> None:
     program = (

@@ -13,7 +13,7 @@ from pipeline.config import load_config
 from pipeline.local_runner import run_locally
 from pipeline.summary import Summary
 from pipeline.workdir import Workdir, WorkdirError
-from serving.predictor import find_version
+from serving.asking.pushed import find_version
 
 Run = Callable[..., Summary]
 

@@ -13,8 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from serving.config_files import ModelConfig
-from serving.server import EmbeddedServer, ServerOptions
+from serving.asking.page_files import PAGE
+from serving.embedded.config_files import ModelConfig
+from serving.embedded.options import ServerOptions
+from serving.embedded.server import EmbeddedServer
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def serving(*models: ModelConfig, **options: Any) -> Iterator[Client]:
     """A server in a thread, on a free port, for as long as the block runs."""
     server = EmbeddedServer(
         ServerOptions(
-            models, rest_api_port=0, **{"file_system_poll_wait_seconds": 0.05, **options}
+            models, PAGE, rest_api_port=0, **{"file_system_poll_wait_seconds": 0.05, **options}
         ),
         announce=lambda line: None,
     )
@@ -93,6 +95,6 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 @pytest.fixture(scope="session")
 def conformance_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base path of the model of the conformance table."""
-    from tests.serving.models import write_models
+    from tests.serving.embedded.models import write_models
 
     return write_models(tmp_path_factory.mktemp("models"))

@@ -7,10 +7,9 @@ import pytest
 import yaml
 
 from data.features import MODEL_NAME
-from serving.app import METRICS_PATH
-from serving.batching import BatchingParameters
-from serving.config_files import read_batching
-from serving.errors import ServerError
+from serving.embedded.app import METRICS_PATH
+from serving.embedded.batching import BatchingParameters
+from serving.embedded.config_files import read_batching
 
 DEPLOY = Path(__file__).parents[2] / "serving" / "deploy"
 TF_SERVING = "2.20.0"
@@ -26,24 +25,6 @@ def test_the_batching_parameters_are_tf_servings() -> None:
     assert read_batching(DEPLOY / "batching_parameters.txt") == BatchingParameters(
         max_batch_size=32, batch_timeout_micros=5000, max_enqueued_batches=16, num_batch_threads=2
     )
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("max_batch_size: 32", "is no text BatchingParameters"),
-        ("batch_size { value: 32 }", 'no field named "batch_size"'),
-        ("max_batch_size { value: 0 }", "max_batch_size = 0: should be at least 1"),
-        ("batch_timeout_micros { value: -1 }", "should be at least 0"),
-        ("allowed_batch_sizes: 8", "allowed_batch_sizes is for TF Serving itself"),
-    ],
-)
-def test_wrong_batching_parameters_are_named(text: str, words: str, tmp_path: Path) -> None:
-    file = tmp_path / "batching.txt"
-    file.write_text(text)
-    with pytest.raises(ServerError, match=str(file)) as caught:
-        read_batching(file)
-    assert words in str(caught.value)
 
 
 def test_compose_mounts_what_its_flags_name(service: Any) -> None:

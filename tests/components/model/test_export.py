@@ -23,7 +23,7 @@ from data import features
 from data.drawn_dogs import draw_photo
 from data.photos import decode_photo, prepare_photo
 from pipeline.config import Config
-from serving.export_check import check_export
+from serving.checking.export_check import check_export
 
 Signature = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 

@@ -11,8 +11,8 @@ from tfx.utils import path_utils
 
 from components.nodes.pusher import fingerprint, push, versions
 from components.staging import is_remote
-from serving.errors import ModelError
-from serving.predictor import find_version
+from serving.asking.errors import ModelError
+from serving.asking.pushed import find_version
 
 NOW = 1_700_000_000
 
@@ -124,9 +124,10 @@ def test_folders_are_listed_as_object_stores_do(base: str, monkeypatch: pytest.M
     assert versions(base) == [version]
 
 
-def test_only_complete_versions_count(place: str, base: str) -> None:
+@pytest.mark.parametrize("missing", ["saved_model.pb", "variables/variables.index"])
+def test_only_complete_versions_count(place: str, base: str, missing: str) -> None:
     complete = write_model(f"{base}/7", "model")
-    tf.io.gfile.remove(write_model(f"{base}/{NOW}", "copied by hand, half") + "/saved_model.pb")
+    tf.io.gfile.remove(write_model(f"{base}/{NOW}", "copied by hand, half") + f"/{missing}")
     write_model(f"{base}/notes", "no number")
     write(f"{base}/8", "no folder")
     assert versions(base) == [complete]

@@ -10,11 +10,12 @@ from tfx.utils import path_utils
 
 from components.errors import ComponentError
 from components.model.classifier import build_classifier
-from components.model.export import WARM_UP, export
+from components.model.export import export
 from components.nodes import servable_gate
 from components.nodes.servable_gate import ServableGate
 from pipeline.config import Config
-from serving.export_check import Check
+from serving.checking.export_check import Check
+from serving.contract import WARM_UP
 
 
 def check(model: Any) -> None:

@@ -1,0 +1,1 @@
+"""Whether TF Serving could serve a model."""

@@ -1,0 +1,22 @@
+"""What those who write a model and those who serve it agree on.
+
+All of it is TF Serving's choice. The standard library is enough here, so that anyone may import it.
+"""
+
+from pathlib import Path
+
+DEFAULT_SIGNATURE = "serving_default"
+"""What a request that names no signature asks for."""
+
+SAVED_MODEL = "saved_model.pb"
+NEEDED_FILES = ("variables/variables.index", SAVED_MODEL)
+"""The files of a version without which it is incomplete; whoever writes one file at a time writes
+the graph last."""
+
+WARM_UP = "assets.extra/tf_serving_warmup_requests"
+"""Requests, in a version, that are replayed before it becomes available."""
+
+
+def is_complete(version: Path) -> bool:
+    """Whether a folder has all the files that a version needs."""
+    return all((version / name).is_file() for name in NEEDED_FILES)

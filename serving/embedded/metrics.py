@@ -1,0 +1,78 @@
+"""TF Serving's metrics for Prometheus: how many requests, and how long they took."""
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from prometheus_client.metrics_core import Metric
+
+from serving.embedded.status import Code
+
+_COUNT = ":tensorflow:serving:request_count"
+_MICROSECONDS = 1e6
+_BUCKETS = [10 * 1.8**power for power in range(33)]
+"""Microseconds, as in TF Serving: from 10 to about half an hour."""
+
+
+class Metrics:
+    """What has been counted since the start."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._lock = Lock()
+        self._registry.register(self)
+        self._latency = Histogram(
+            ":tensorflow:serving:request_latency",
+            "Distribution of wall time (in microseconds) spent for an API request.",
+            ["model_name", "API", "entrypoint"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._runtime = Histogram(
+            ":tensorflow:serving:runtime_latency",
+            "Distribution of wall time (in microseconds) for Tensorflow runtime.",
+            ["model_name", "API", "runtime"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+
+    def count_request(self, model: str, method: str, code: Code, seconds: float) -> None:
+        """Counts a request to classify, regress or predict.
+
+        Args:
+            model: its name.
+            method: such as predict.
+            code: how it ended.
+            seconds: how long it took.
+        """
+        with self._lock:
+            self._requests[model, code.name] += 1
+        self._latency.labels(model, method.capitalize(), "REST").observe(seconds * _MICROSECONDS)
+
+    @contextmanager
+    def runtime(self, model: str, method: str) -> Iterator[None]:
+        """Counts how long the block, a call of the model, takes."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - started
+            observer = self._runtime.labels(model, method.capitalize(), "TF1")
+            observer.observe(seconds * _MICROSECONDS)
+
+    def collect(self) -> Iterable[Metric]:
+        """The counter, for the registry; its own class would add `_total` to the name."""
+        metric = Metric(_COUNT, "The total number of requests.", "counter")
+        with self._lock:
+            counts = dict(self._requests)
+        for (model, status), count in counts.items():
+            metric.add_sample(_COUNT, {"model_name": model, "status": status}, count)
+        return [metric]
+
+    def text(self) -> bytes:
+        """All of it in the text format of Prometheus."""
+        return generate_latest(self._registry)

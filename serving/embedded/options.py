@@ -1,0 +1,27 @@
+"""How to serve, with the defaults."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the command line reads the defaults and must not wait for NumPy and protobuf
+    from serving.embedded.batching import BatchingParameters
+    from serving.embedded.config_files import ModelConfig
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How to serve; the names are TF Serving's."""
+
+    models: "Sequence[ModelConfig]"
+    page: Path
+    """The folder of the page that is shown at the root."""
+    host: str = "127.0.0.1"
+    rest_api_port: int = 8501
+    """0 takes any free port."""
+    rest_api_num_threads: int = 8
+    rest_api_timeout_in_ms: int = 30_000
+    file_system_poll_wait_seconds: float = 1
+    batching: "BatchingParameters | None" = None
+    """None answers each request with a call of its own."""

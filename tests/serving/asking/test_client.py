@@ -1,0 +1,101 @@
+"""The client against servers that answer well, badly, or not at all."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+
+from serving.asking.client import RemotePredictor
+from serving.asking.errors import ModelError
+
+GOOD = {"label": "sad", "labels": ["happy", "sad"], "probabilities": [0.25, 0.75]}
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
+    """A server that gives one answer to all; its address and what it was asked."""
+    asked: list[tuple[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            sent = self.rfile.read(int(self.headers["Content-Length"]))
+            asked.append((self.path, json.loads(sent)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("", "/v1/models/dog_emotion:predict"),
+        ("/", "/v1/models/dog_emotion:predict"),
+        ("/v1/models/dogs", "/v1/models/dogs:predict"),
+        ("/v1/models/dogs/versions/3", "/v1/models/dogs/versions/3:predict"),
+    ],
+)
+def test_an_answer_becomes_predictions(path: str, expected: str) -> None:
+    body = json.dumps({"predictions": [GOOD, GOOD]}).encode()
+    with answering(200, body) as (url, asked):
+        first, _ = RemotePredictor(url + path).predict([b"\xff\xd8one", b"\xff\xd8two"])
+    assert first.label == "sad"
+    assert first.probabilities == {"happy": 0.25, "sad": 0.75}
+    assert asked == [(expected, {"instances": [{"b64": "/9hvbmU="}, {"b64": "/9h0d28="}]})]
+
+
+@pytest.mark.parametrize("url", ["localhost:8501", "ftp://x", "http://", "dog", "http://x?y=1"])
+def test_an_address_that_is_none_is_named(url: str) -> None:
+    with pytest.raises(ModelError, match="name one like http://host:8501"):
+        RemotePredictor(url)
+
+
+def test_what_the_server_says_is_passed_on() -> None:
+    body = json.dumps({"error": "Servable not found\nfor request"}).encode()
+    with (
+        answering(404, body) as (url, _),
+        pytest.raises(ModelError, match=r"status 404: Servable not found for request$"),
+    ):
+        RemotePredictor(url).predict([b"x"])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"<html>",
+        b"[]",
+        b'{"predictions": 1}',
+        b'{"predictions": [1]}',
+        json.dumps({"predictions": [{**GOOD, "label": "bored"}]}).encode(),
+        json.dumps({"predictions": [{**GOOD, "probabilities": [1.0]}]}).encode(),
+        json.dumps({"predictions": [{**GOOD, "probabilities": [1.0, float("nan")]}]}).encode(),
+        json.dumps({"predictions": []}).encode(),
+    ],
+)
+def test_another_answer_is_refused(answer: bytes) -> None:
+    with answering(200, answer) as (url, _), pytest.raises(ModelError, match=url):
+        RemotePredictor(url).predict([b"x"])
+
+
+def test_a_server_that_is_not_there_is_named() -> None:
+    with answering(200, b"") as (url, _):
+        pass
+    with pytest.raises(ModelError, match=r"cannot be reached .*: is the server running"):
+        RemotePredictor(url).predict([b"x"])
