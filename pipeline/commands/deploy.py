@@ -16,8 +16,8 @@ from pipeline.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from pipeline.cluster.run_spec import Execution
     from pipeline.commands.common import Commands
-    from pipeline.run_spec import Execution
 
 _TARGETS = ("kubeflow", "vertex")
 _SUFFIXES = (".json", ".yaml", ".yml")
@@ -74,8 +74,8 @@ def _compile(options: argparse.Namespace) -> int:
     if not _has_kfp():
         return fail(_NEEDS_KFP)
     with chatter_to(Path(os.devnull)):
-        from pipeline.compile_spec import as_text, compile_spec
-        from pipeline.spec import parse_spec
+        from pipeline.cluster.compile_spec import as_text, compile_spec
+        from pipeline.cluster.spec import parse_spec
     try:
         with chatter_to(Path(os.devnull)):
             job = compile_spec(
@@ -127,8 +127,13 @@ def add_submit(commands: "Commands") -> None:
 def _submit(options: argparse.Namespace) -> int:
     if not _has_kfp():
         return fail(_NEEDS_KFP)
-    from pipeline.spec import SpecError, read_spec
-    from pipeline.submit import Submission, SubmitError, submit_to_kubeflow, submit_to_vertex
+    from pipeline.cluster.spec import SpecError, read_spec
+    from pipeline.cluster.submit import (
+        Submission,
+        SubmitError,
+        submit_to_kubeflow,
+        submit_to_vertex,
+    )
 
     try:
         spec = read_spec(options.spec)
@@ -181,7 +186,7 @@ def add_run_spec(commands: "Commands") -> None:
 def _run_spec(options: argparse.Namespace) -> int:
     if not _has_kfp():
         return fail(_NEEDS_KFP)
-    from pipeline.spec import SpecError, read_spec
+    from pipeline.cluster.spec import SpecError, read_spec
 
     try:
         spec = read_spec(options.spec)
@@ -189,7 +194,7 @@ def _run_spec(options: argparse.Namespace) -> int:
         return fail(error, Exit.USAGE)
     if not options.data.is_dir():
         return fail(f"--data {options.data}: there is no such folder", Exit.USAGE)
-    from pipeline.run_spec import TaskError, make_image_environment, run_spec
+    from pipeline.cluster.run_spec import TaskError, make_image_environment, run_spec
 
     try:
         commands = make_image_environment()

@@ -14,11 +14,11 @@ from components.nodes.schema_gate import curated_schema
 from components.nodes.vertex import VertexPusherExecutor, VertexTrainerExecutor
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.cli import main
+from pipeline.cluster.compile_spec import Target, as_text, compile_spec
+from pipeline.cluster.spec import read_spec
 from pipeline.commands.common import Exit
-from pipeline.compile_spec import Target, as_text, compile_spec
 from pipeline.config import ConfigError, load_config
 from pipeline.pipeline import create_pipeline
-from pipeline.spec import read_spec
 
 Job = dict[str, Any]
 

@@ -10,11 +10,17 @@ from typing import Any
 
 import pytest
 
-from pipeline.spec import DATA_ROOT, PUSH_DESTINATION, SpecError, push_destination, read_spec
+from pipeline.cluster.spec import (
+    DATA_ROOT,
+    PUSH_DESTINATION,
+    SpecError,
+    push_destination,
+    read_spec,
+)
 
 Values = dict[str, Any]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 ARTIFACT = {"artifactType": {"instanceSchema": "title: tfx.Model\ntype: object\n"}}
 INPUT = {"taskOutputArtifact": {"producerTask": "First", "outputArtifactKey": "model"}}
 
@@ -261,7 +267,7 @@ def test_the_order_is_the_same_in_every_process(
     diamonds: Values, write: Callable[[Values], Path]
 ) -> None:
     program = (
-        "import sys; from pathlib import Path; from pipeline.spec import read_spec\n"
+        "import sys; from pathlib import Path; from pipeline.cluster.spec import read_spec\n"
         "print(*read_spec(Path(sys.argv[1])).order)"
     )
     command = [sys.executable, "-c", program, str(write(diamonds))]

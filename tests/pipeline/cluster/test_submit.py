@@ -18,14 +18,14 @@ from google.cloud.aiplatform_v1.types import PipelineJob
 from kfp.client import Client
 
 from pipeline.cli import main
+from pipeline.cluster.compile_spec import Target, as_text, compile_spec
+from pipeline.cluster.spec import push_destination
 from pipeline.commands.common import Exit
-from pipeline.compile_spec import Target, as_text, compile_spec
 from pipeline.config import load_config
-from pipeline.spec import push_destination
 
 Values = dict[str, Any]
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BUCKET_IS_MADE = "create_gcs_bucket_for_pipeline_artifacts_if_it_does_not_exist"
 PARENT = "projects/p/locations/europe-west4"
 COMPILED = {

@@ -14,14 +14,14 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 from components.model.weights import resolve_auto
 from data.features import MODEL_NAME
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
+from pipeline.cluster.kubeflow_task import DRIVER_OPTION
+from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, push_destination
 from pipeline.config import Config, ConfigError, Resources
-from pipeline.kubeflow_task import DRIVER_OPTION
 from pipeline.pipeline import UNCACHED, create_pipeline
-from pipeline.spec import DATA_ROOT, PUSH_DESTINATION, push_destination
 
 Target = Literal["kubeflow", "vertex"]
 
-_KUBEFLOW_COMMAND = ("python", "-m", "pipeline.kubeflow_task")
+_KUBEFLOW_COMMAND = ("python", "-m", "pipeline.cluster.kubeflow_task")
 
 _NOT_ALWAYS_THERE = {"ActivationCache"}
 """Resources of these are no mistake where the configuration does without the node."""

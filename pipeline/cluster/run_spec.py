@@ -23,8 +23,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from data.features import MODEL_NAME
+from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec, push_destination
 from pipeline.code_hash import ROOT
-from pipeline.spec import DATA_ROOT, PUSH_DESTINATION, Spec, push_destination
 from pipeline.workdir import write_atomically
 
 _LOG_LINES = 30

@@ -9,7 +9,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from pipeline.spec import DATA_ROOT, PUSH_DESTINATION, Spec, push_destination
+from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec, push_destination
 
 
 class SubmitError(Exception):

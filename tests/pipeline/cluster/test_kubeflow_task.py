@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from components.nodes.schema_gate import curated_schema
-from pipeline import kubeflow_task
-from pipeline.compile_spec import compile_spec
+from pipeline.cluster import kubeflow_task
+from pipeline.cluster.compile_spec import compile_spec
+from pipeline.cluster.kubeflow_task import add_found, main, to_local, to_remote
 from pipeline.config import load_config
-from pipeline.kubeflow_task import add_found, main, to_local, to_remote
 
 Values = dict[str, Any]
 
