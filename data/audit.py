@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from data.contract.features import SPLITS, TEST, TRAIN, VAL
 from data.errors import DataError
-from data.features import SPLITS, TEST, TRAIN, VAL
 
 SHARES = {TRAIN: 0.70, VAL: 0.15, TEST: 0.15}
 SMALLEST_CLASS = 20

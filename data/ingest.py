@@ -13,8 +13,8 @@ from typing import Any
 
 from data import audit, spans
 from data.audit import Counts, Fact
+from data.contract.features import SPLITS
 from data.errors import DataError
-from data.features import SPLITS
 from data.folder import LabelledPhoto, list_photos
 
 # Left to itself Beam's DirectRunner first tries Prism, a binary it wants to download. This is the

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from data.contract.images import MAX_FILE_PIXELS
 from data.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_BYTES = 50 * 2**20
-MAX_PIXELS = 100_000_000
 LONGEST_SIDE = 512
 JPEG_QUALITY = 95
 """At the model's 224 pixels the second compression then changes a value by 0.4 of 255 on average
@@ -136,14 +136,14 @@ def _check_header(content: bytes) -> int:
         with Image.open(io.BytesIO(content), formats=FORMATS) as header:
             width, height = header.size
             orientation = Image.Image.getexif(header).get(0x0112, 1)
-            if width * height <= MAX_PIXELS:
+            if width * height <= MAX_FILE_PIXELS:
                 header.verify()
     except UnidentifiedImageError:
         raise DataError("not a JPEG, PNG, WebP, BMP or GIF image") from None
     except Exception:  # Pillow's readers answer broken headers with exceptions of every kind.
         raise DataError("truncated or damaged") from None
-    if width * height > MAX_PIXELS:
-        limit = f"at most {MAX_PIXELS // 10**6} million"
+    if width * height > MAX_FILE_PIXELS:
+        limit = f"at most {MAX_FILE_PIXELS // 10**6} million"
         raise DataError(f"too many pixels ({width}x{height}, {limit})")
     return orientation if orientation in range(1, 9) else 1
 

@@ -17,8 +17,8 @@ import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data import features
 from data.audit import Fact
+from data.contract import features
 from data.errors import DataError
 from data.folder import LabelledPhoto
 from data.photos import prepare_photo, read_photo

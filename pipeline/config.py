@@ -12,11 +12,12 @@ from components.settings.gate import GateSettings
 from components.settings.model import ModelSettings
 from components.settings.section import Section, Share
 from components.settings.training import TrainingSettings
+from data.contract.errors import UsageError
 
 PROFILES = Path(__file__).with_name("profiles")
 
 
-class ConfigError(Exception):
+class ConfigError(UsageError):
     """The configuration or usage is wrong; the message names the key, the value and the fix."""
 
 

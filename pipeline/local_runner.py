@@ -10,7 +10,7 @@ from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_conf
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.model.weights import ResolvedBackbone, resolve_auto
-from components.nodes.pusher import push_destination
+from data.contract.model import push_destination
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
 from data.ingest import ingest

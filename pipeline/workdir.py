@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.features import MODEL_NAME
+from data.contract.errors import UserError
+from data.contract.model import MODEL_NAME
 from pipeline.config import Config, ConfigError, parse_config
 
 
-class WorkdirError(Exception):
+class WorkdirError(UserError):
     """The folder cannot be used; the message is one line that names it and the fix."""
 
 

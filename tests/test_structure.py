@@ -11,9 +11,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving", "benchmarks")
 FOLDERS = {*ROOMS, "tests", "requirements"}
-CONTRACT = "serving.contract"
+CONTRACT = "data.contract.servable"
 EXPORT_CHECK = "serving.checking.export_check"
-FEATURES = "data.features"
+FEATURES = "data.contract.features"
 """The names of features, splits and signature: all that others may know of data/."""
 PARTS_OF_SERVING: dict[str, set[str]] = {
     "contract": set(),
@@ -160,7 +160,7 @@ def _import_statements(
 
 
 def _modules(statement: ast.Import | ast.ImportFrom) -> list[str]:
-    """The modules a statement names; `from data import features` names data.features."""
+    """The modules a statement names; `from data import features` names data.contract.features."""
     if isinstance(statement, ast.Import):
         return [alias.name for alias in statement.names]
     assert statement.module, "imports are absolute"

@@ -26,7 +26,7 @@ from components.settings.augmentation import AugmentationSettings
 from components.training.cache.format import CacheManifest
 from components.training.cache.writing import BATCH, fill
 from components.training.photo_batches import labelled_images
-from data import features
+from data.contract import features
 
 _STATISTICS_FILE = "FeatureStats.pb"
 

@@ -30,7 +30,7 @@ from components.training.history import HISTORY, write_history
 from components.training.phases import PhaseResult, best_phase, train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.recipes import Recipe
-from data.features import TEST, TRAIN, VAL
+from data.contract.features import TEST, TRAIN, VAL
 
 SUMMARY = "training.json"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from components.settings.augmentation import AugmentationSettings
 from components.training.augmentation import augmented_view
-from data import features
+from data.contract import features
 
 PREFETCH = 4
 """Batches."""

@@ -29,7 +29,7 @@ from components.training.photo_batches import (
     photo_batches,
     prefetched,
 )
-from data.features import TEST, TRAIN, VAL
+from data.contract.features import TEST, TRAIN, VAL
 
 FROZEN, UNFROZEN = PHASES = ("frozen", "unfrozen")
 

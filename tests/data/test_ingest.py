@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from data import features, shards, spans
+from data import shards, spans
 from data.audit import choose_split
+from data.contract import features
+from data.contract.features import SPLITS
 from data.errors import DataError
-from data.features import SPLITS
 from data.ingest import IngestResult, ingest
 from data.photos import decode_photo, hash_pixels
 

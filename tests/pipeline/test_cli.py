@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from data.contract.errors import Exit
 from data.drawn_dogs import draw_dataset
 from pipeline.cli import main
 from pipeline.commands import deploy, run
-from pipeline.commands.common import Exit
 from pipeline.workdir import Workdir
 
 ROOT = Path(__file__).parents[2]

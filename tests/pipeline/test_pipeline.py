@@ -7,11 +7,11 @@ from tfx.dsl.compiler.compiler import Compiler
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import ComponentError
-from components.nodes.pusher import push_destination
 from components.nodes.schema_gate import curated_schema
 from components.settings.augmentation import AugmentationSettings
 from components.settings.model import ModelSettings
 from components.settings.training import TrainingSettings
+from data.contract.model import push_destination
 from pipeline import pipeline
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.code_hash import code_hash

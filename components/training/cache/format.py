@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
 from components.settings.augmentation import AugmentationSettings
-from data import features
+from data.contract import features
 
 MANIFEST = "activations.json"
 WEIGHTS = "backbone.weights.h5"

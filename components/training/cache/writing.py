@@ -35,7 +35,8 @@ from components.training.cache.format import (
     write_manifest,
 )
 from components.training.photo_batches import augmented, photo_batches, prefetched
-from data import features
+from data.contract import features
+from data.contract.errors import UserError, causes
 
 BATCH = 16
 """Photos a forward pass."""
@@ -274,12 +275,8 @@ def _causes_raised() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(
-            cause, ComponentError | OSError | KeyboardInterrupt
-        ):
-            cause = cause.__cause__ or cause.__context__
-        raise cause or error from None
+        known = (UserError, OSError, KeyboardInterrupt)
+        raise next((x for x in causes(error) if isinstance(x, known)), error) from None
 
 
 def _require_all_written(result: Any, photos: dict[str, int]) -> None:

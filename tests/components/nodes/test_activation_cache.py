@@ -22,8 +22,8 @@ from components.training.augmentation import augmented_view
 from components.training.cache import writing
 from components.training.cache.format import MANIFEST, WEIGHTS, read_manifest
 from components.training.photo_batches import labelled_images
-from data import features
-from data.features import SPLITS, TEST, TRAIN, VAL
+from data.contract import features
+from data.contract.features import SPLITS, TEST, TRAIN, VAL
 from data.ingest import IngestResult
 from pipeline.config import Config
 

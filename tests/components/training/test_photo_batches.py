@@ -15,7 +15,7 @@ from components.training.photo_batches import (
     labelled_images,
     photo_batches,
 )
-from data import features
+from data.contract import features
 from data.ingest import IngestResult
 from pipeline.config import Config
 
