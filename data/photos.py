@@ -42,13 +42,12 @@ class PreparedPhoto:
     """A photo as the records hold it.
 
     `jpeg` is RGB and upright, its longest side at most 512 pixels; `width` and `height` are its
-    size. `sha256` is of the file's bytes, `pixel_sha256` of the upright pixels at full size.
+    size. `pixel_sha256` is of the upright pixels at full size.
     """
 
     jpeg: bytes
     width: int
     height: int
-    sha256: str
     pixel_sha256: str
 
 
@@ -119,7 +118,6 @@ def prepare_photo(content: bytes) -> PreparedPhoto:
         jpeg=encode_jpeg(image),
         width=image.shape[1],
         height=image.shape[0],
-        sha256=hashlib.sha256(content).hexdigest(),
         pixel_sha256=hash_pixels(upright),
     )
 

@@ -6,6 +6,7 @@ photo: a shuffle of Beam's in-process runner keeps what passes through it in mem
 
 import dataclasses
 import errno
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -107,12 +108,14 @@ def _find_cause(error: BaseException) -> BaseException:
 def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
     fact = Fact(photo.name, photo.label, jpeg)
     try:
-        prepared = prepare_photo(read_photo(photo.path))
+        content = read_photo(photo.path)
+        fact = dataclasses.replace(fact, sha256=hashlib.sha256(content).hexdigest())
+        prepared = prepare_photo(content)
     except DataError as error:
         fact = dataclasses.replace(fact, reason=str(error))
     else:
         Path(jpeg).write_bytes(prepared.jpeg)
-        fact = dataclasses.replace(fact, sha256=prepared.sha256, group=prepared.pixel_sha256)
+        fact = dataclasses.replace(fact, group=prepared.pixel_sha256)
     _counter.count()
     return fact
 

@@ -1,4 +1,3 @@
-import hashlib
 import io
 import os
 import random
@@ -331,7 +330,6 @@ def test_prepared_photo_is_an_upright_bounded_jpeg(save: Save, scene: Image.Imag
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (341, 512))
         assert not image.getexif()
     assert (prepared.width, prepared.height) == (341, 512)
-    assert prepared.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_pixel_hash_knows_copies_whatever_the_file(save: Save, scene: Image.Image) -> None:
@@ -346,7 +344,7 @@ def test_pixel_hash_knows_copies_whatever_the_file(save: Save, scene: Image.Imag
     ]
     prepared = [prepare_photo(file) for file in files]
     assert len({photo.pixel_sha256 for photo in prepared}) == 1
-    assert len({photo.sha256 for photo in prepared}) == len(files)
+    assert len(set(files)) == len(files)
     other = scene.copy()
     other.putpixel((0, 0), (1, 1, 1))
     assert prepare_photo(save(other)).pixel_sha256 != prepared[0].pixel_sha256
