@@ -38,6 +38,11 @@ class IngestResult:
     cached: bool
     """The newest span already held these photos; nothing was written."""
 
+    @property
+    def span(self) -> int:
+        """The number of the span."""
+        return spans.read_number(self.span_dir)
+
 
 def ingest(
     source: Path,

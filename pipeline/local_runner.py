@@ -64,6 +64,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         config,
         pipeline_root=str(workdir.pipeline_root),
         data_root=str(workdir.data),
+        span=ingested.span,
         push_destination=push_destination(str(workdir.serving)),
         beam_pipeline_args=arguments,
         metadata_connection_config=connection,

@@ -20,7 +20,13 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 )
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto import (
+    example_gen_pb2,
+    pusher_pb2,
+    range_config_pb2,
+    trainer_pb2,
+    transform_pb2,
+)
 from tfx.types.channel import Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
@@ -44,6 +50,7 @@ def create_pipeline(
     *,
     pipeline_root: str,
     data_root: str | RuntimeParameter,
+    span: int | None = None,
     push_destination: pusher_pb2.PushDestination | RuntimeParameter,
     beam_pipeline_args: Sequence[str],
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
@@ -56,6 +63,8 @@ def create_pipeline(
         config: the run's configuration, `auto` resolved.
         pipeline_root: where artifacts go.
         data_root: the folder of `span-N` folders of TFRecord shards.
+        span: the number of the one to read; None is the newest, and then nothing else there may
+            be named `span-...`.
         push_destination: the folder of model versions to push to; a RuntimeParameter is its JSON.
         beam_pipeline_args: of every Beam node.
         metadata_connection_config: the MLMD store; None where the platform has its own.
@@ -69,6 +78,11 @@ def create_pipeline(
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved before: {config.model}, {augmentation}")
     classes = list(config.classes)
+    span_range = None
+    if span is not None:
+        # Looking for the newest, TFX takes all that follows `span-` for a number: `1.bak` too.
+        only = range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+        span_range = range_config_pb2.RangeConfig(static_range=only)
     example_gen = ImportExampleGen(
         input_base=data_root,
         input_config=example_gen_pb2.Input(
@@ -79,6 +93,7 @@ def create_pipeline(
                 for split in SPLITS
             ]
         ),
+        range_config=span_range,
     )
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
     curated = CuratedSchema(text=curated_schema(classes))

@@ -5,6 +5,7 @@ import importlib.metadata
 import json
 import math
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from data.audit import choose_split
 from data.errors import DataError
 from data.features import SPLITS
 from data.ingest import RECORD_MODULES, IngestResult, ingest
-from data.photos import decode_photo, hash_pixels, read_photo
+from data.photos import decode_photo, hash_pixels, prepare_photo, read_photo
 
 Draw = Callable[[Path, int], bytes]
 
@@ -237,7 +238,7 @@ def test_photo_that_changes_while_it_is_prepared(
     copied: Path, out: Path, draw_noise: Draw, later: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A span never claims to hold what it was not made of."""
-    photo, prepare_photo = copied / "sad/08.png", shards.prepare_photo
+    photo = copied / "sad/08.png"
     original = photo.read_bytes()
 
     def change_first(content: bytes) -> object:
@@ -333,6 +334,17 @@ def test_damaged_shard_is_named(source: Path, out: Path, spoil: Callable[[Path],
     shutil.rmtree(shard.parent)
     assert not ingest(source, out).cached
     assert spans.hash_file(shard) == good
+
+
+def test_shard_that_does_not_belong_to_its_span_is_named(source: Path, out: Path) -> None:
+    """All shards in the span are read: a copy of one would be trained on twice."""
+    shard = out / "span-1/train-00000-of-00001.tfrecord.gz"
+    copy = shard.with_name("train-00000-of-00001 (copy).tfrecord.gz")
+    shutil.copy(shard, copy)
+    with pytest.raises(DataError, match=rf"^{re.escape(str(copy))} is no part of its span: move"):
+        ingest(source, out)
+    copy.unlink()
+    assert ingest(source, out).cached
 
 
 def test_too_many_rejects_stop_and_list_them(source: Path, out: Path) -> None:
