@@ -15,7 +15,7 @@ from data import audit, photo_hashes, spans
 from data.audit import Counts, Fact
 from data.errors import DataError
 from data.features import SPLITS
-from data.folder import LabelledPhoto, list_photos
+from data.folder import LabelledPhoto, list_photos, require_apart, show
 
 # Left to itself Beam's DirectRunner first tries Prism, a binary it wants to download. This is the
 # runner it falls back to, in this process.
@@ -63,8 +63,7 @@ def ingest(
     Raises:
         DataError: the photos cannot be used, or `out` cannot be written.
     """
-    if out.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{out} is inside {source}: records need a folder apart from the photos")
+    require_apart(out, source)
     photos = list_photos(source)
     try:
         with spans.claim(out) as unfinished:
@@ -86,7 +85,7 @@ def ingest(
                 photos, unfinished, out, max_reject_share, progress, beam_options
             )
             fingerprint = _fingerprint(facts, max_reject_share)
-            manifest = {"input": fingerprint, "source": str(source), **manifest}
+            manifest = {"input": fingerprint, "source": show(source), **manifest}
             span = unfinished / "span"
             spans.write_manifest(span, manifest)
             photo_hashes.store(hashes, identities, facts, unfinished)

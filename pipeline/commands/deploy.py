@@ -181,11 +181,15 @@ def add_run_spec(commands: "Commands") -> None:
 def _run_spec(options: argparse.Namespace) -> int:
     if not _has_kfp():
         return fail(_NEEDS_KFP)
+    from pipeline.config import ConfigError
     from pipeline.spec import SpecError, read_spec
+    from pipeline.workdir import require_plain
 
     try:
         spec = read_spec(options.spec)
-    except SpecError as error:
+        require_plain("--root", options.root)
+        require_plain("--data", options.data)
+    except (SpecError, ConfigError) as error:
         return fail(error, Exit.USAGE)
     if not options.data.is_dir():
         return fail(f"--data {options.data}: there is no such folder", Exit.USAGE)

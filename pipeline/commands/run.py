@@ -52,6 +52,8 @@ def add_run(commands: "Commands") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from data.errors import DataError
+    from data.folder import require_apart
     from pipeline.config import ConfigError
     from pipeline.workdir import Workdir, WorkdirError
 
@@ -61,17 +63,30 @@ def _run(options: argparse.Namespace) -> int:
         config = configuration(options)
         if profile == "photos" and options.photos is None:
             raise ConfigError("--profile photos needs --photos DIR")
-        if options.photos is not None and not options.photos.exists():
-            raise ConfigError(f"--photos {options.photos}: there is no such folder")
-    except ConfigError as error:
+        workdir = Workdir((options.workdir or RUNS / profile).absolute())
+        workdir.require_usable()
+        if options.photos is not None:
+            _require_there("--photos ", options.photos)
+            require_apart(workdir.root, options.photos)
+    except (ConfigError, DataError) as error:
         return fail(error, Exit.USAGE)
-    workdir = Workdir((options.workdir or RUNS / profile).absolute())
     print(f"workdir   {workdir.root}", flush=True)
     try:
         with workdir.locked():
             return _run_in(workdir, config, options.photos)
     except WorkdirError as error:
         return fail(error)
+
+
+def _require_there(option: str, photos: Path) -> None:
+    from pipeline.config import ConfigError
+
+    try:
+        photos.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"{option}{photos}: there is no such folder") from None
+    except OSError as error:
+        raise ConfigError(f"{option}{photos}: {error.strerror}") from None
 
 
 def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
@@ -160,17 +175,20 @@ def add_data(commands: "Commands") -> None:
 
 def _data(options: argparse.Namespace) -> int:
     from data.errors import DataError
+    from data.folder import require_apart
     from data.ingest import ingest
     from pipeline.beam_args import beam_args, prepared_workers
     from pipeline.config import ConfigError
     from pipeline.progress import chatter_to, counter, describe_records
+    from pipeline.workdir import require_plain
 
-    if not options.photos.exists():
-        return fail(f"{options.photos}: there is no such folder", Exit.USAGE)
     try:
+        _require_there("", options.photos)
+        require_plain("--out", options.out)
+        require_apart(options.out, options.photos)
         config = configuration(options)
         beam_options = beam_args(config.beam, root=str(options.out))
-    except ConfigError as error:
+    except (ConfigError, DataError) as error:
         return fail(error, Exit.USAGE)
     try:
         with chatter_to(Path(os.devnull)), prepared_workers(config.beam):

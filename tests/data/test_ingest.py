@@ -407,6 +407,15 @@ def test_out_inside_the_photos_is_refused(source: Path) -> None:
     assert not (source / "records").exists()
 
 
+def test_photos_may_lie_where_the_path_is_no_text(
+    source: Path, ingested: IngestResult, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9 [1] {SPAN}\n?*")
+    shutil.copytree(source, odd, symlinks=True)
+    (odd / "sad/10.png").rename(odd / "sad" / os.fsdecode(b"\xe9[1].png"))
+    assert ingest(odd, tmp_path / "records").counts == ingested.counts
+
+
 def test_interrupted_run_leaves_no_span_and_the_next_one_works(
     source: Path, ingested: IngestResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
