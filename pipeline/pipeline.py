@@ -22,7 +22,13 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 )
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto import (
+    example_gen_pb2,
+    pusher_pb2,
+    range_config_pb2,
+    trainer_pb2,
+    transform_pb2,
+)
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
 from tfx.utils import proto_utils
@@ -65,6 +71,7 @@ def create_pipeline(
     *,
     pipeline_root: str,
     data_root: Parameter,
+    span: int | None = None,
     push_destination: Parameter,
     beam_pipeline_args: Sequence[str],
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
@@ -77,6 +84,8 @@ def create_pipeline(
         config: the run's configuration, `auto` resolved.
         pipeline_root: where artifacts go.
         data_root: the folder of `span-N` folders of TFRecord shards.
+        span: the number of the one to read; None is the newest, and then nothing else there may
+            be named `span-...`.
         push_destination: the JSON of a PushDestination, from `data.contract.model`.
         beam_pipeline_args: of every Beam node.
         metadata_connection_config: the MLMD store; None where the platform has its own.
@@ -89,7 +98,7 @@ def create_pipeline(
     augmentation = config.training.augmentation
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved before: {config.model}, {augmentation}")
-    data = _data_nodes(config, data_root)
+    data = _data_nodes(config, data_root, span)
     training = _training_nodes(config, data, image)
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
@@ -115,8 +124,13 @@ class _Data:
     transform_graph: BaseChannel
 
 
-def _data_nodes(config: Config, data_root: Parameter) -> _Data:
+def _data_nodes(config: Config, data_root: Parameter, span: int | None) -> _Data:
     classes = list(config.classes)
+    span_range = None
+    if span is not None:
+        # Looking for the newest, TFX takes all that follows `span-` for a number: `1.bak` too.
+        only = range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+        span_range = range_config_pb2.RangeConfig(static_range=only)
     example_gen = ImportExampleGen(
         input_base=data_root,
         input_config=example_gen_pb2.Input(
@@ -127,6 +141,7 @@ def _data_nodes(config: Config, data_root: Parameter) -> _Data:
                 for split in SPLITS
             ]
         ),
+        range_config=span_range,
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples)

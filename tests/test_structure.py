@@ -11,18 +11,40 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving", "benchmarks")
 FOLDERS = {*ROOMS, "tests", "requirements"}
-CONTRACT = "data.contract.servable"
-EXPORT_CHECK = "serving.checking.export_check"
-FEATURES = "data.contract.features"
-"""The names of features, splits and signature: all that others may know of data/."""
+CONTRACT = "data.contract"
+"""What several rooms agree on: all that others may know of data/."""
+EXPORT_CHECK = "serving.checking"
 PARTS_OF_SERVING: dict[str, set[str]] = {
-    "contract": set(),
     "quiet_tensorflow": set(),
     "embedded": {CONTRACT},
-    "asking": {CONTRACT, "serving.quiet_tensorflow", FEATURES},
+    "asking": {CONTRACT, "serving.quiet_tensorflow"},
     "checking": {CONTRACT, "serving.embedded"},
 }
-"""What each may know of other parts and rooms."""
+PARTS_OF_COMPONENTS: dict[str, set[str]] = {
+    "errors": {CONTRACT},
+    "staging": set(),
+    "settings": {"components.model"},
+    "model": {CONTRACT, "components.errors", "components.settings", "components.staging"},
+    "training": {
+        CONTRACT,
+        "components.errors",
+        "components.model",
+        "components.settings",
+        "components.staging",
+    },
+    "evaluation": {CONTRACT, "components.settings"},
+    "nodes": {
+        CONTRACT,
+        EXPORT_CHECK,
+        "components.errors",
+        "components.evaluation",
+        "components.model",
+        "components.settings",
+        "components.staging",
+        "components.training",
+    },
+}
+"""What each part may know of other parts and rooms."""
 
 
 class Import(NamedTuple):

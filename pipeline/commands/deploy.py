@@ -161,8 +161,11 @@ def add_run_spec(commands: "Commands") -> None:
 def _run_spec(options: argparse.Namespace) -> int:
     _require_kfp()
     from pipeline.cluster.spec import read_spec
+    from pipeline.workdir import require_plain
 
     spec = read_spec(options.spec)
+    require_plain("--root", options.root)
+    require_plain("--data", options.data)
     if not options.data.is_dir():
         raise UsageError(f"--data {options.data}: there is no such folder")
     from pipeline.cluster.run_spec import make_image_environment, run_spec

@@ -149,10 +149,11 @@ def add_data(commands: "Commands") -> None:
 
 
 def _data(options: argparse.Namespace) -> int:
+    from data.contract.progress import tenths
     from data.folder import require_apart
     from data.ingest import ingest
     from pipeline.beam_args import beam_args, prepared_workers
-    from pipeline.progress import chatter_to, counter, describe_records
+    from pipeline.progress import chatter_to, describe_records
     from pipeline.workdir import require_plain
 
     _require_there("", options.photos)
@@ -165,7 +166,7 @@ def _data(options: argparse.Namespace) -> int:
             options.photos,
             options.out,
             max_reject_share=config.data.max_reject_share,
-            progress=counter("read"),
+            progress=tenths("read"),
             beam_options=beam_options,
         )
     print(describe_records(ingested))

@@ -36,7 +36,8 @@ from components.training.cache.format import (
 )
 from components.training.photo_batches import augmented, photo_batches, prefetched
 from data.contract import features
-from data.contract.errors import UserError, causes
+from data.contract.errors import step_errors_raised
+from data.contract.progress import StepCounter, tenths
 
 BATCH = 16
 """Photos a forward pass."""
@@ -76,10 +77,10 @@ def fill(
     _save_weights(backbone, weights_file)
     shards = _plan_shards(sources, manifest, folder)
     write = _WriteActivations(manifest, weights_file, transform_graph)
-    _progress.start(_count_records(manifest))
+    _counter.start(_count_records(manifest), tenths("  activations"))
     _extractors[weights_file] = extractor
     try:
-        with _causes_raised(), new_pipeline() as pipeline:
+        with step_errors_raised(), new_pipeline() as pipeline:
             _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(write)
     finally:
         del _extractors[weights_file]
@@ -130,7 +131,7 @@ class _WriteActivations(beam.DoFn):
                 with _storage_errors_raised():
                     for record in records:
                         writers[view].write(record)
-                _progress.add(len(labels))
+                _counter.add(len(labels))
                 if view == 0:
                     Metrics.counter(_WriteActivations, shard.split).inc(len(labels))
             with _storage_errors_raised():
@@ -187,27 +188,7 @@ def _storage_errors_raised() -> Iterator[None]:
         raise OSError(errno.EIO, error.message) from None
 
 
-class _Progress:
-    """Counts finished records and says so at every tenth of the way.
-
-    Beam pickles the functions of a pipeline; a callback would not survive that, a name in a
-    module does as long as the workers share this process. Elsewhere nothing is said.
-    """
-
-    def __init__(self) -> None:
-        self._done = self._total = 0
-
-    def start(self, total: int) -> None:
-        self._done, self._total = 0, total
-
-    def add(self, records: int) -> None:
-        tenth = 10 * self._done // self._total if self._total else 0
-        self._done += records
-        if self._total and 10 * self._done // self._total > tenth:
-            print(f"  activations {self._done:,} of {self._total:,}", flush=True)
-
-
-_progress = _Progress()
+_counter = StepCounter()
 
 _extractors: dict[str, Extractor] = {}
 """Of this process, by weights file, so that its workers need not build it again."""
@@ -267,16 +248,6 @@ def _plan_shards(
             targets = (view_file(folder, split, view, index, len(files)) for view in views)
             shards.append(_Shard(split, source, tuple(targets)))
     return shards
-
-
-@contextmanager
-def _causes_raised() -> Iterator[None]:
-    """Raises what a step of Beam raised; Beam raises something else that only quotes it."""
-    try:
-        yield
-    except RuntimeError as error:
-        known = (UserError, OSError, KeyboardInterrupt)
-        raise next((x for x in causes(error) if isinstance(x, known)), error) from None
 
 
 def _require_all_written(result: Any, photos: dict[str, int]) -> None:
