@@ -4,7 +4,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation import metrics
-from components.settings.gate import GateSettings
+from components.evaluation.settings import GateSettings
 from data.contract import features
 from data.contract.model import EVALUATION_SIGNATURE, TRANSFORM_SIGNATURE
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from numpy.typing import NDArray
 
-from components.settings.augmentation import AugmentationSettings
 from components.training.augmentation import augmented_view
+from components.training.augmentation_settings import AugmentationSettings
 from data.contract import features
 
 PREFETCH = 4

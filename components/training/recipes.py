@@ -17,8 +17,7 @@ from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
 from components.model.classifier import build_classifier
 from components.model.freezing import boundary_layer_name, unfreeze_last
-from components.settings.model import ModelSettings
-from components.settings.training import TrainingSettings
+from components.model.settings import ModelSettings
 from components.training.cache.format import POOLED, SPATIAL, WEIGHTS, Feature, read_manifest
 from components.training.cache.reading import evaluation_batches, training_batches
 from components.training.phases import Phase, Splits
@@ -29,6 +28,7 @@ from components.training.photo_batches import (
     photo_batches,
     prefetched,
 )
+from components.training.settings import TrainingSettings
 from data.contract.features import TEST, TRAIN, VAL
 
 FROZEN, UNFROZEN = PHASES = ("frozen", "unfrozen")

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from components.settings.augmentation import AugmentationSettings
-from components.settings.model import ModelSettings
-from components.settings.training import TrainingSettings
+from components.model.settings import ModelSettings
+from components.training.augmentation_settings import AugmentationSettings
+from components.training.settings import TrainingSettings
 from data.contract.features import SPLITS
 from data.drawn_dogs import draw_dataset
 from data.ingest import IngestResult, ingest

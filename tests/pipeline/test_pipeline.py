@@ -10,10 +10,10 @@ from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import ComponentError
+from components.model.settings import ModelSettings
 from components.nodes.schema_gate import curated_schema
-from components.settings.augmentation import AugmentationSettings
-from components.settings.model import ModelSettings
-from components.settings.training import TrainingSettings
+from components.training.augmentation_settings import AugmentationSettings
+from components.training.settings import TrainingSettings
 from data.contract.model import push_destination
 from pipeline import pipeline
 from pipeline.beam_args import LOCAL_BEAM_ARGS

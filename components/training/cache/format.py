@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
-from components.settings.augmentation import AugmentationSettings
+from components.training.augmentation_settings import AugmentationSettings
 from data.contract import features
 
 MANIFEST = "activations.json"

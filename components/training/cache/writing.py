@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from components.errors import ComponentError
 from components.model.extractor import Extractor
 from components.model.weights import build_backbone
-from components.settings.augmentation import AugmentationSettings
 from components.staging import is_remote
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import (
     WEIGHTS,
     CacheManifest,

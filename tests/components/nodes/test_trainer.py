@@ -11,10 +11,10 @@ import tensorflow as tf
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
-from components.settings.augmentation import AugmentationSettings
-from components.settings.training import PhaseSettings, TrainingSettings
 from components.training import phases as training
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.checkpoint import PhaseCheckpoint
+from components.training.settings import PhaseSettings, TrainingSettings
 from data.ingest import IngestResult
 from pipeline.config import Config
 

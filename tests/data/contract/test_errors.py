@@ -30,11 +30,10 @@ def test_an_error_that_a_user_can_mend_has_its_exit_status(
 
 @pytest.mark.parametrize("cause", [OSError(28, "full"), DataError("bad"), KeyboardInterrupt()])
 def test_what_a_step_of_beam_raised_is_raised(cause: BaseException) -> None:
+    error = RuntimeError("OSError: [while running 'Map']")
+    error.__cause__ = cause
     with pytest.raises(type(cause)) as caught, step_errors_raised():
-        try:
-            raise cause
-        except BaseException as error:
-            raise RuntimeError("OSError: [while running 'Map']") from error
+        raise error
     assert caught.value is cause
 
 

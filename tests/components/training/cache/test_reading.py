@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
-from components.settings.augmentation import AugmentationSettings
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import (
     MANIFEST,
     CacheManifest,
