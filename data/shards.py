@@ -20,8 +20,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.audit import Fact
 from data.contract import features
-from data.contract.errors import step_errors_raised
-from data.contract.progress import StepCounter, Tell
+from data.contract.beam import StepCounter, step_errors_raised
+from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto
 from data.photos import prepare_photo, read_photo

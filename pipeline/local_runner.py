@@ -9,7 +9,7 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 from tfx.proto.orchestration import pipeline_pb2
 
-from components.model.weights import ResolvedBackbone, resolve_auto
+from components.model.auto import ResolvedBackbone, resolve_auto
 from data.contract.model import push_destination
 from data.contract.progress import tenths
 from data.drawn_dogs import draw_dataset

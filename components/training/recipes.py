@@ -75,9 +75,9 @@ def on_the_fly(
     steps = math.ceil(sum(counts.values()) / batch_size)
 
     def changed(index: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels, photos = batch
+        images, labels, hashes = batch
         view = (seed << 32) + index // steps  # another one for each seed and epoch
-        return augmented(images, photos, view, settings.augmentation), labels
+        return augmented(images, hashes, view, settings.augmentation), labels
 
     train = photo_batches(files[TRAIN], transform, batch_size=batch_size, shuffle_seed=seed)
     splits = Splits(

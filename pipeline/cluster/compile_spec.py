@@ -11,7 +11,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunnerConfig,
 )
 
-from components.model.weights import resolve_auto
+from components.model.auto import resolve_auto
 from data.contract.model import MODEL_NAME, push_destination
 from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER
 from pipeline.beam_args import beam_args, has_worker_processes, is_local

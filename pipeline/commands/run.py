@@ -7,7 +7,8 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.contract.errors import Exit, UsageError, UserError, causes
+from data.contract.beam import causes
+from data.contract.errors import Exit, UsageError, UserError
 from pipeline.commands.common import (
     RUNS,
     add_command,

@@ -36,8 +36,8 @@ from components.training.cache.format import (
 )
 from components.training.photo_batches import augmented, photo_batches, prefetched
 from data.contract import features
-from data.contract.errors import step_errors_raised
-from data.contract.progress import StepCounter, tenths
+from data.contract.beam import StepCounter, step_errors_raised
+from data.contract.progress import tenths
 
 BATCH = 16
 """Photos a forward pass."""
@@ -123,10 +123,10 @@ class _WriteActivations(beam.DoFn):
         )
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
-            for spatial, pooled, labels, photos, view in _in_parallel(
+            for spatial, pooled, labels, hashes, view in _in_parallel(
                 self._to_activations, prefetched(batches)
             ):
-                columns = _rounded(spatial), _rounded(pooled), labels.numpy(), photos.numpy()
+                columns = _rounded(spatial), _rounded(pooled), labels.numpy(), hashes.numpy()
                 records = itertools.starmap(encode_record, zip(*columns, strict=True))
                 with _storage_errors_raised():
                     for record in records:
@@ -138,9 +138,9 @@ class _WriteActivations(beam.DoFn):
                 stack.close()
 
     def _to_activations(
-        self, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor, view: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        return *self._extract(images), labels, photos, view
+        return *self._extract(images), labels, hashes, view
 
 
 def _in_parallel(
@@ -163,16 +163,16 @@ def _in_parallel(
 def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.data.Dataset:
     """All views of each of the `photo_batches`, one after the other, each with its number."""
 
-    def views(images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> tf.data.Dataset:
+    def views(images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.range(settings.views).map(
-            lambda view: (augmented(images, photos, view, settings), labels, photos, view)
+            lambda view: (augmented(images, hashes, view, settings), labels, hashes, view)
         )
 
     return batches.flat_map(views)
 
 
-def _as_they_are(images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    return images, labels, photos, tf.constant(0, tf.int64)
+def _as_they_are(images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return images, labels, hashes, tf.constant(0, tf.int64)
 
 
 def _rounded(values: tf.Tensor) -> NDArray[np.float16]:

@@ -1,6 +1,6 @@
 import pytest
 
-from data.contract.progress import StepCounter, tenths
+from data.contract.progress import tenths
 
 
 def test_photos_are_counted_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
@@ -20,13 +20,3 @@ def test_a_few_photos_are_counted_without_saying_a_number_twice(
     for done in range(1, 4):
         tell(done, 3)
     assert capsys.readouterr().out.splitlines() == ["read 1 of 3", "read 2 of 3", "read 3 of 3"]
-
-
-def test_steps_are_counted_from_the_start_of_each_pipeline() -> None:
-    counter = StepCounter()
-    counter.add()  # nobody watches
-    told: list[tuple[int, int]] = []
-    counter.start(3, lambda done, total: told.append((done, total)))
-    counter.add()
-    counter.add(2)
-    assert told == [(1, 3), (3, 3)]
