@@ -63,9 +63,14 @@ def ingest(
 
     A span holds `{train,val,test}-NNNNN-of-NNNNN.tfrecord.gz`, `manifest.json`, `rejected.csv`
     (files that are no usable photo) and `conflicts.csv` (copies with different labels, used
-    nowhere). It appears by one rename, complete or not at all. `progress` is told how many
-    photos of how many are prepared. The workers of the
-    runner that `beam_options` name must see both folders.
+    nowhere). It appears by one rename, complete or not at all.
+
+    Args:
+        source: class folders, or a CSV table of path,label.
+        out: the folder of spans.
+        max_reject_share: the largest share of files that may be no usable photo.
+        progress: is told how many photos of how many are prepared.
+        beam_options: of a runner whose workers see both folders.
 
     Raises:
         DataError: the photos cannot be used, or `out` cannot be written.

@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 from data.contract.errors import Exit
 from data.drawn_dogs import draw_dataset
 from pipeline.cli import main
-from pipeline.commands import deploy, run
+from pipeline.commands import run
 from pipeline.workdir import Workdir
 
 ROOT = Path(__file__).parents[2]
@@ -369,6 +370,9 @@ def test_a_figure_that_cannot_be_drawn_is_2_before_any_work(
 def test_without_kfp_it_says_why_it_cannot(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(deploy, "_has_kfp", lambda: False)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "kfp" else find_spec(name)
+    )
     assert main(arguments) == Exit.FAILED
     assert said(capsys) == "there is no package kfp here: TFX brings it with Python 3.11 alone"

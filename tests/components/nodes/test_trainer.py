@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -163,14 +162,6 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
         run = run_node("Trainer", inputs, config=config)["model_run"]
         return Path(run.uri), capsys.readouterr().out
 
-    seeds = []
-
-    def recorded(seed: int) -> None:
-        seeds.append(seed)
-        set_random_seed(seed)
-
-    set_random_seed = keras.utils.set_random_seed
-    monkeypatch.setattr(keras.utils, "set_random_seed", recorded)
     killed = trained_by(config, mode, frozen=EPOCHS, unfrozen=LEFT_OUT)
     with monkeypatch.context() as patches:
         patches.setattr(training, "PhaseCheckpoint", Killed)
@@ -184,7 +175,6 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
     assert "phase frozen: going on after epoch 1" in output
     (phase,) = json.loads((run_dir / "training.json").read_text())["phases"]
     assert phase["epochs"] == 2
-    assert seeds == [0, 0, 1], "what has been learnt does not meet the same chance again"
     assert not list((run_dir.parent / "unfinished").iterdir())
 
 
