@@ -89,7 +89,7 @@ def ingest(
                     photo_hashes.find(photo, identity, kept)
                     for photo, identity in zip(photos, identities, strict=True)
                 ]
-                if manifest.get("input") == _fingerprint(facts, max_reject_share):
+                if manifest["input"] == _fingerprint(facts, max_reject_share):
                     spans.check_shards(newest, manifest["shards"])
                     photo_hashes.store(hashes, identities, facts, unfinished)
                     return _to_result(newest, manifest, cached=True)

@@ -14,6 +14,8 @@ from typing import Any
 from data.errors import DataError
 
 MANIFEST = "manifest.json"
+KEYS = {"input", "classes", "counts", "rejected", "conflicts", "shards"}
+"""What a manifest has at the least."""
 UNFINISHED = ".unfinished"
 
 
@@ -32,13 +34,13 @@ def read_manifest(span: Path) -> dict[str, Any]:
     """The manifest of a span.
 
     Raises:
-        DataError: it is missing or no JSON object.
+        DataError: it is missing, or no JSON object with all `KEYS`.
     """
     try:
         manifest = json.loads((span / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         manifest = None
-    if not isinstance(manifest, dict):
+    if not isinstance(manifest, dict) or not manifest.keys() >= KEYS:
         raise DataError(f"{span / MANIFEST} is missing or damaged: delete {span} and run again")
     return manifest
 
