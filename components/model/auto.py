@@ -29,18 +29,18 @@ def resolve_auto(backbone: str, weights: str) -> ResolvedBackbone:
     if weights not in (AUTO, IMAGENET, RANDOM):
         require_weights_file(weights)
     if backbone == AUTO and weights in (AUTO, IMAGENET):
-        return _first_to_be_had()
+        return _first_available()
     if backbone == AUTO:
         return ResolvedBackbone(preferred()[0], weights, "as configured")
+    published = find(backbone).imagenet
     if weights == AUTO:
-        weights = IMAGENET if find(backbone).imagenet else RANDOM
-    if weights == IMAGENET:
-        imagenet_of(backbone)
-    find(backbone)
+        weights = IMAGENET if published else RANDOM
+    if weights == IMAGENET and published is None:
+        raise ComponentError(f"backbone {backbone} has no {IMAGENET} weights")
     return ResolvedBackbone(backbone, weights, "as configured")
 
 
-def _first_to_be_had() -> ResolvedBackbone:
+def _first_available() -> ResolvedBackbone:
     """The best backbone whose ImageNet weights can be had here."""
     problems: list[str] = []
     for name in preferred():

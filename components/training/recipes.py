@@ -76,7 +76,7 @@ def on_the_fly(
 
     def changed(index: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels, hashes = batch
-        view = (seed << 32) + index // steps  # another one for each seed and epoch
+        view = (seed << 31) + index // steps  # another one for each seed and epoch
         return augmented(images, hashes, view, settings.augmentation), labels
 
     train = photo_batches(files[TRAIN], transform, batch_size=batch_size, shuffle_seed=seed)

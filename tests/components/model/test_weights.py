@@ -1,4 +1,3 @@
-import socket
 from pathlib import Path
 
 import keras
@@ -8,22 +7,11 @@ import tensorflow as tf
 
 from components.errors import ComponentError
 from components.model.auto import resolve_auto
-from components.model.backbones import efficientnet_b0, efficientnet_lite0
+from components.model.backbones import efficientnet_lite0
 from components.model.files import sha256
 from components.model.weights import build_backbone
 
-
-@pytest.fixture(autouse=True)
-def no_cache_and_no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras' folder is empty, and nothing listens where the weights are asked for."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    monkeypatch.setattr(efficientnet_b0, "URL", f"http://127.0.0.1:{port}/b0.h5")
-    monkeypatch.setattr(efficientnet_b0, "ANSWER_WITHIN", 1.0)
+pytestmark = pytest.mark.usefixtures("no_cache_and_no_host")
 
 
 @pytest.fixture

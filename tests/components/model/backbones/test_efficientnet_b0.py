@@ -19,18 +19,7 @@ from components.model.files import sha256
 from components.model.freezing import freeze_boundary
 from components.model.weights import build_backbone
 
-
-@pytest.fixture(autouse=True)
-def no_cache_and_no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras' folder is empty, and nothing listens where the weights are asked for."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    monkeypatch.setattr(efficientnet_b0, "URL", f"http://127.0.0.1:{port}/b0.h5")
-    monkeypatch.setattr(efficientnet_b0, "ANSWER_WITHIN", 1.0)
+pytestmark = pytest.mark.usefixtures("no_cache_and_no_host")
 
 
 @pytest.fixture
