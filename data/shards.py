@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data import features
 from data.audit import Fact
-from data.errors import DataError
+from data.errors import DataError, MemoryShortageError
 from data.folder import LabelledPhoto
 from data.photos import prepare_photo, read_photo
 
@@ -111,6 +111,8 @@ def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
         content = read_photo(photo.path)
         fact = dataclasses.replace(fact, sha256=hashlib.sha256(content).hexdigest())
         prepared = prepare_photo(content)
+    except MemoryShortageError as error:
+        fact = dataclasses.replace(fact, sha256="", reason=str(error))
     except DataError as error:
         fact = dataclasses.replace(fact, reason=str(error))
     else:
