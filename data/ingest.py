@@ -67,6 +67,7 @@ def ingest(
     photos = list_photos(source)
     try:
         with spans.claim(out) as unfinished:
+            (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
             hashes = out / photo_hashes.FILE
             identities = [photo_hashes.identify(photo) for photo in photos]  # before one is read
             newest = spans.find_newest(out)
@@ -108,7 +109,6 @@ def _write_span(
     prepared, span = unfinished / "prepared", unfinished / "span"
     prepared.mkdir()
     span.mkdir()
-    (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
     done = itertools.count(1)
     facts = shards.prepare_photos(
         photos, prepared, lambda: progress(next(done), len(photos)), beam_options
