@@ -25,7 +25,7 @@ class Fact:
     jpeg: str
     """Where the prepared photo waits to be written."""
     sha256: str = ""
-    """Of the file's bytes; empty if they could not be read."""
+    """Of the file's bytes; empty if they could not be read, or not be decoded this time."""
     group: str = ""
     """Photos of one group are copies of each other: the hash of their pixels."""
     reason: str = ""

@@ -1,7 +1,11 @@
-"""The one exception of this room."""
+"""The exceptions of this room."""
 
 from data.contract.errors import UserError
 
 
 class DataError(UserError):
     """The photos cannot be used; the message is one line that names the bad value and the fix."""
+
+
+class MemoryShortageError(DataError):
+    """A photo cannot be decoded now, which says nothing about the photo."""

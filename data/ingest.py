@@ -79,6 +79,7 @@ def ingest(
     photos = list_photos(source)
     try:
         with spans.claim(out) as unfinished:
+            (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
             hashes = out / photo_hashes.FILE
             identities = [photo_hashes.identify(photo) for photo in photos]  # before one is read
             newest = spans.find_newest(out)
@@ -120,7 +121,6 @@ def _write_span(
     prepared, span = unfinished / "prepared", unfinished / "span"
     prepared.mkdir()
     span.mkdir()
-    (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
     facts = shards.prepare_photos(photos, prepared, progress, beam_options)
 
     rejected = [fact for fact in facts if fact.reason]

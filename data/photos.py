@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from data.contract.images import MAX_FILE_PIXELS
-from data.errors import DataError
+from data.errors import DataError, MemoryShortageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_BYTES = 50 * 2**20
@@ -83,11 +83,14 @@ def decode_photo(content: bytes) -> Pixels:
         raise DataError("empty file")
     if len(content) > MAX_BYTES:
         raise DataError(f"larger than {MAX_BYTES // 2**20} MB")
-    header = _check_header(content)
-    image = _read_bit_fields(content) if header.has_bit_fields else _read_pixels(content)
-    if image is None:
-        raise DataError("truncated or damaged")
-    return _turn_upright(_to_rgb(_to_uint8(image)), header.orientation)
+    try:
+        header = _check_header(content)
+        image = _read_bit_fields(content) if header.has_bit_fields else _read_pixels(content)
+        if image is None:
+            raise DataError("truncated or damaged")
+        return _turn_upright(_to_rgb(_to_uint8(image)), header.orientation)
+    except MemoryError:
+        raise MemoryShortageError("not enough memory to decode it") from None
 
 
 def bound_side(image: Pixels, longest: int = LONGEST_SIDE) -> Pixels:
@@ -146,6 +149,8 @@ def _check_header(content: bytes) -> _Header:
             has_bit_fields = header.format == "BMP" and header.info["compression"] == BIT_FIELDS
             if width * height <= MAX_FILE_PIXELS:
                 header.verify()
+    except MemoryError:
+        raise
     except UnidentifiedImageError:
         raise DataError("not a JPEG, PNG, WebP, BMP or GIF image") from None
     except Exception:  # Pillow's readers answer broken headers with exceptions of every kind.
@@ -161,7 +166,9 @@ def _read_pixels(content: bytes) -> NDArray[Any] | None:
     try:
         # UNCHANGED keeps the alpha channel, and leaves the orientation to us.
         return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+    except cv2.error as error:
+        if error.code == cv2.Error.STS_NO_MEM:
+            raise MemoryError from None
         return None
 
 
@@ -175,6 +182,8 @@ def _read_bit_fields(content: bytes) -> NDArray[Any] | None:
             if _has_alpha_mask(content):
                 return cv2.cvtColor(np.asarray(image.convert("RGBA")), cv2.COLOR_RGBA2BGRA)
             return cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
+    except MemoryError:
+        raise
     except Exception:  # As with headers.
         return None
 

@@ -22,7 +22,7 @@ from data.audit import Fact
 from data.contract import features
 from data.contract.beam import StepCounter, step_errors_raised
 from data.contract.progress import Tell
-from data.errors import DataError
+from data.errors import DataError, MemoryShortageError
 from data.folder import LabelledPhoto
 from data.photos import prepare_photo, read_photo
 
@@ -91,6 +91,8 @@ def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
         content = read_photo(photo.path)
         fact = dataclasses.replace(fact, sha256=hashlib.sha256(content).hexdigest())
         prepared = prepare_photo(content)
+    except MemoryShortageError as error:
+        fact = dataclasses.replace(fact, sha256="", reason=str(error))
     except DataError as error:
         fact = dataclasses.replace(fact, reason=str(error))
     else:

@@ -20,7 +20,7 @@ from data.audit import choose_split
 from data.contract import features
 from data.contract.errors import UsageError
 from data.contract.features import SPLITS
-from data.errors import DataError
+from data.errors import DataError, MemoryShortageError
 from data.ingest import RECORD_MODULES, IngestResult, ingest
 from data.photos import decode_photo, hash_pixels, prepare_photo, read_photo
 
@@ -236,6 +236,28 @@ def test_photo_that_can_be_read_again_is_used_again(
     assert result.rejected == 4
 
 
+def test_photo_that_memory_lacked_for_is_tried_again(
+    copied: Path, out: Path, later: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photo = (copied / "sad/07.png").read_bytes()
+
+    def fail(content: bytes) -> object:
+        if content == photo:
+            raise MemoryShortageError("not enough memory to decode it")
+        return prepare_photo(content)
+
+    (copied / "sad/new.png").write_bytes((copied / "sad/04.png").read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "prepare_photo", fail)
+        result = ingest(copied, out)
+    assert ["sad/07.png", "not enough memory to decode it"] in read_table(
+        result.span_dir / "rejected.csv"
+    )
+    result = ingest(copied, out)
+    assert not result.cached
+    assert result.rejected == 4
+
+
 def test_photo_that_changes_while_it_is_prepared(
     copied: Path, out: Path, draw_noise: Draw, later: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,7 +270,7 @@ def test_photo_that_changes_while_it_is_prepared(
             draw_noise(photo, 9000)
         return prepare_photo(content)
 
-    (copied / "sad/new.png").write_bytes(draw_noise(copied / "sad/new.png", 9001))
+    draw_noise(copied / "sad/new.png", 9001)
     with monkeypatch.context() as patch:
         patch.setattr(shards, "prepare_photo", change_first)
         assert not ingest(copied, out).cached
@@ -359,10 +381,11 @@ def test_too_many_rejects_stop_and_list_them(source: Path, out: Path) -> None:
     table.unlink()
     assert snapshot(out) == before
 
-    with pytest.raises(DataError, match="more than the 1%"):
-        ingest(source, out, max_reject_share=0.01)
-    assert ingest(source, out, max_reject_share=0.5).span_dir == out / "span-2"
-    assert not table.exists()
+    for share, span in ((0.2, "span-1"), (0.5, "span-2")):
+        with pytest.raises(DataError, match="more than the 1%"):
+            ingest(source, out, max_reject_share=0.01)
+        assert ingest(source, out, max_reject_share=share).span_dir == out / span
+        assert not table.exists()
 
 
 def test_too_few_photos_stop(source: Path, tmp_path: Path) -> None:

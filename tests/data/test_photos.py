@@ -2,6 +2,8 @@ import io
 import os
 import random
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -272,6 +274,38 @@ def test_unreadable_files_have_their_reason(tmp_path: Path) -> None:
         read_photo(tmp_path / "missing.jpg")
     with pytest.raises(DataError, match=r"^cannot be read \(File name too long\)$"):
         read_photo(tmp_path / ("x" * 300))
+
+
+SHORT_OF_MEMORY = """
+import re, resource, sys
+from pathlib import Path
+from data.errors import MemoryShortageError
+from data.photos import decode_photo
+content = Path(sys.argv[1]).read_bytes()
+used = int(re.search(r"VmSize:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, -1))
+try:
+    decode_photo(content)
+except MemoryShortageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read the size in")
+@pytest.mark.parametrize("image_format", ["PNG", "JPEG"])
+def test_lack_of_memory_is_not_blamed_on_the_photo(
+    save: Save, tmp_path: Path, image_format: str
+) -> None:
+    file = tmp_path / "large"
+    file.write_bytes(save(Image.new("RGB", (9_000, 9_000)), image_format))
+    told = subprocess.run(
+        [sys.executable, "-c", SHORT_OF_MEMORY, str(file)],
+        cwd=Path(photos.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "not enough memory to decode it\n"
 
 
 def test_damaged_files_raise_nothing_but_data_errors(save: Save, scene: Image.Image) -> None:

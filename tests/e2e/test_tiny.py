@@ -221,6 +221,8 @@ def test_a_second_run_takes_all_from_the_cache_and_pushes_nothing_new(
     run_tiny: Command, pushed: Snapshot, workdir: Path, snapshot: Callable[[Path], Snapshot]
 ) -> None:
     (version,) = versions(workdir)
+    span = workdir / "data" / "span-1"
+    shutil.copytree(span, span.with_name("span-1.bak"))  # as a careful user may
     again = run_tiny()
     assert (again.returncode, again.stderr) == (0, "")
     assert cached_nodes(workdir) >= UP_TO_TRAINER
