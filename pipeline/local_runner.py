@@ -15,6 +15,7 @@ from data.contract.progress import tenths
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
 from data.ingest import ingest
+from pipeline import artifacts
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
 from pipeline.pipeline import UNCACHED, create_pipeline
@@ -38,7 +39,9 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         ConfigError: the folder belongs to other classes.
         ComponentError: a node cannot go on.
         DataError: the photos cannot be used.
+        WorkdirError: what earlier runs have left in the folder is not whole.
     """
+    artifacts.require_unchanged(workdir)
     stored = workdir.stored_config()
     arguments = beam_args(config.beam, root=str(workdir.root))
     config = _resolve_backbone(config, stored).with_augmentation_mode(
@@ -80,6 +83,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         _Runner().run(pipeline)
     finally:
         absl.removeHandler(times)
+        artifacts.remember(workdir)
     with Metadata(connection) as metadata:
         outputs = read_outputs(metadata.store)
     summary = summarize(outputs, times, config.classes)

@@ -146,7 +146,7 @@ class Workdir:
         """Makes the folder, proves that it can be written, and keeps other runs out.
 
         Raises:
-            WorkdirError: it cannot be written, another run is in it, or its metadata is gone.
+            WorkdirError: it cannot be written, or another run is in it.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -164,13 +164,4 @@ class Workdir:
                 raise WorkdirError(
                     f"another run is using {self.root}; wait for it or name another --workdir"
                 ) from None
-            self._require_metadata()
             yield
-
-    def _require_metadata(self) -> None:
-        """A new store would number artifacts from 1 again, into folders that are full."""
-        if self.pipeline_root.exists() and not self.metadata.exists():
-            raise WorkdirError(
-                f"{self.metadata} is gone, and {self.pipeline_root} means nothing without it: put "
-                "it back, or delete that folder and run again"
-            )

@@ -8,12 +8,15 @@ Keras writes, takes the process down with it when a disk is full.
 
 import json
 import shutil
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from components.errors import ComponentError
 from components.training.history import Epoch, best_epoch
 
 _STATE, _BEST, _HISTORY = "state.npz", "best.npz", "history.json"
@@ -52,13 +55,24 @@ class PhaseCheckpoint(keras.callbacks.Callback):
     """
 
     def __init__(self, folder: Path, *, epochs: int, patience: int) -> None:
+        """Finds what the phase has behind it.
+
+        Args:
+            folder: the phase's, in the folder of its training.
+            epochs: how many it is to have.
+            patience: how many without a better one end it.
+
+        Raises:
+            ComponentError: what is kept is damaged, as after a power cut; so do the other methods.
+        """
         super().__init__()
         self._folder = folder
         self._epochs, self._patience = epochs, patience
         committed = self._newest()
-        self.history: list[Epoch] = (
-            json.loads((committed / _HISTORY).read_text()) if committed else []
-        )
+        self.history: list[Epoch] = []
+        if committed:
+            with _damage_named(committed):
+                self.history = json.loads((committed / _HISTORY).read_text())
 
     @property
     def finished(self) -> bool:
@@ -105,6 +119,15 @@ def _save(file: Path, variables: Sequence[keras.Variable]) -> None:
 
 
 def _load(file: Path, variables: Sequence[keras.Variable]) -> None:
-    with np.load(file) as arrays:
+    with _damage_named(file.parent), np.load(file) as arrays:
         for variable, name in zip(variables, arrays.files, strict=True):
             variable.assign(arrays[name])
+
+
+@contextmanager
+def _damage_named(epoch: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileNotFoundError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        training = epoch.parents[1]
+        raise ComponentError(f"{epoch} is damaged: delete {training} and run again") from error

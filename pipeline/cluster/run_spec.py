@@ -5,6 +5,7 @@ the container image holds: the locked packages and our built wheel.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from data.contract.errors import UserError
 from data.contract.model import MODEL_NAME, push_destination
+from pipeline.artifacts import Sizes, file_sizes
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec
 from pipeline.code_hash import ROOT
 from pipeline.workdir import write_atomically
@@ -54,6 +56,8 @@ class Execution:
     cpu_seconds: float = 0
     peak_mb: float = 0
     """The largest resident set of one of its processes; Linux lets each begin with its parent's."""
+    files: dict[str, Sizes] = field(default_factory=dict)
+    """Of each output, by its path, when it was made."""
 
 
 def make_image_environment() -> Path:
@@ -98,7 +102,7 @@ def run_spec(
         One of each task, in the order they ran.
 
     Raises:
-        TaskError: a task failed.
+        TaskError: a task failed, or the runs before cannot be relied on.
     """
     root = root.absolute()
     values = {
@@ -127,12 +131,24 @@ def _executions_below(runs: Path) -> Iterator[Execution]:
     """Every task that came to its end, the oldest run first."""
     files = (file for file in runs.glob(f"*/*/{_EXECUTION}") if file.parts[-3].isdecimal())
     for file in sorted(files, key=lambda file: (int(file.parts[-3]), file.stat().st_mtime_ns)):
-        values = json.loads(file.read_text())
-        outputs = {
-            key: [json_format.ParseDict(each, pipeline_spec_pb2.RuntimeArtifact()) for each in made]
-            for key, made in values.pop("outputs").items()
-        }
-        yield Execution(**values, outputs=outputs)
+        try:
+            values = json.loads(file.read_text())
+            outputs = {
+                key: [json_format.ParseDict(each, _new_artifact()) for each in made]
+                for key, made in values.pop("outputs").items()
+            }
+            execution = Execution(**values, outputs=outputs)
+        except (ValueError, TypeError, AttributeError, KeyError, json_format.ParseError):
+            raise TaskError(
+                f"{file} is damaged or of another version: delete {file.parents[1]} and run again"
+            ) from None
+        for artifact in itertools.chain(*outputs.values()):
+            if not Path(artifact.uri).resolve().is_relative_to(runs.resolve()):
+                raise TaskError(
+                    f"{runs.parent} was moved or copied, {file} knows an artifact as "
+                    f"{artifact.uri}: move it back, or delete {runs} and run again"
+                )
+        yield execution
 
 
 class _Run:
@@ -188,14 +204,18 @@ class _Run:
             for earlier in reversed(self._before):
                 if earlier.key == key and _all_there(earlier):
                     seconds = time.monotonic() - started
-                    return Execution(name, "cached", key, earlier.outputs, seconds)
+                    return Execution(
+                        name, "cached", key, earlier.outputs, seconds, files=earlier.files
+                    )
         used.append(self._start([*container.command, *container.args], invocation, name, folder))
         _update_outputs(invocation, _read_output(invocation))
+        outputs = {key: list(made.artifacts) for key, made in invocation.outputs.artifacts.items()}
         return Execution(
             name,
             "run",
             key,
-            {key: list(made.artifacts) for key, made in invocation.outputs.artifacts.items()},
+            outputs,
+            files=_sizes(outputs),
             seconds=time.monotonic() - started,
             cpu_seconds=sum(usage.ru_utime + usage.ru_stime for usage in used),
             peak_mb=max(usage.ru_maxrss for usage in used) / 1024,
@@ -306,8 +326,19 @@ def _update_outputs(invocation: Any, output: Any) -> None:
         artifact.metadata.update(json_format.MessageToDict(said.metadata))
 
 
+def _new_artifact() -> Any:
+    return pipeline_spec_pb2.RuntimeArtifact()
+
+
 def _all_there(execution: Execution) -> bool:
-    return all(Path(each.uri).exists() for made in execution.outputs.values() for each in made)
+    """Whether the outputs of a task are as it has left them."""
+    return _sizes(execution.outputs) == execution.files
+
+
+def _sizes(outputs: Artifacts) -> dict[str, Sizes]:
+    """The files of each output that is there, by its path."""
+    folders = (Path(each.uri) for each in itertools.chain(*outputs.values()))
+    return {str(folder): file_sizes(folder) for folder in folders if folder.exists()}
 
 
 def _matches(artifact: Any, query: str, inputs: Artifacts) -> bool:

@@ -236,7 +236,7 @@ def interrupted(
     run_until_first_epoch: Callable[[], Halted], pushed: Snapshot, source: Path
 ) -> Result:
     """A run after an edit of the trainer, interrupted in the training that follows from it."""
-    with (source / "components" / "trainer.py").open("a") as trainer:
+    with (source / "components" / "nodes" / "trainer.py").open("a") as trainer:
         trainer.write("# edited\n")
     process, _ = run_until_first_epoch()
     process.send_signal(signal.SIGINT)

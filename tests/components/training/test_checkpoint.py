@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 
+from components.errors import ComponentError
 from components.training.checkpoint import (
     PhaseCheckpoint,
     committed_epochs,
@@ -103,6 +104,24 @@ def test_the_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:
     assert weight(kept(tmp_path)) == 2
     train(start(tmp_path), 0.4)
     assert weight(kept(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("file", ["history.json", "state.npz", "best.npz"])
+@pytest.mark.parametrize("length", [0, 5, -30, None])
+def test_an_epoch_that_a_power_cut_has_damaged_is_named(
+    tmp_path: Path, file: str, length: int | None
+) -> None:
+    phase = tmp_path / "training" / "phase"
+    train(start(phase), 0.9)
+    damaged = phase / "epoch-00001" / file
+    if length is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(damaged.read_bytes()[:length])
+    wanted = f"^{damaged.parent} is damaged: delete {phase.parent} and run again$"
+    read = kept if file == "best.npz" else restored
+    with pytest.raises(ComponentError, match=wanted):
+        read(phase)
 
 
 def test_early_stopping_counts_the_epochs_before_a_kill(tmp_path: Path) -> None:

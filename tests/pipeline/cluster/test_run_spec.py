@@ -299,6 +299,37 @@ def test_what_was_deleted_is_made_again(run: Run, values: Values) -> None:
     assert content(second, "Train", "model_run") == "curves"
 
 
+def test_what_has_lost_a_file_or_a_part_of_one_is_made_again(run: Run, values: Values) -> None:
+    first = run(values)
+    (Path(first[1].outputs["model_run"][0].uri) / "content").unlink()
+    second = run(values)
+    assert how(second) == {"Make": "cached", "Train": "run", "Pusher": "run"}
+    (Path(second[1].outputs["model_run"][0].uri) / "content").write_text("")
+    third = run(values)
+    assert how(third) == {"Make": "cached", "Train": "run", "Pusher": "run"}
+    assert set(how(run(values)).values()) == {"cached"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"task": "Make", "outputs": {"a": [{"b": 1}]}}'])
+def test_a_record_that_is_damaged_is_named(run: Run, values: Values, root: Path, text: str) -> None:
+    run(values)
+    record = root / "runs" / "1" / "Make" / "execution.json"
+    record.write_text(text)
+    with pytest.raises(TaskError, match=f"^{record} is damaged .* delete {root}/runs/1 and run"):
+        run(values)
+
+
+def test_a_root_that_was_moved_does_not_take_what_lies_in_its_old_place(
+    run: Run, values: Values, root: Path, data: Path
+) -> None:
+    run(values)
+    moved = root.rename(root.with_name("moved"))
+    run(with_script(values, "Make", MAKE.replace("read_text()", "read_text().upper()")))
+    spec = parse_spec(values, Path("spec.json"))
+    with pytest.raises(TaskError, match=f"^{moved} was moved or copied, .* {root}/runs/1/Make/ex"):
+        run_spec(spec, root=moved, data=data, commands=COMMANDS, report=lambda *_: None)
+
+
 def test_a_task_without_caching_runs_every_time(run: Run, values: Values) -> None:
     changed = copy.deepcopy(values)
     changed["root"]["dag"]["tasks"]["Pusher"]["cachingOptions"] = {}
