@@ -22,13 +22,14 @@ def copy_folder(source: str, target: str) -> None:
     Raises:
         tf.errors.OpError: a file cannot be read or written.
     """
+    source, target = source.rstrip("/"), target.rstrip("/")
     if tf.io.gfile.exists(target):
         tf.io.gfile.rmtree(target)
     for folder, _, files in tf.io.gfile.walk(source):
-        place = f"{target}{folder.removeprefix(source)}".rstrip("/")
-        tf.io.gfile.makedirs(place)
+        below = folder.removeprefix(source).rstrip("/")
+        tf.io.gfile.makedirs(target + below)
         for name in files:
-            tf.io.gfile.copy(f"{folder.rstrip('/')}/{name}", f"{place}/{name}")
+            tf.io.gfile.copy(f"{source}{below}/{name}", f"{target}{below}/{name}")
 
 
 @contextmanager

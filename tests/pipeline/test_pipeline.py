@@ -32,6 +32,7 @@ NODES = [
     "Transform",
     "ActivationCache",
     "Trainer",
+    "Curves",
     "ServableGate",
     "LastPushedModel",
     "Evaluator",
@@ -39,6 +40,7 @@ NODES = [
 ]
 
 
+TINY = "components.model.backbones.tiny"
 RESOLVED = ("model.weights=random", "training.augmentation.mode=cached")
 ON_THE_FLY = "training.augmentation.mode=on_the_fly"
 
@@ -190,10 +192,10 @@ def test_the_cache_is_known_by_all_that_its_content_depends_on(nodes: Nodes) -> 
     node = nodes["ActivationCache"]
     assert parameter(node, "backbone") == "tiny"
     assert parameter(node, "weights_hash") == "none"
-    assert parameter(node, "boundary") == "block4_add"  # 5 layers: within the fifth block
+    assert parameter(node, "boundary_layer") == "block4_add"  # 5 layers: within the fifth block
     settings = AugmentationSettings.model_validate_json(parameter(node, "augmentation"))
     assert settings == AugmentationSettings()
-    assert parameter(node, "code") == code_hash("components.nodes.activation_cache")
+    assert parameter(node, "code") == code_hash("components.nodes.activation_cache", TINY)
 
 
 def test_a_setting_that_nobody_resolved_is_refused() -> None:
@@ -207,11 +209,16 @@ def test_nothing_frozen_leaves_nothing_to_cache() -> None:
 
 
 @pytest.mark.parametrize(
-    ("node", "module"),
-    [("Transform", "components.model.preprocessing"), ("Trainer", "components.nodes.trainer")],
+    ("node", "modules"),
+    [
+        ("Transform", ("components.model.preprocessing",)),
+        ("Trainer", ("components.nodes.trainer", TINY)),
+    ],
 )
-def test_the_code_of_a_user_function_is_part_of_its_cache_key(node: str, module: str) -> None:
-    assert parsed(nodes_of(compiled())[node], "custom_config")["code"] == code_hash(module)
+def test_the_code_of_a_user_function_is_part_of_its_cache_key(
+    node: str, modules: tuple[str, ...]
+) -> None:
+    assert parsed(nodes_of(compiled())[node], "custom_config")["code"] == code_hash(*modules)
 
 
 @pytest.mark.parametrize(
