@@ -83,7 +83,7 @@ def test_the_weights_are_constants_and_the_backbone_is_frozen(
 
 
 def test_a_layer_that_is_not_there_is_named(tiny: keras.Model) -> None:
-    with pytest.raises(ComponentError, match="boundary 'block9z_add' is no layer of tiny: take"):
+    with pytest.raises(ComponentError, match="'block9z_add' is not a layer of tiny: take"):
         Extractor(tiny, "block9z_add")
 
 
