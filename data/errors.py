@@ -1,4 +1,4 @@
-"""The one exception of this room."""
+"""This room's one exception; its exit status is that of UserError."""
 
 from data.contract.errors import UserError
 

@@ -97,7 +97,7 @@ def test_unusable_tables(tmp_path: Path, text: str, message: str) -> None:
 def test_table_that_is_no_text(tmp_path: Path) -> None:
     table = tmp_path / "photos.csv"
     table.write_bytes(b"path,label\n\xff\xd8\xff\xe0,\0\n")
-    with pytest.raises(DataError, match="is no CSV table"):
+    with pytest.raises(DataError, match="is not a CSV table"):
         list_photos(table)
 
 

@@ -343,7 +343,7 @@ def test_shard_that_does_not_belong_to_its_span_is_named(source: Path, out: Path
     shard = out / "span-1/train-00000-of-00001.tfrecord.gz"
     copy = shard.with_name("train-00000-of-00001 (copy).tfrecord.gz")
     shutil.copy(shard, copy)
-    with pytest.raises(DataError, match=rf"^{re.escape(str(copy))} is no part of its span: move"):
+    with pytest.raises(DataError, match=rf"^{re.escape(str(copy))} is not part of its span: move"):
         ingest(source, out)
     copy.unlink()
     assert ingest(source, out).cached
