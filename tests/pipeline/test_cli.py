@@ -121,7 +121,7 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(
         (["--set", "colour=red"], "colour: no such key"),
         (["--set", "training.batch_size"], "expected key=value"),
         (["--set", "training.batch_size=0"], "training.batch_size = 0: should be greater"),
-        (["--profile", "cats"], "--profile cats: allowed are dataflow, demo, photos"),
+        (["--profile", "cats"], "--profile cats: choose from dataflow, demo, photos"),
         (["--profile", "photos"], "--profile photos needs --photos DIR"),
         (["--photos", "none"], "--photos none: there is no such folder"),
         (["--config", "none.toml"], "--config none.toml: No such file"),
@@ -214,7 +214,7 @@ def test_a_workdir_too_long_for_its_database_is_2(
 ) -> None:
     folders = ["x" * 200, "y" * 200, "z" * 100]
     assert main(["run", "--workdir", "/".join(folders)]) == Exit.USAGE
-    assert "SQLite opens no path that long; name one that is at least" in said(capsys)
+    assert "SQLite cannot open a path that long; name one at least" in said(capsys)
     assert not list(elsewhere.iterdir())
 
 
@@ -371,4 +371,4 @@ def test_without_kfp_it_says_why_it_cannot(
 ) -> None:
     monkeypatch.setattr(deploy, "_has_kfp", lambda: False)
     assert main(arguments) == Exit.FAILED
-    assert said(capsys) == "there is no package kfp here: TFX brings it with Python 3.11 alone"
+    assert said(capsys) == "the package kfp is not installed: TFX brings it only with Python 3.11"

@@ -189,7 +189,7 @@ def test_an_unknown_profile_is_answered_with_those_there_are() -> None:
 
 @pytest.mark.parametrize("profile", ["", "../profiles/demo", "demo.toml"])
 def test_a_profile_is_a_name_and_no_path(profile: str) -> None:
-    assert "allowed are" in error_of(profile=profile)
+    assert "choose from" in error_of(profile=profile)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -247,7 +247,7 @@ def test_resources_reach_the_task_that_they_are_for_and_no_other(target: Target)
 
 def test_resources_of_no_node_are_answered_with_the_nodes_there_are() -> None:
     message = error_of("vertex", "resources.Train.cpu=2")
-    assert message.startswith("resources.Train: no such node; there are ActivationCache, Anomaly")
+    assert message.startswith("resources.Train: no such node; the nodes are ActivationCache, A")
     assert "Trainer" in message
 
 
@@ -313,7 +313,7 @@ def test_worker_processes_are_for_a_local_run_alone(target: Target) -> None:
 
 def test_another_platform_is_answered_with_the_two() -> None:
     target: Any = "airflow"
-    assert error_of(target) == "--target airflow: allowed are kubeflow, vertex"
+    assert error_of(target) == "--target airflow: choose from kubeflow, vertex"
 
 
 def test_vertex_trains_in_a_custom_job_of_the_image(on_vertex: Job) -> None:

@@ -161,32 +161,32 @@ def test_what_is_neither_json_nor_yaml_is_said_to_be_so(
 )
 def test_what_holds_no_keys_is_no_spec(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    assert error_of(tmp_path / name) == "no pipeline spec: it holds no table of keys"
+    assert error_of(tmp_path / name) == "not a pipeline spec: it is not a table of keys"
 
 
 def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "spec.json"
     with file.open("wb") as stream:
         stream.truncate(10_000_001)
-    assert error_of(file) == "more than 10,000,000 bytes are no pipeline spec"
+    assert error_of(file) == "not a pipeline spec: more than 10,000,000 bytes"
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("colour", "red", 'no pipeline spec: .*"colour"'),
-        ("deploymentSpec.engine", "x", 'no pipeline spec: .*"engine"'),
-        ("root.dag", "text", "no pipeline spec: "),
-        ("components.First", "text", "no pipeline spec: "),
+        ("colour", "red", 'not a pipeline spec: .*"colour"'),
+        ("deploymentSpec.engine", "x", 'not a pipeline spec: .*"engine"'),
+        ("root.dag", "text", "not a pipeline spec: "),
+        ("components.First", "text", "not a pipeline spec: "),
         ("schemaVersion", "2.0.0", r"schemaVersion '2\.0\.0' is not 2\.1\.0"),
         ("schemaVersion", None, r"schemaVersion '' is not 2\.1\.0"),
         ("root.dag.tasks", {}, "the pipeline has no tasks"),
         ("root", None, "the pipeline has no tasks"),
-        ("components.First", None, "task First is of a component 'First' that is not there"),
+        ("components.First", None, "task First names a component 'First' that is not there"),
         (
             "root.dag.tasks.First",
             {"taskInfo": {"name": "First"}},
-            "task First is of a component '' that is not there",
+            "task First names a component '' that is not there",
         ),
         (
             "deploymentSpec.executors.run_second",
