@@ -263,7 +263,7 @@ def test_an_interruption_is_130_in_one_line(
     assert "interrupted" in said(capsys)
 
 
-def test_a_reader_that_has_gone_is_no_traceback(elsewhere: Path) -> None:
+def test_a_reader_that_has_gone_gives_no_traceback(elsewhere: Path) -> None:
     program = (
         "import sys, time; sys.path.insert(0, sys.argv.pop(1)); from pipeline.cli import main\n"
         "sys.stdin.read(); sys.exit(main())"
@@ -324,7 +324,7 @@ def test_predict_without_any_model_says_how_to_make_one(
     assert "dog-emotion run" in line
 
 
-def test_predict_with_a_folder_that_is_no_model_names_it(
+def test_predict_with_a_folder_that_is_not_a_model_names_it(
     capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:
     assert main(["predict", photo(elsewhere), "--model", "photos"]) == Exit.FAILED

@@ -68,7 +68,7 @@ def contents(version: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_model_of_the_cache_is_compared_with_the_last_and_becomes_the_newest(
+def test_a_model_from_the_cache_is_compared_with_the_last_and_becomes_the_newest(
     run: Run, workdir: Path
 ) -> None:
     serving = Workdir(workdir).serving
@@ -78,7 +78,7 @@ def test_a_model_of_the_cache_is_compared_with_the_last_and_becomes_the_newest(
     assert summary.model == find_version(serving)
     assert summary.model not in (first, second)
     assert contents(summary.model) == contents(first)
-    # The last pushed is that of seed 0, though the Model of seed 1 has the higher id.
+    # The model pushed last is that of seed 0, though the Model of seed 1 has the higher id.
     before = summary.evaluation.accuracy
     after = run(workdir, "training.seed=1")
     (no_drop,) = (each for each in after.evaluation.conditions if "no drop" in each.name)
@@ -147,7 +147,7 @@ def test_nodes_whose_code_was_edited_run_again(
     assert again(run(workdir)) >= nodes
 
 
-def test_a_store_that_is_gone_is_not_begun_anew_over_its_artifacts(run: Run, workdir: Path) -> None:
+def test_a_lost_store_is_not_started_afresh_over_its_artifacts(run: Run, workdir: Path) -> None:
     metadata = Workdir(workdir).metadata
     kept = metadata.rename(metadata.with_suffix(".kept"))
     with pytest.raises(WorkdirError, match=f"{metadata} is gone, and .* delete that folder"):

@@ -37,7 +37,7 @@ class Tensor:
 
 
 class Attack:
-    """Runs a shell command when it is unpickled without care."""
+    """Runs a shell command when it is unpickled carelessly."""
 
     def __init__(self, command: str) -> None:
         self.command = command

@@ -15,7 +15,7 @@ from components.model.weights import build_backbone
 
 @pytest.fixture(autouse=True)
 def no_cache_and_no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keras' folder is empty, and nothing listens where the weights are asked for."""
+    """Keras' folder is empty, and nothing listens where the weights are requested."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -55,7 +55,7 @@ def test_what_is_given_stays(backbone: str, given: str, expected: tuple[str, str
     assert (resolved.backbone, resolved.weights) == expected
 
 
-def test_a_given_file_is_for_b0_unless_said_otherwise(tmp_path: Path) -> None:
+def test_a_given_file_is_for_b0_unless_stated_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "mine.weights.h5"
     file.touch()
     assert resolve_auto("auto", str(file)).backbone == "efficientnet_b0"
@@ -104,7 +104,7 @@ def test_what_cannot_be_built_is_named(name: str, weights: str, message: str) ->
 
 
 def changed_weights(model: keras.Model) -> list[np.ndarray]:
-    """Fills the model with weights that no initialisation gives it."""
+    """Fills the model with weights that no initialization gives it."""
     random = np.random.default_rng(1)
     weights = [random.uniform(0.5, 1, array.shape) for array in model.get_weights()]
     model.set_weights(weights)

@@ -116,7 +116,7 @@ def test_remote_artifacts_are_read_and_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Nothing may stay in the temporary folder, nor come to lie in a folder `ram:` here.
+    # Nothing may stay in the temporary folder, nor end up in a folder `ram:` here.
     for folder in (tmp_path / "temporary", tmp_path / "here"):
         folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -137,7 +137,7 @@ def test_remote_artifacts_are_read_and_written(
 
 
 def files_below(uri: str) -> list[str]:
-    """The files of an artifact, in which TensorBoard's go by their folder."""
+    """The files of an artifact; TensorBoard's are represented by their folder."""
     found = (
         f"{folder}/{'' if file.startswith('events') else file}".removeprefix(uri)
         for folder, _, files in tf.io.gfile.walk(uri)
@@ -146,7 +146,7 @@ def files_below(uri: str) -> list[str]:
     return sorted(found)
 
 
-def test_a_killed_run_goes_on_and_another_one_begins_anew(
+def test_a_killed_run_goes_on_and_a_different_one_starts_over(
     config: Config,
     mode: Mode,
     run_node: Any,
@@ -184,11 +184,11 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
     assert "phase frozen: going on after epoch 1" in output
     (phase,) = json.loads((run_dir / "training.json").read_text())["phases"]
     assert phase["epochs"] == 2
-    assert seeds == [0, 0, 1], "what has been learnt does not meet the same chance again"
+    assert seeds == [0, 0, 1], "what has been learnt must not meet the same random numbers again"
     assert not list((run_dir.parent / "unfinished").iterdir())
 
 
-def test_weights_that_cannot_be_had_stop_the_node(
+def test_weights_that_are_not_available_stop_the_node(
     config: Config, run_node: Any, examples: Any, transform_graph: Any
 ) -> None:
     model = config.model.model_copy(update={"weights": "imagenet"})

@@ -269,7 +269,7 @@ def _resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def test_a_model_without_versions_is_said_once_and_its_first_version_later(
+def test_a_model_without_versions_is_reported_once_and_its_first_version_later(
     conformance_models: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "models"
