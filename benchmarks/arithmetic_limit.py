@@ -85,7 +85,7 @@ def main() -> None:
         epochs.append((time.perf_counter() - started) / len(activations))
     reached, limit = operations / min(epochs), peak()
     print("settings", json.dumps({"backbone": options.backbone, "from": boundary, "batch": BATCH}))
-    print(f"training a photo from there on: {operations / 1e9:.2f} GFLOP")
+    print(f"training per photo from there on: {operations / 1e9:.2f} GFLOP")
     print(f"matrix products: {limit / 1e9:.0f} GFLOP/s")
     print(f"training: {reached / 1e9:.0f} GFLOP/s, {reached / limit:.0%} of that")
 

@@ -140,7 +140,7 @@ def main() -> int:
     }
     RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
     numbers = "".join(f"{photos:>9,}" for photos in PHOTOS)
-    print(f"\n{'':<18}{'CPU ms a photo':>20}{'times':>7}   peak MB at{numbers}")
+    print(f"\n{'':<18}{'CPU ms per photo':>20}{'times':>7}   peak MB at{numbers}")
     for row in rows:
         print(row)
     return 0
