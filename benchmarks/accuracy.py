@@ -16,14 +16,14 @@ def difference(
     """Test accuracy, ours minus the peer's, as a row: the difference and its 95 % interval.
 
     The interval is that of the pigeonhole bootstrap (https://arxiv.org/abs/0712.1111), which
-    resamples the photos, the same for both, and the seeds, of each side apart: another set of
-    photos and another set of trainings would have given another figure.
+    resamples the photos, together for both sides, and the seeds, separately for each: another set
+    of photos and another set of trainings would have given another figure.
 
     Args:
-        name: of the row.
+        name: the row's.
         ours: for each seed, whether each test photo is labelled correctly, 0 or 1.
-        peer: the same of the peer, the photos in the same order.
-        goal: of the row.
+        peer: the same for the peer, the photos in the same order.
+        goal: the row's.
     """
     sides = np.array(ours, float), np.array(peer, float)
     rng = np.random.default_rng(0)
@@ -34,5 +34,6 @@ def difference(
 
 
 def _resampled(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Shares float64 [RESAMPLES, count] of each thing in samples drawn with replacement."""
+    """The share of each of `count` things in samples drawn with replacement: float64
+    [RESAMPLES, count]."""
     return rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES) / count

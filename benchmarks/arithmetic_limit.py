@@ -1,6 +1,6 @@
-"""How far the training of the unfrozen layers is from what the processor can compute at all.
+"""How far the training of the unfrozen layers is from the most that the processor can compute.
 
-Counts the floating-point operations of a training step, measures how many a second large matrix
+Counts the floating-point operations of a training step, measures how many per second large matrix
 products reach on all cores, and times the same steps. The quotient is the share of the limit that
 training reaches; its inverse is what any faster implementation could still gain, in float32.
 """
@@ -24,7 +24,7 @@ BATCH = 32
 STEPS = 60
 CLASSES = 4
 SIDE = 4096
-"""Of the square matrices."""
+"""The side of the square matrices."""
 REPEATS = 5
 
 
@@ -48,7 +48,7 @@ def operations_of(model: keras.Model, images: tf.Tensor, labels: tf.Tensor) -> i
 
 
 def peak() -> float:
-    """The most floating-point operations a second in large matrix products, on all cores."""
+    """The most floating-point operations per second in large matrix products, on all cores."""
     matrix = tf.random.normal([SIDE, SIDE])
     product = tf.function(lambda a: tf.reduce_sum(tf.matmul(a, a)))
     product(matrix)
@@ -85,7 +85,7 @@ def main() -> None:
         epochs.append((time.perf_counter() - started) / len(activations))
     reached, limit = operations / min(epochs), peak()
     print("settings", json.dumps({"backbone": options.backbone, "from": boundary, "batch": BATCH}))
-    print(f"training a photo from there on: {operations / 1e9:.2f} GFLOP")
+    print(f"training per photo from there on: {operations / 1e9:.2f} GFLOP")
     print(f"matrix products: {limit / 1e9:.0f} GFLOP/s")
     print(f"training: {reached / 1e9:.0f} GFLOP/s, {reached / limit:.0%} of that")
 

@@ -1,10 +1,10 @@
 """Measures this project against its peers in one interleaved run, and prints the ratios.
 
 Every measurement is a process of its own with all cores, on the same photos and split. Peers run
-one whole epoch of each phase, validation included, which is multiplied to all epochs; ours runs
-them all. Beside that each peer has one full run, and the Keras script one for every seed: these
+one whole epoch of each phase, validation included, which is scaled up to all epochs; ours runs
+them all. Besides, each peer has one full run, and the Keras script one for every seed: these
 are for the accuracy. What is finished is kept in the state folder, and a bench that was killed
-goes on there; measurements of other code are not used.
+goes on from there; measurements of other code are not used.
 """
 
 import argparse
@@ -47,17 +47,17 @@ class Plan:
 
     @property
     def epochs(self) -> dict[str, int]:
-        """Of the seed recipe."""
+        """The epochs of the seed recipe."""
         return {"frozen": self.frozen, "unfrozen": self.unfrozen}
 
     @property
     def fastai_epochs(self) -> dict[str, int]:
-        """As many in all, of which one is frozen."""
+        """The same number in all, one of them frozen."""
         return {"frozen": 1, "unfrozen": self.frozen + self.unfrozen - 1}
 
 
 SMOKE_PHOTOS = 30
-"""Of each class."""
+"""The drawn photos of each class."""
 SMOKE = Plan(b0=None, lite0="tiny", repeats=1, frozen=1, unfrozen=1)
 
 
@@ -71,12 +71,12 @@ class Bench:
         self.versions: dict[str, str] = {}
 
     def prepare(self) -> None:
-        """Makes the folder and the split; photos of a bench before must be the same."""
+        """Makes the folder and the split; an earlier bench there must have had the same photos."""
         self.state.mkdir(parents=True, exist_ok=True)
         marker = self.state / "photos.txt"
         if marker.exists() and marker.read_text() != str(self.photos):
             raise SystemExit(
-                f"bench: {self.state} belongs to {marker.read_text()}; delete it to begin anew"
+                f"bench: {self.state} belongs to {marker.read_text()}; delete it to start over"
             )
         arguments = [self.photos, self.state / "data", self.split]
         self._run_module(sys.executable, "split", arguments)
@@ -103,7 +103,7 @@ class Bench:
         return self._run(self.repeats / f"{name}.json", sys.executable, "ours", arguments)
 
     def trunk(self, name: str, python: str | Path, script: str) -> dict[str, Any]:
-        """A forward of the trunk."""
+        """A forward pass of the trunk."""
         arguments = ["--photos", self.split / "val"]
         if script == "onnx_trunk":
             arguments += ["--weights", _torch_weights()]
@@ -151,7 +151,7 @@ class Bench:
         return finished
 
     def _run_module(self, python: str | Path, module: str, arguments: list[Any]) -> None:
-        """Runs a module as a process of its own; its errors go to a file, with the chatter."""
+        """Runs a module as a process of its own; its errors and chatter go to a file."""
         command = [str(part) for part in (python, "-m", f"benchmarks.{module}", *arguments)]
         errors = self.state / "stderr.log"
         with errors.open("w") as stream:
@@ -162,7 +162,7 @@ class Bench:
 
 
 def measure_speed(bench: Bench) -> list[Ratio]:
-    """The measurements of seconds, those of a repeat one after the other; their rows."""
+    """Measures seconds, in each repeat one after the other; returns the rows."""
     plan = bench.plan
     seconds: defaultdict[str, list[float]] = defaultdict(list)
     shares: list[float] = []
@@ -200,7 +200,8 @@ def measure_speed(bench: Bench) -> list[Ratio]:
 
 
 def measure_accuracy(bench: Bench) -> Ratio:
-    """The full runs of the peers; the row of ours, already measured, and the Keras script's."""
+    """Runs the peers in full; returns the row of our accuracy, already measured, and the Keras
+    script's."""
     plan = bench.plan
     ours = [bench.ours(f"ours-lite0-{seed}", plan.lite0, seed) for seed in range(plan.repeats)]
     keras_runs = [
@@ -208,7 +209,7 @@ def measure_accuracy(bench: Bench) -> Ratio:
         for seed in range(plan.repeats)
     ]
     if any(run["test_files"] != ours[0]["test_files"] for run in (*ours, *keras_runs)):
-        raise SystemExit(f"bench: the test photos differ; delete {bench.state} to begin anew")
+        raise SystemExit(f"bench: the test photos differ; delete {bench.state} to start over")
     if plan.b0:
         bench.keras("keras-b0", plan.b0, 0, full=True)
     for schedule in ("seed", "fastai"):
@@ -217,7 +218,7 @@ def measure_accuracy(bench: Bench) -> Ratio:
 
 
 def _torch_weights() -> Path:
-    """Lite0's, which the peers' environment does not hold."""
+    """Lite0's weights, which the peers' environment does not hold."""
     from components.model.backbones.efficientnet_lite0 import weights_file  # imports TensorFlow
 
     return weights_file()
@@ -233,7 +234,7 @@ def _correct(runs: list[dict[str, Any]]) -> list[list[int]]:
 
 
 def _code_hash() -> str:
-    """Of all that a measurement may depend on."""
+    """The versions of all that a measurement may depend on."""
     digest = hashlib.sha256()
     for file in sorted(file for room in ROOMS for file in (ROOT / room).rglob("*")):
         if file.suffix in (".py", ".toml", ".pbtxt", ".txt"):
@@ -242,7 +243,7 @@ def _code_hash() -> str:
 
 
 def machine() -> str:
-    """The processor and how many cores of it."""
+    """The processor, and how many of its cores are used."""
     match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     name = match[1] if match else platform.machine()
     return f"{len(os.sched_getaffinity(0))} cores, {name}, {platform.system()}"

@@ -1,4 +1,4 @@
-"""The activation cache's own forward of Lite0, the counterpart of onnx_trunk.py."""
+"""The activation cache's own forward pass of Lite0, the counterpart of onnx_trunk.py."""
 
 import argparse
 import json
@@ -35,7 +35,7 @@ def main() -> None:
         for output in extractor(batch):
             np.asarray(output)
     seconds = time.perf_counter() - start
-    print(f"  {sum(map(len, images)) / seconds:.0f} photos a second", flush=True)
+    print(f"  {sum(map(len, images)) / seconds:.0f} photos per second", flush=True)
     write_json(options.out, {"settings": settings, "seconds": seconds})
 
 

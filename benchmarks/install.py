@@ -1,8 +1,8 @@
-"""Makes .venv-bench, the environment of the peers that are no part of .venv.
+"""Makes .venv-bench, the environment of the peers that are not part of .venv.
 
 It needs a finished .venv, whose uv it uses. PyTorch's build without CUDA is not on PyPI: it comes
-from the folder that PIP_FIND_LINKS names, else from PyTorch's own index. A lock with hashes makes
-sure that it is the same file.
+from the folder that PIP_FIND_LINKS names, or else from PyTorch's own index. A lock with hashes
+makes sure that it is the same file.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ def main() -> int:
     same = platform.python_version().startswith(f"{PYTHON_VERSION}.")
     python = sys.executable if same else PYTHON_VERSION
     if subprocess.run([UV, "venv", "--quiet", "--python", python, VENV]).returncode:
-        return fail(f"no Python {PYTHON_VERSION} is here, and uv could not fetch one")
+        return fail(f"no Python {PYTHON_VERSION} is installed, and uv could not fetch one")
     reasons = []
     for source in torch_sources():
         sync = ["sync", "--quiet", "--require-hashes", "--python", str(PYTHON), *source, str(LOCK)]
@@ -47,19 +47,19 @@ def main() -> int:
         reasons.append(f"{' '.join(source)}\n{done.stderr.strip()}")
     return fail(
         "benchmarks/requirements.txt cannot be installed; where PyTorch's index cannot be "
-        "reached, put the wheel into a folder and name it by PIP_FIND_LINKS.\n" + "\n".join(reasons)
+        "reached, put the wheel into a folder and name it in PIP_FIND_LINKS.\n" + "\n".join(reasons)
     )
 
 
 def torch_sources() -> Iterator[list[str]]:
-    """Arguments for uv that say where torch's CPU build may be, best first."""
+    """Arguments that tell uv where torch's CPU build may be, best first."""
     if folders := os.environ.get("PIP_FIND_LINKS"):
         yield [argument for folder in folders.split() for argument in ("--find-links", folder)]
-    yield ["--torch-backend", "cpu"]  # that index, for torch alone
+    yield ["--torch-backend", "cpu"]  # PyTorch's index, for torch alone
 
 
 def fail(reason: str) -> int:
-    """Says why there is no environment."""
+    """Prints why there is no environment."""
     print(f"bench: {reason}", file=sys.stderr)
     return 1
 

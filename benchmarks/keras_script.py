@@ -1,8 +1,8 @@
 """The seed recipe as a plain Keras script: the peer that recomputes the trunk in every epoch.
 
 Photos come from class folders and stay decoded in RAM. The first phase trains the head, the
-second the backbone's last 30 layers with it; BatchNormalization keeps its statistics. Of each
-phase the weights with the lowest validation loss are kept, and of the phases the better one's.
+second the backbone's last 30 layers with it; BatchNormalization keeps its statistics. Each phase
+keeps its weights with the lowest validation loss, and the script those of the better phase.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SIDE = 224
 BATCH = 32
 CORES = len(os.sched_getaffinity(0))
 AHEAD = 2
-"""Batches that wait ready."""
+"""Batches that are kept ready."""
 DROPOUT = 0.2
 UNFREEZE_LAYERS = 30
 LEARNING_RATES = {"frozen": 1e-3, "unfrozen": 1e-4}
@@ -40,7 +40,7 @@ class Clock(keras.callbacks.Callback):
         self._start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """Reads the clock; callbacks that come later in the list see what it says."""
+        """Reads the clock; callbacks later in the list see the figure."""
         logs["seconds"] = time.perf_counter() - self._start
 
 
@@ -81,8 +81,8 @@ def photos_of(folder: Path) -> tuple[tf.data.Dataset, list[str]]:
 
 def batches(photos: tf.data.Dataset) -> tf.data.Dataset:
     """Batches of (float32 [N, 224, 224, 3] in [0, 255], int32 [N])."""
-    # The end of an epoch sometimes waits for the next look of tf.data's tuner, which looks ever
-    # more rarely: after 20 s, 41 s and so on. Nothing here needs tuning.
+    # The end of an epoch sometimes waits for tf.data's tuner to look again, which it does ever more
+    # rarely: after 20 s, 41 s and so on. Nothing here needs tuning.
     options = tf.data.Options()
     options.autotune.enabled = False
     return (
@@ -97,7 +97,7 @@ def build_model(backbone_name: str, classes: int, seed: int) -> tuple[keras.Mode
     """The classifier, which changes photos at random in training, and the backbone within it."""
     backbone, _ = build_backbone(backbone_name, WEIGHTS[backbone_name])
     image = keras.Input([SIDE, SIDE, 3])
-    # In the model: in tf.data, beside the training, they were measured to take longer.
+    # In the model: in tf.data, beside the training, they took longer when measured.
     x = keras.layers.RandomFlip("horizontal", seed=seed)(image)
     x = keras.layers.RandomRotation(0.05, fill_mode="reflect", seed=seed + 1)(x)
     x = keras.layers.RandomContrast((0.2, 0.2), value_range=(0, 255), seed=seed + 2)(x)
@@ -119,7 +119,7 @@ def begin_phase(phase: str, model: keras.Model, backbone: keras.Model) -> None:
         optimizer=keras.optimizers.Adam(LEARNING_RATES[phase]),
         loss="sparse_categorical_crossentropy",
         metrics=["accuracy"],
-        jit_compile=False,  # XLA on CPU is slower by an order of magnitude
+        jit_compile=False,  # XLA on a CPU is slower by an order of magnitude
     )
 
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime's forward of Lite0, exported by PyTorch: what the activation cache would cost.
+"""ONNX Runtime's forward pass of Lite0, exported by PyTorch: what the cache would cost with it.
 
 Runs in .venv-bench.
 """
@@ -83,7 +83,7 @@ def main() -> None:
     for batch in batches:
         session.run(None, {name: batch})
     seconds = time.perf_counter() - start
-    print(f"  {len(photos[0]) / seconds:.0f} photos a second", flush=True)
+    print(f"  {len(photos[0]) / seconds:.0f} photos per second", flush=True)
     write_json(options.out, {"settings": settings, "seconds": seconds})
 
 

@@ -1,8 +1,8 @@
-"""This project's own training as the bench measures it: by the product's command.
+"""This project's own training as the bench measures it: with the product's command.
 
-A run in a fresh folder counts with the whole nodes ActivationCache and Trainer, the export
-included. A second run in the same folder, with another learning rate, takes the activations from
-the cache and counts with the node Trainer.
+Of a run in a fresh folder the whole nodes ActivationCache and Trainer count, the export included.
+A second run in the same folder, with another learning rate, takes the activations from the cache;
+of it the node Trainer counts.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from serving.asking.pushed import find_version
 
 DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 BLOCKED = 3
-"""Exit status of a run whose model the gate did not let through: it has trained all the same."""
+"""Exit status of a run whose model the gate did not let through; it has been trained even so."""
 
 
 def run(photos: Path, workdir: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, nargs=2, default=(10, 10))
     parser.add_argument("--out", type=Path, required=True, help="the figures, as JSON")
     options = parser.parse_args()
-    shutil.rmtree(options.workdir, ignore_errors=True)  # of a bench that was killed
+    shutil.rmtree(options.workdir, ignore_errors=True)  # left by a bench that was killed
     frozen, unfrozen = options.epochs
     settings = {
         "model.backbone": options.backbone,

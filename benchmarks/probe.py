@@ -1,4 +1,4 @@
-"""A logistic regression on the cache's pooled features: what the frozen phase can reach at best.
+"""A logistic regression on the cache's pooled features: the best that the frozen phase can reach.
 
 C is chosen by the accuracy on the validation photos; the test photos are looked at once.
 """
@@ -19,7 +19,7 @@ from components.training.cache.reading import evaluation_batches, training_batch
 from data.contract.features import TEST, TRAIN, VAL
 
 STRENGTHS = [10 ** (half / 2) for half in range(-10, 1)]
-"""Of C, scikit-learn's inverse of the penalty's weight."""
+"""Values of C, scikit-learn's inverse of the penalty's weight."""
 BATCH = 256
 
 Features = tuple[NDArray[np.float32], NDArray[np.int64]]

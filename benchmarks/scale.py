@@ -1,10 +1,11 @@
-"""Measures whether the work for a photo stays the same from 1,000 photos to 30,000.
+"""Measures whether the work per photo stays the same from 1,000 photos to 30,000.
 
 For each number of drawn photos, `dog-emotion data` makes the records and `dog-emotion run-spec`
-runs the compiled pipeline, each task in a process of its own. Prints what another photo costs each
-of them in CPU time, from the least to the middle number and from there to the greatest, how many
-times as much it is (1 is flat), and the peak memory at each; keeps it in benchmarks/scale.json.
-A number that was measured before is not measured again: delete its folder below runs/scale.
+runs the compiled pipeline, each task in a process of its own. Prints what each further photo costs
+them in CPU time, from the least to the middle number and from there to the greatest, the second
+as a multiple of the first (1 is flat), and the peak memory at each; keeps it in
+benchmarks/scale.json. A number that was measured before is not measured again, unless its folder
+below runs/scale is deleted.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def measure(photos: int) -> dict[str, Measured]:
     """Runs everything on a number of drawn photos, if it has not been measured before.
 
     Raises:
-        subprocess.CalledProcessError: a command failed; it has said why.
+        subprocess.CalledProcessError: a command failed; it has printed why.
     """
     folder = FOLDER / str(photos)
     done = folder / "measured.json"
@@ -94,7 +95,7 @@ def _run(*arguments: str) -> Measured:
 
 @dataclass(frozen=True)
 class Row:
-    """What another photo costs a step, between the numbers of photos."""
+    """What each further photo costs a step, between the numbers of photos."""
 
     step: str
     cpu_ms_a_photo: tuple[float, float]
@@ -139,7 +140,7 @@ def main() -> int:
     }
     RESULTS.write_text(json.dumps(kept, indent=2) + "\n")
     numbers = "".join(f"{photos:>9,}" for photos in PHOTOS)
-    print(f"\n{'':<18}{'CPU ms a photo':>20}{'times':>7}   peak MB at{numbers}")
+    print(f"\n{'':<18}{'CPU ms per photo':>20}{'times':>7}   peak MB at{numbers}")
     for row in rows:
         print(row)
     return 0

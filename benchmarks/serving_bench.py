@@ -4,8 +4,8 @@ The loop decodes the JSON and base64 of a request and calls the model, in one pr
 HTTP. The server answers the same requests over loopback, to 1, 8 and 32 clients that share the
 machine with it. Both take turns. Prints latencies at each number of clients and, as the rows of
 benchmarks/results.json, the server's throughput at 8 clients as a share of the loop's, the loop's
-median latency as a share of the server's at 1 client, and the first request's without the model's
-warm-up requests as a multiple of that with them.
+median latency as a share of the server's at 1 client, and the first request's latency without the
+model's warm-up requests as a multiple of that with them.
 """
 
 import argparse
@@ -40,12 +40,12 @@ DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 CLIENTS = (1, 8, 32)
 REPEATS = 5
 SECONDS = 10.0
-"""Of each measurement; the first fifth is not counted."""
+"""Length of each measurement; the first fifth is not counted."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Latencies in seconds of the requests answered in a time, and their number a second."""
+    """Latencies in seconds of the requests answered in a time, and their number per second."""
 
     latencies: Sequence[float]
     throughput: float
@@ -86,7 +86,7 @@ def run_loop(version: Path, body: bytes, seconds: float) -> Measured:
 
 
 def run_clients(port: int, body: bytes, clients: int, seconds: float) -> Measured:
-    """Clients that each ask again as soon as they have an answer."""
+    """Clients, each of which asks again as soon as it has an answer."""
     times: list[tuple[float, float]] = []
 
     def ask_again_and_again() -> None:
@@ -125,7 +125,7 @@ def _summarize(times: Sequence[tuple[float, float]], seconds: float) -> Measured
 
 
 def first_request(version: Path, body: bytes) -> float:
-    """Seconds of the first request after a server has become available."""
+    """The seconds that the first request takes after a server has become available."""
     with served(version) as port:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         connection.connect()
@@ -136,7 +136,7 @@ def first_request(version: Path, body: bytes) -> float:
 
 
 def without_warm_up(version: Path, folder: Path) -> Path:
-    """A copy of a version that has no requests to warm up with."""
+    """A copy of a version, without requests to warm up with."""
     copy = shutil.copytree(version, folder / "models" / version.name)
     shutil.rmtree(copy / "assets.extra")
     return copy
@@ -181,7 +181,7 @@ def main() -> None:
     warm: list[float] = []
     answers: dict[int, list[Measured]] = {clients: [] for clients in CLIENTS}
     for repeat in range(options.repeats):
-        # The loop in a process of its own, and while no server waits beside it.
+        # The loop in a process of its own, while no server waits beside it.
         command = [sys.executable, "-m", "benchmarks.serving_bench", "--loop"]
         command += [f"--model={version}", f"--seconds={options.seconds}"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)

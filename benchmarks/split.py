@@ -14,13 +14,13 @@ from data.ingest import ingest
 def write_split(photos: Path, data: Path, folder: Path) -> Path:
     """Writes `<split>/<class>/<sha256>.jpg` for every photo that a run would use.
 
-    A photo that is there more than once, with the same label, is a file each time; from the
-    second on the hash is followed by `-2`, `-3` and so on.
+    A photo that occurs more than once, with the same label, is a file each time; from the second
+    on, the hash is followed by `-2`, `-3` and so on.
 
     Args:
         photos: class folders, as `dog-emotion run --photos` takes them.
-        data: the folder of spans that the photos are ingested into, or were before.
-        folder: where the split goes; one that is there is taken to be complete.
+        data: the folder of spans that the photos are ingested into, or have been.
+        folder: where the split goes; one that exists is taken to be complete.
 
     Returns:
         `folder`.

@@ -1,7 +1,7 @@
 """The seed recipe in PyTorch: EfficientNet-Lite0, channels last, all cores.
 
 Photos come from class folders and stay decoded in RAM. Schedule `seed` trains the head, then the
-last layers that the Keras script trains, BatchNormalization in evaluation mode throughout.
+last layers that the Keras script trains, with BatchNormalization in evaluation mode throughout.
 Schedule `fastai` follows fastai's `fine_tune`: one epoch of the head, then everything, in one-cycle
 schedules with lower rates for earlier layers; BatchNormalization's statistics follow the photos.
 Runs in .venv-bench.
@@ -35,7 +35,7 @@ LEARNING_RATES = {"frozen": 1e-3, "unfrozen": 1e-4}
 FASTAI_RATE = 2e-3
 """The base rate of fastai's `fine_tune`."""
 FROZEN_BLOCKS = 13
-"""Blocks before the one in which Keras' last 30 layers begin, behind its first convolution."""
+"""Blocks before the one in which Keras' last 30 layers begin, after its first convolution."""
 
 STAGES = (
     # repeats, kernel, stride, expansion, filters
@@ -58,7 +58,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class SameConv(nn.Conv2d):
-    """A convolution that pads as TensorFlow does: with stride 2 one more behind than before."""
+    """A convolution that pads as TensorFlow does: with stride 2, one more after than before."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
         pad = kernel - stride
@@ -98,7 +98,7 @@ class Block(nn.Module):
 
 
 class Lite0(nn.Module):
-    """The network of the weights file without its classifier, and ours instead."""
+    """The network of the weights file, with our classifier in place of its own."""
 
     def __init__(self, classes: int):
         super().__init__()
@@ -131,7 +131,7 @@ class Lite0(nn.Module):
         return functional.relu6(self._bn1(self._conv_head(x)), inplace=True).mean((2, 3))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits; no graph is kept of what is not trained."""
+        """Logits; no graph is kept for what is not trained."""
         grad = torch.is_grad_enabled()
         with torch.set_grad_enabled(grad and self._conv_stem.weight.requires_grad):
             x = self.trunk(images)
@@ -141,7 +141,7 @@ class Lite0(nn.Module):
 
 
 def keep_freed_memory() -> None:
-    """Has glibc keep what is freed: zeroing fresh pages took most of a step's time.
+    """Makes glibc keep what is freed: zeroing fresh pages took most of a step's time.
 
     Values of malloc.h: M_MMAP_MAX is -4, M_TRIM_THRESHOLD is -1.
     """
@@ -182,7 +182,7 @@ def read_photo(file: Path) -> np.ndarray:
 
 
 def augment(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rotates, flips and changes the contrast of uint8 [224, 224, 3], each channel by its mean."""
+    """Rotates, flips and changes the contrast of uint8 [224, 224, 3], about each channel's mean."""
     turned = cv2.getRotationMatrix2D(
         ((SIDE - 1) / 2, (SIDE - 1) / 2), 360 * rng.uniform(-ROTATION, ROTATION), 1
     )
@@ -200,8 +200,8 @@ def train_batches(photos: Photos, rng: np.random.Generator) -> Iterator[Photos]:
     """Batches of one epoch, shuffled and changed, uint8 [N, 224, 224, 3] and int64 [N]."""
     images, labels = photos
     order = rng.permutation(len(images))
-    # Between the steps, on all cores: OpenCV lets go of the interpreter. Meanwhile, or in other
-    # processes as a DataLoader does it, it would take the cores from the step, which is slower.
+    # Between the steps, on all cores, as OpenCV releases the interpreter's lock. During a step, or
+    # in other processes as a DataLoader does, it would take cores from the step, which is slower.
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         for start in range(0, len(order), BATCH):
             chosen = order[start : start + BATCH]
@@ -251,7 +251,7 @@ class Phase:
             for parts in (early, late, [model.head])
         ]
         self.optimizer = torch.optim.AdamW(groups, rate, weight_decay=0.01)
-        # Of too few steps, as in a trial run, PyTorch's cycle has a phase without one.
+        # With too few steps, as in a trial run, PyTorch's cycle has a phase without any.
         self.rates = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, highest, total_steps=max(8, epochs * steps), pct_start=0.25
         )
@@ -381,7 +381,7 @@ def main() -> None:
     keep_freed_memory()
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    cv2.setNumThreads(1)  # the photos of a batch are many enough, and the other core is busy
+    cv2.setNumThreads(1)  # a batch has enough photos to keep all cores busy, one thread each
     settings = {
         "script": "PyTorch",
         "backbone": "efficientnet_lite0",

@@ -1,4 +1,4 @@
-"""The one exception of this room."""
+"""This room's one exception."""
 
 from data.contract.errors import UserError
 

@@ -1,7 +1,8 @@
-"""What every section of the settings is made of: typed, validated, with defaults.
+"""The base of every section of the settings: typed, validated, with defaults.
 
-The sections lie in the rooms that they are for, so that a new default throws away only what
-depends on it. `pipeline.config` embeds them; they travel to the nodes as JSON.
+The sections themselves lie where they are used (`components/model/settings.py` and the like), so
+that a new default throws away only what depends on it. `pipeline.config` embeds them; they travel
+to the nodes as JSON.
 """
 
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Remote artifacts (`gs://…`) for code that knows local paths alone.
+"""Remote artifacts (`gs://…`) for code that knows only local paths.
 
 What is local is used where it lies.
 """
@@ -12,12 +12,12 @@ import tensorflow as tf
 
 
 def is_remote(uri: str) -> bool:
-    """Whether a URI is no local path."""
+    """Whether a URI is anything but a local path."""
     return "://" in uri
 
 
 def copy_folder(source: str, target: str) -> None:
-    """Copies a folder, local or remote, in the place of what the target held before.
+    """Copies a folder, local or remote, replacing what the target held before.
 
     Raises:
         tf.errors.OpError: a file cannot be read or written.
@@ -34,7 +34,7 @@ def copy_folder(source: str, target: str) -> None:
 
 @contextmanager
 def readable(uri: str) -> Iterator[Path]:
-    """A file or folder as a local path: itself, or a copy that goes when the block ends.
+    """A file or folder as a local path: itself, or a copy that is deleted when the block ends.
 
     Args:
         uri: local or remote; a copy has the same name.
@@ -75,6 +75,6 @@ def writable(uri: str) -> Iterator[Path]:
 
 @contextmanager
 def _temporary(uri: str) -> Iterator[Path]:
-    """A path of the same name, where nothing is yet."""
+    """A path with the same name, where nothing exists yet."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / uri.rstrip("/").rpartition("/")[2]

@@ -1,4 +1,4 @@
-"""Which photos are used, in which split, and whether they are enough: decisions, no files."""
+"""Which photos are used, in which split, and whether there are enough: decisions, no files."""
 
 import math
 from collections import Counter, defaultdict
@@ -18,7 +18,7 @@ Counts = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class Fact:
-    """What was found out about one photo: its hashes, or the reason why it is rejected."""
+    """What was found out about one photo: its hashes, or why it is rejected."""
 
     name: str
     label: str
@@ -32,9 +32,9 @@ class Fact:
 
 
 def choose_split(group: str) -> str:
-    """The split of a group, from the first 8 bytes of its hexadecimal hash alone.
+    """The split of a group, from nothing but the first 8 bytes of its hexadecimal hash.
 
-    So a photo keeps its split when others are added, its copies share it, and the shares hold to
+    So a photo keeps its split when others are added, its copies share it, and the shares hold up to
     sampling error.
     """
     position = int(group[:16], 16) / 2**64
@@ -53,14 +53,14 @@ def find_conflicts(facts: Iterable[Fact]) -> list[Fact]:
 
 
 def count_photos(facts: Sequence[Fact]) -> Counts:
-    """How many of these photos each split holds of each class, none included."""
+    """How many of these photos of each class each split holds, zeros included."""
     found = Counter((choose_split(fact.group), fact.label) for fact in facts)
     labels = sorted({fact.label for fact in facts})
     return {split: {label: found[split, label] for label in labels} for split in SPLITS}
 
 
 def check_rejects(facts: Sequence[Fact], max_share: float) -> None:
-    """Refuse a source of which more than `max_share` is rejected.
+    """Refuse a source if more than `max_share` of its photos are rejected.
 
     Raises:
         DataError: naming the share and the most frequent reason.
@@ -76,10 +76,10 @@ def check_rejects(facts: Sequence[Fact], max_share: float) -> None:
 
 
 def check_classes(labels: Iterable[str], counts: Counts) -> None:
-    """Refuse classes that are too small, or that a split has no photo of.
+    """Refuse classes that are too small, or of which a split has no photo.
 
     Raises:
-        DataError: naming the class, and how many more photos it takes.
+        DataError: naming the class, and how many more photos it needs.
     """
     for label in labels:
         usable = sum(counts[split].get(label, 0) for split in SPLITS)

@@ -1,6 +1,6 @@
-"""A sample data set that needs no download: dog faces drawn by OpenCV with four expressions.
+"""A sample data set that needs no download: dog faces drawn with OpenCV, with four expressions.
 
-The pictures are synthetic and say so. The expression alone depends on the class; coat, markings,
+The pictures are synthetic and say so. Only the expression depends on the class; coat, markings,
 ear shape, pose, light, background and noise are drawn from the same distributions for all, so
 that a model has to learn the face. Faces are described in units of half a head's width, x to
 the right and y downwards, the origin between the eyes and the nose.
@@ -77,7 +77,7 @@ COATS = (
 
 
 def draw_dataset(folder: Path, *, per_class: int, seed: int) -> None:
-    """Draw `per_class` JPEG faces into each of `folder`'s angry, happy, relaxed and sad.
+    """Draw `per_class` JPEG faces into each of the folders angry, happy, relaxed and sad.
 
     The same arguments give the same bytes. A folder that holds exactly these pictures is left
     alone, so that their times do not change; one with other drawn pictures is replaced.
@@ -136,7 +136,7 @@ def _describe(folder: Path, made_by: Mapping[str, object]) -> str:
 
 
 def draw_photo(label: str, rng: np.random.Generator) -> bytes:
-    """One picture of a dog with this expression: JPEG bytes, 280 to 400 pixels a side."""
+    """One picture of a dog with this expression: JPEG bytes, 280 to 400 pixels per side."""
     width, height = (int(side) for side in rng.integers(280, 401, 2))
     canvas = _Canvas(_draw_background(width, height, rng))
     canvas.place_face(rng)
@@ -173,7 +173,7 @@ class _Canvas:
         cv2.fillPoly(self.pixels, [self._to_pixels(points)], colour, cv2.LINE_AA, self.SHIFT)
 
     def stroke(self, lines: Points, colour: Colour, width: float) -> None:
-        """Open lines [..., points, 2] of a width in head units."""
+        """Open lines [..., points, 2] with a width in head units."""
         thickness = max(1, round(width * self.unit))
         places = list(self._to_pixels(lines.reshape(-1, *lines.shape[-2:])))
         cv2.polylines(self.pixels, places, False, colour, thickness, cv2.LINE_AA, self.SHIFT)
@@ -241,7 +241,7 @@ def _shift(colour: ArrayLike, amount: ArrayLike) -> Colour:
 def _make_ears(
     canvas: _Canvas, expression: Expression, coat: Coat, rng: np.random.Generator
 ) -> Callable[[], None]:
-    """A function that draws both ears; when, in front of the head or behind, is another matter."""
+    """A function that draws both ears; whether before or after the head is up to the caller."""
     roundness = rng.uniform(0, 1)
     width = rng.uniform(0.33, 0.44)
     length = expression.ear_length * rng.uniform(0.85, 1.1)
@@ -385,7 +385,7 @@ def _draw_eyes(
 
 
 def _draw_background(width: int, height: int, rng: np.random.Generator) -> Pixels:
-    """Two colours running into each other with soft discs in front, oversampled."""
+    """Two colours blending into each other, with soft discs in front, oversampled."""
     small, full = (width // 8, height // 8), (width * OVERSAMPLING, height * OVERSAMPLING)
     corners = [_choose_colour(rng, (10, 110), (70, 230)) for _ in range(4)]
     image = np.array(corners, np.uint8).reshape(2, 2, 3)

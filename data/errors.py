@@ -1,4 +1,4 @@
-"""The exceptions of this room."""
+"""The exceptions of this room; their exit status is that of UserError."""
 
 from data.contract.errors import UserError
 

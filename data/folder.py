@@ -1,4 +1,4 @@
-"""The photos and labels a user gives: class folders, or a CSV table `path,label`."""
+"""The photos and labels that a user gives: class folders, or a CSV table `path,label`."""
 
 import csv
 import os
@@ -21,12 +21,12 @@ class LabelledPhoto:
 
 
 def list_photos(source: Path) -> list[LabelledPhoto]:
-    """Every labelled file of the source, sorted by name; what is in the files is not looked at.
+    """Every labelled file of the source, sorted by name; the files are not opened.
 
     A folder: each sub-folder is a class, and every file in it, at any depth, is one of its
-    photos. A `.csv` file with the columns `path` and `label`: one photo a row, paths relative
+    photos. A `.csv` file with the columns `path` and `label`: one photo per row, paths relative
     to the file's folder. Names that begin with a dot are ignored, as are files outside the class
-    folders. Links to files are followed, links to folders inside a class folder are not.
+    folders. Links to files are followed; links to folders inside a class folder are not.
 
     Raises:
         DataError: no such source, no photos, fewer than two classes, or an unusable class name.
@@ -54,11 +54,11 @@ def list_photos(source: Path) -> list[LabelledPhoto]:
 def require_apart(out: Path, source: Path) -> None:
     """Refuse a folder for records that the next listing of the photos would take for a class.
 
-    It does not have to exist. A table says itself what is a photo, wherever it lies.
+    It need not exist yet. A table itself says what is a photo, wherever the records lie.
 
     Raises:
-        UsageError: the folder is, or lies in, the source or one of its class folders, whatever
-            links lead there.
+        UsageError: the folder is, or lies in, the source or one of its class folders, by whatever
+            links.
         DataError: the source cannot be read.
     """
     if not source.is_dir():
@@ -73,12 +73,12 @@ def require_apart(out: Path, source: Path) -> None:
 
 
 def show(path: str | Path) -> str:
-    """A path as text that any table can hold: bytes that are no UTF-8 become a question mark."""
+    """A path as text that any table can hold: bytes that are not UTF-8 become U+FFFD."""
     return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _identify(folder: Path) -> tuple[int, int] | None:
-    """What is equal for all paths to one folder; None if there is none yet."""
+    """What is the same for all paths to one folder; None if there is no folder yet."""
     try:
         status = folder.stat()
     except OSError:
@@ -104,7 +104,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _refuse(error: OSError) -> NoReturn:
-    """Left to itself os.walk skips a folder that it may not read."""
+    """Left to itself, os.walk skips a folder that it may not read."""
     raise error
 
 
@@ -120,13 +120,13 @@ def _list_table(source: Path) -> Iterator[LabelledPhoto]:
                     raise DataError(f"{source}, line {rows.line_num}: path or label is empty")
                 yield LabelledPhoto(source.parent / path, show(path), label)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{source} is no CSV table of path,label in UTF-8: {error}") from None
+        raise DataError(f"{source} is not a CSV table of path,label in UTF-8: {error}") from None
 
 
 def _check_label(label: str, source: Path) -> None:
-    """Class names are written one a line and listed with commas: neither may be inside one."""
+    """Class names are written one per line and listed with commas: neither may be inside one."""
     if not label.isprintable() or "," in label or label != label.strip():
         raise DataError(
             f"class name {label!r} in {source} cannot be used: "
-            "rename it without commas, line breaks and spaces around it"
+            "rename it, with no commas or line breaks in it and no spaces around it"
         )

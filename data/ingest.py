@@ -17,8 +17,8 @@ from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
 
-# Left to itself Beam's DirectRunner first tries Prism, a binary it wants to download. This is the
-# runner it falls back to, in this process.
+# Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
+# the runner that it falls back to, in this process.
 BEAM_OPTIONS = ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",)
 PHOTOS_PER_SHARD = 2_000
 RECORD_MODULES = (
@@ -62,7 +62,7 @@ def ingest(
     """Write the photos of `source` as the next span in `out`, unless the newest holds them.
 
     A span holds `{train,val,test}-NNNNN-of-NNNNN.tfrecord.gz`, `manifest.json`, `rejected.csv`
-    (files that are no usable photo) and `conflicts.csv` (copies with different labels, used
+    (files that are not usable photos) and `conflicts.csv` (copies with different labels, used
     nowhere). It appears by one rename, complete or not at all.
 
     Args:
@@ -81,7 +81,7 @@ def ingest(
         with spans.claim(out) as unfinished:
             (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
             hashes = out / photo_hashes.FILE
-            identities = [photo_hashes.identify(photo) for photo in photos]  # before one is read
+            identities = [photo_hashes.identify(photo) for photo in photos]  # before any is read
             newest = spans.find_newest(out)
             if newest:
                 manifest = spans.read_manifest(newest)
@@ -115,7 +115,7 @@ def _write_span(
     progress: Tell,
     beam_options: Sequence[str],
 ) -> tuple[list[Fact], dict[str, Any]]:
-    """Fill `unfinished/span` with everything but the manifest; return the facts and that."""
+    """Fill `unfinished/span` with all but the manifest; return the facts and the manifest."""
     from data import shards  # TensorFlow and Beam take seconds, and a cached run needs neither
 
     prepared, span = unfinished / "prepared", unfinished / "span"
@@ -162,7 +162,7 @@ def _write_span(
 
 
 def _plan_shards(facts: Iterable[Fact]) -> dict[str, tuple[Fact, ...]]:
-    """Names of the shards and their photos, in the order of the hashes: well mixed and fixed."""
+    """The shards' names and photos, in the order of the hashes, which is well mixed and fixed."""
     facts = sorted(facts, key=lambda fact: (fact.group, fact.name))
     planned = {}
     for split in SPLITS:
@@ -175,7 +175,7 @@ def _plan_shards(facts: Iterable[Fact]) -> dict[str, tuple[Fact, ...]]:
 
 
 def _fingerprint(facts: Iterable[Fact], max_reject_share: float) -> str:
-    """SHA-256 over all that decides the content of a span."""
+    """SHA-256 of everything that decides the content of a span."""
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     for module in RECORD_MODULES:

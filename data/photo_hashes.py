@@ -1,4 +1,4 @@
-"""SHA-256 of the photos, kept between runs so that a file that nobody touched is not read again."""
+"""SHA-256 of the photos, kept between runs so that an untouched file is not read again."""
 
 import hashlib
 import json
@@ -13,15 +13,15 @@ from data.photos import read_photo
 
 FILE = "photo-hashes.json"
 SETTLED_NS = 10 * 10**9
-"""From this age on a file cannot change without showing another time: more than the two seconds
-that the coarsest file system counts in, and more than two machines' clocks should differ."""
+"""From this age on, a file cannot change without showing another time: more than the two seconds
+that the coarsest file system counts in, and more than the clocks of two machines should differ."""
 
 
 def identify(photo: LabelledPhoto) -> str:
-    """What changes whenever the photo's content does; empty if nothing is known to.
+    """What changes whenever the photo's content does; empty if nothing is sure to.
 
-    A file's own time can be set to any, and two files can swap their names: hence the inode and
-    the time that the system keeps. A file of this moment may change once more and show the same.
+    A file's own time can be set to anything, and two files can swap their names: hence the inode
+    and the time that the system keeps. A file just written may change again and show the same.
     """
     try:
         status = photo.path.stat()
@@ -60,8 +60,8 @@ def store(file: Path, identities: Sequence[str], facts: Sequence[Fact], unfinish
     Args:
         file: replaced as a whole, and only if something in it changes.
         identities: of the photos, from before they were read.
-        facts: about the photos, in the same order. One that could not be read is left out, and so
-            tried again.
+        facts: about the photos, in the same order. A photo that could not be read is left out, and
+            so is tried again.
         unfinished: a folder on the same disk.
     """
     pairs = zip(identities, facts, strict=True)

@@ -21,16 +21,16 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_BYTES = 50 * 2**20
 LONGEST_SIDE = 512
 JPEG_QUALITY = 95
-"""At the model's 224 pixels the second compression then changes a value by 0.4 of 255 on average
+"""At the model's 224 pixels, the second compression then changes a value by 0.4 of 255 on average
 (quality 90: 0.6), for twice the bytes of the photos it was measured on."""
 
 Pixels = NDArray[np.uint8]
 
 BIT_FIELDS = 3
-"""The compression of a bitmap whose masks tell where in a pixel each colour is."""
+"""The compression code of a bitmap whose masks tell where in a pixel each colour is."""
 
-# Pillow reads headers here, and pixels of bitmaps with bit fields; the bound on their number is
-# ours, and says the size.
+# Pillow reads headers here, and the pixels of bitmaps with bit fields; the bound on the number of
+# pixels is ours, and its message states the size.
 Image.MAX_IMAGE_PIXELS = None
 # A broken file is an expected input that gets its reason from us, not from a library's log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -42,7 +42,7 @@ class PreparedPhoto:
     """A photo as the records hold it.
 
     `jpeg` is RGB and upright, its longest side at most 512 pixels; `width` and `height` are its
-    size. `pixel_sha256` is of the upright pixels at full size.
+    size. `pixel_sha256` is the hash of the upright pixels at full size.
     """
 
     jpeg: bytes
@@ -55,11 +55,11 @@ def read_photo(path: Path) -> bytes:
     """Bytes of a photo file, of at most 50 MB.
 
     Raises:
-        DataError: the file cannot be read or is too large; the message is the reason alone.
+        DataError: the file cannot be read or is too large; the message is just the reason.
     """
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for ever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait forever
             raise DataError("not a regular file")
         if status.st_size > MAX_BYTES:
             raise DataError(f"larger than {MAX_BYTES // 2**20} MB")
@@ -77,7 +77,7 @@ def decode_photo(content: bytes) -> Pixels:
     animation gives its first frame. Size and format are checked before a pixel is decoded.
 
     Raises:
-        DataError: the photo cannot be used; the message is the reason alone.
+        DataError: the photo cannot be used; the message is just the reason.
     """
     if not content:
         raise DataError("empty file")
@@ -113,7 +113,7 @@ def prepare_photo(content: bytes) -> PreparedPhoto:
     """A photo file's bytes as training and prediction use them.
 
     Raises:
-        DataError: the photo cannot be used; the message is the reason alone.
+        DataError: the photo cannot be used; the message is just the reason.
     """
     upright = decode_photo(content)
     image = bound_side(upright)
@@ -126,7 +126,7 @@ def prepare_photo(content: bytes) -> PreparedPhoto:
 
 
 def hash_pixels(image: Pixels) -> str:
-    """Hexadecimal SHA-256 of an image's shape and pixels: equal for exact copies alone."""
+    """Hexadecimal SHA-256 of an image's shape and pixels: equal only for exact copies."""
     digest = hashlib.sha256(str(image.shape).encode())
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
@@ -137,11 +137,11 @@ class _Header:
     orientation: int
     """As EXIF has it, 1 to 8."""
     has_bit_fields: bool
-    """It is of a bitmap whose masks tell where in a pixel each colour is."""
+    """Whether it belongs to a bitmap whose masks tell where in a pixel each colour is."""
 
 
 def _check_header(content: bytes) -> _Header:
-    """What has to be known of a file whose header shows an allowed format and size."""
+    """What has to be known about a file, once its header shows an allowed format and size."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as header:
             width, height = header.size
@@ -162,7 +162,7 @@ def _check_header(content: bytes) -> _Header:
 
 
 def _read_pixels(content: bytes) -> NDArray[Any] | None:
-    """OpenCV's pixels, grey, BGR or BGRA, of 8 or 16 bits; None if the file is damaged."""
+    """OpenCV's pixels: grey, BGR or BGRA, 8 or 16 bits each; None if the file is damaged."""
     try:
         # UNCHANGED keeps the alpha channel, and leaves the orientation to us.
         return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -173,7 +173,7 @@ def _read_pixels(content: bytes) -> NDArray[Any] | None:
 
 
 def _read_bit_fields(content: bytes) -> NDArray[Any] | None:
-    """The same of a bitmap with bit fields, from Pillow.
+    """The same for a bitmap with bit fields, from Pillow.
 
     OpenCV overlooks the masks behind a short header, and then takes every fourth byte for alpha.
     """
@@ -210,7 +210,7 @@ def _to_rgb(image: Pixels) -> Pixels:
 
 
 def _turn_upright(image: Pixels, orientation: int) -> Pixels:
-    """Undo the EXIF orientation (tag 0x0112 of the EXIF standard: where row 0, column 0 are)."""
+    """Undo the EXIF orientation (tag 0x0112 of the EXIF standard: where row 0 and column 0 are)."""
     if orientation >= 5:
         image = image.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):

@@ -1,6 +1,6 @@
 """The two Beam passes: prepare every photo once, then write the chosen ones as TFRecord shards.
 
-Between them stand only small facts about each photo. The JPEG bytes wait on disk, one file a
+Only small facts about each photo pass between them. The JPEG bytes wait on disk, one file per
 photo: a shuffle of Beam's in-process runner keeps what passes through it in memory.
 """
 
@@ -46,7 +46,7 @@ def prepare_photos(
     tell: Tell,
     beam_options: Sequence[str],
 ) -> list[Fact]:
-    """Prepare every photo into `folder`, and say what was found in the order of the photos."""
+    """Prepare every photo into `folder`, and return what was found, in the order of the photos."""
     _counter.start(len(photos), tell)
     jpegs = [str(folder / f"{index}.jpg") for index in range(len(photos))]
     answers = folder / "facts"

@@ -1,4 +1,4 @@
-"""Span folders: `span-1`, `span-2`, ... each complete, described by its manifest, or absent."""
+"""Span folders: `span-1`, `span-2`, ..., each complete and described by its manifest, or absent."""
 
 import fcntl
 import hashlib
@@ -20,7 +20,7 @@ UNFINISHED = ".unfinished"
 
 
 def find_newest(out: Path) -> Path | None:
-    """The span folder with the highest number; what is only named like one is left alone."""
+    """The span folder with the highest number; files with such a name are left alone."""
     folders = (span for span in _list_spans(out) if span.is_dir())
     return max(folders, key=read_number, default=None)
 
@@ -46,7 +46,7 @@ def read_manifest(span: Path) -> dict[str, Any]:
 
 
 def write_manifest(span: Path, manifest: dict[str, Any]) -> None:
-    """Describe a span by a JSON object."""
+    """Describe a span with a JSON object."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     (span / MANIFEST).write_text(text, encoding="utf-8")
 
@@ -55,12 +55,12 @@ def check_shards(span: Path, shards: dict[str, dict[str, Any]]) -> None:
     """Compare the shards with the hashes in the manifest.
 
     Raises:
-        DataError: naming the first file that is missing, differs or does not belong there: every
-            shard that lies in a span is read.
+        DataError: naming the first file that is missing, differs or does not belong there, as every
+            shard in a span is read.
     """
     for file in sorted(span.glob("*.tfrecord.gz")):
         if file.name not in shards:
-            raise DataError(f"{file} is no part of its span: move it away and run again")
+            raise DataError(f"{file} is not part of its span: move it away and run again")
     for name, shard in shards.items():
         file = span / name
         if not file.is_file() or hash_file(file) != shard["sha256"]:
@@ -97,7 +97,7 @@ def _lock(handle: int, out: Path) -> None:
 
 
 def commit(folder: Path, out: Path) -> Path:
-    """Rename a finished folder to the next span, whatever has taken the names before it."""
+    """Rename a finished folder to the next span, whatever has taken the earlier names."""
     span = out / f"span-{max(map(read_number, _list_spans(out)), default=0) + 1}"
     folder.rename(span)
     return span
@@ -110,5 +110,5 @@ def hash_file(path: Path) -> str:
 
 
 def _list_spans(out: Path) -> list[Path]:
-    """Whatever is named as `commit` names spans: `span-1.bak` and `span-01` are not."""
+    """Whatever is named the way `commit` names spans: `span-1.bak` and `span-01` are not."""
     return [path for path in out.iterdir() if re.fullmatch("span-[1-9][0-9]{0,8}", path.name)]

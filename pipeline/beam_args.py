@@ -1,4 +1,4 @@
-"""Beam's command line arguments from the configuration's `beam` table."""
+"""Beam's command-line arguments, from the configuration's `beam` table."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from data.ingest import BEAM_OPTIONS
 from pipeline.config import ConfigError
 
 IN_PROCESS = "in-process"
-"""For `sdk_container_image`: no container. Without a name TFX packs itself into an sdist for every
-Beam node that has options."""
+"""For `sdk_container_image`: no container. Without a name there, TFX packs itself into an sdist for
+every Beam node that has options."""
 
 LOCAL_BEAM_ARGS = (*BEAM_OPTIONS, f"--sdk_container_image={IN_PROCESS}")
 
 _IMPORTED_FIRST = "tfx"
 """By a worker in another process: TFX stands in for a module that TensorFlow Data Validation
-imports and tfx-bsl 1.21 has not got."""
+imports and tfx-bsl 1.21 lacks."""
 
 Option = str | bool | int | float | list[str]
 
@@ -26,7 +26,7 @@ _WHAT_DATAFLOW_NEEDS = ("project", "region", "temp_location", "sdk_container_ima
 
 
 def beam_args(options: Mapping[str, Option], *, image: str = "", root: str = "") -> tuple[str, ...]:
-    """The arguments of every Beam node; without a `runner`, Beam's own in this process.
+    """The arguments for every Beam node; without a `runner`, those of Beam's own in this process.
 
     Args:
         options: Beam's options by name; `{image}` and `{root}` within them are replaced. A list is
@@ -53,16 +53,16 @@ def is_local(options: Mapping[str, Option]) -> bool:
 
 
 def has_worker_processes(options: Mapping[str, Option]) -> bool:
-    """Whether the workers are other processes of this machine."""
+    """Whether the workers are other processes on this machine."""
     return options.get("direct_running_mode") == "multi_processing"
 
 
 @contextmanager
 def prepared_workers(options: Mapping[str, Option]) -> Iterator[None]:
-    """Lets the worker processes of this machine find this one, and import what they need first.
+    """Lets worker processes on this machine find this process, and first import what they need.
 
-    Beam passes them no options, but they look for a file of options that the environment names;
-    gRPC would look for this process behind the proxy, if there is one.
+    Beam passes them no options, but they read a file of options that the environment names. gRPC
+    would look for this process behind the proxy, if there is one.
     """
     if not has_worker_processes(options):
         yield

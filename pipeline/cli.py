@@ -25,13 +25,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status = int(options.command(options))
-        sys.stdout.flush()  # a reader that has gone shows here, not at exit
+        sys.stdout.flush()  # a reader that has gone is noticed here, not at exit
         return status
     except UserError as error:
         complain(error)
         return error.exit_status
     except KeyboardInterrupt:
-        complain("interrupted; the same command again goes on from here")
+        complain("interrupted; run the same command again to go on from here")
         return Exit.INTERRUPTED
     except BrokenPipeError:
         # The reader has gone, as with `| head`: Python would complain again at exit.

@@ -1,4 +1,4 @@
-"""Code that runs inside a node, as a part of the node's cache key.
+"""The code that runs inside a node, as a part of the node's cache key.
 
 TFX knows the code of a node by its import path only, and the libraries by the version of TFX;
 without this, a rerun after an edit or an upgrade would take the old result from the cache.
@@ -20,8 +20,8 @@ LIBRARIES = {
     "tensorflow_model_analysis": "tensorflow-model-analysis",
     "tensorflow_transform": "tensorflow-transform",
 }
-"""By the name they are imported by: those whose upgrade can give other results. TFX itself puts
-its version into every key."""
+"""By the name they are imported under: those whose upgrade can change results. TFX itself puts its
+version into every key."""
 
 
 def code_hash(*modules: str) -> str:
@@ -43,7 +43,8 @@ def code_hash(*modules: str) -> str:
 
 
 def closure(*modules: str) -> tuple[set[Path], set[str]]:
-    """Our files that some modules consist of, and the top-level names of all that these import."""
+    """Our files that some modules and their imports consist of, and the top-level names of all that
+    they import."""
     found: set[Path] = set()
     imported: set[str] = set()
     waiting = list(modules)

@@ -25,7 +25,7 @@ class DataSettings(Section):
     """Which photos are good enough to go on."""
 
     max_reject_share: Share = 0.2
-    """The largest share of files that may be no usable photo."""
+    """The largest share of files that may not be usable photos."""
 
 
 class DemoSettings(Section):
@@ -35,7 +35,7 @@ class DemoSettings(Section):
 
 
 class Resources(Section):
-    """What one node of the pipeline gets on a cluster; what is not said is the cluster's choice."""
+    """What one node of the pipeline gets on a cluster; what is not set is the cluster's choice."""
 
     cpu: Annotated[float, Field(gt=0, le=1000)] | None = None
     """Cores."""
@@ -58,14 +58,14 @@ class VertexSettings(Section):
     region: str = "us-central1"
     training_machine: str = "n1-standard-8"
     endpoint: str = "dog-emotion"
-    """Display name; it is made if it is not there."""
+    """Display name; the endpoint is created if it does not exist."""
     serving_machine: str = "n1-standard-4"
     serving_image: str = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
     """A prebuilt container of Vertex AI: its API is what TFX's Pusher relies on."""
 
 
 class Config(Section):
-    """All that decides what a run does; stored with it."""
+    """Everything that decides what a run does; stored with it."""
 
     classes: Annotated[tuple[str, ...], Field(min_length=2, max_length=1000, strict=False)] = (
         "angry",
@@ -80,19 +80,19 @@ class Config(Section):
     training: TrainingSettings = TrainingSettings()
     gate: GateSettings = GateSettings()
     beam: dict[str, str | bool | int | float | list[str]] = Field(default_factory=dict)
-    """Options of Beam, as in `runner` or `direct_num_workers`; none runs it in this process.
+    """Options of Beam, such as `runner` or `direct_num_workers`; with none it runs in this process.
     `{image}` and `{root}` stand for what `compile` is given."""
     resources: dict[str, Resources] = Field(default_factory=dict)
-    """By node, as in `resources.Trainer.cpu`: of a compiled pipeline."""
+    """By node, as in `resources.Trainer.cpu`; for a compiled pipeline."""
     vertex: VertexSettings | None = None
 
     def with_backbone(self, backbone: str, weights: str) -> Self:
-        """The same with a backbone and weights in the place of `auto`."""
+        """The same, with a backbone and weights in place of `auto`."""
         chosen = {"backbone": backbone, "weights": weights}
         return self.model_copy(update={"model": self.model.model_copy(update=chosen)})
 
     def with_augmentation_mode(self, *, gpu: bool) -> Self:
-        """The same with a mode in the place of `auto`.
+        """The same, with a mode in place of `auto`.
 
         A GPU computes the frozen layers faster than a disk reads their output.
         """
@@ -127,9 +127,9 @@ def load_config(*profiles: str, file: Path | None = None, overrides: Sequence[st
     """Builds the configuration: defaults, then the profiles, the file, the overrides.
 
     Args:
-        profiles: names of `profile_names()`, each laid over those before it.
+        profiles: names from `profile_names()`, each laid over those before it.
         file: a TOML file with the keys of `Config`.
-        overrides: `section.key=value` each, the value as in TOML; quotes may be left out.
+        overrides: each `section.key=value`, the value as in TOML; quotes may be left out.
 
     Raises:
         ConfigError: an unknown key, a wrong type or an impossible value.
@@ -137,7 +137,7 @@ def load_config(*profiles: str, file: Path | None = None, overrides: Sequence[st
     values: dict[str, Any] = {}
     for profile in profiles:
         if profile not in profile_names():
-            raise ConfigError(f"--profile {profile}: allowed are {', '.join(profile_names())}")
+            raise ConfigError(f"--profile {profile}: choose from {', '.join(profile_names())}")
         values = _merged(values, _read_toml(PROFILES / f"{profile}.toml"))
     if file is not None:
         values = _merged(values, _read_toml(file))
@@ -150,11 +150,11 @@ def parse_config(values: Mapping[str, Any]) -> Config:
     """Validates plain values.
 
     Raises:
-        ConfigError: one line that names each bad key, its value and what is allowed.
+        ConfigError: the message is one line that names each bad key, its value and what is allowed.
     """
     try:
         # JSON, because strict validation takes a JSON list for a tuple but not a Python list.
-        # TOML's dates become text, which is then as wrong as any other.
+        # TOML's dates become text, which is then as wrong as any other text.
         return Config.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from None

@@ -1,4 +1,4 @@
-"""A run on this machine: photos, then the pipeline on LocalDagRunner, then what it came to."""
+"""A run on this machine: photos, then the pipeline on LocalDagRunner, then its summary."""
 
 import logging
 from pathlib import Path
@@ -30,7 +30,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     Args:
         config: the configuration; `auto` and the classes are filled in here.
         workdir: where everything goes; the caller holds its lock.
-        photos: class folders or a CSV; None draws the demo's.
+        photos: class folders or a CSV file; None draws the demo's.
 
     Returns:
         The figures, which are also stored in the folder.
@@ -75,7 +75,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         metadata_connection_config=connection,
     )
     times = NodeTimes(total=len(pipeline.components))
-    # Not the logger's own level: TensorFlow, saving a model, puts it back to this one.
+    # Not the logger's own level: when it saves a model, TensorFlow resets that to this one.
     absl_logging.set_verbosity(absl_logging.INFO)
     absl = logging.getLogger("absl")
     absl.addHandler(times)
@@ -93,7 +93,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
 
 
 class _Runner(LocalDagRunner):
-    """TFX's, which also knows nodes that are never taken from the cache."""
+    """TFX's runner, which also knows of nodes that are never taken from the cache."""
 
     def run_with_ir(
         self,
@@ -107,7 +107,7 @@ class _Runner(LocalDagRunner):
 
 
 def _resolve_backbone(config: Config, stored: Config | None) -> Config:
-    """Replaces `auto`: by what the folder's run before has taken, else by what can be had."""
+    """Replaces `auto`: by what the folder's last run took, else by what is available."""
     wanted = config.model
     before = stored.model if stored is not None else None
     if before and _fits(wanted.backbone, before.backbone) and _fits(wanted.weights, before.weights):
@@ -131,11 +131,11 @@ def _fill_classes(config: Config, found: tuple[str, ...], stored: Config | None)
     elif sorted(config.classes) != sorted(found):
         raise ConfigError(
             f"classes = {', '.join(config.classes)}: the photos are of {', '.join(found)}; "
-            "leave classes out or name the same"
+            "leave classes out or name the same ones"
         )
     if stored is not None and stored.classes != config.classes:
         raise ConfigError(
-            f"the workdir belongs to the classes {', '.join(stored.classes)}, this run is of "
+            f"the workdir belongs to the classes {', '.join(stored.classes)}, but this run has "
             f"{', '.join(config.classes)}; name another --workdir"
         )
     return config

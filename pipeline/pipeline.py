@@ -60,10 +60,10 @@ PIPELINE_NAME = "dog-emotion"
 Platform = Literal["local", "kubeflow", "vertex"]
 
 Parameter: TypeAlias = str | RuntimeParameter
-"""A value, or the name that a compiled pipeline gets it by."""
+"""A value, or the name under which a compiled pipeline gets it."""
 
 UNCACHED = (LATEST_PUSHED_MODEL, PUSHER)
-"""What they do depends on the folder of versions, which no input tells of."""
+"""What they do depends on the folder of versions, of which their inputs say nothing."""
 
 
 def create_pipeline(
@@ -84,10 +84,10 @@ def create_pipeline(
         config: the run's configuration, `auto` resolved.
         pipeline_root: where artifacts go.
         data_root: the folder of `span-N` folders of TFRecord shards.
-        span: the number of the one to read; None is the newest, and then nothing else there may
+        span: the number of the span to read; None is the newest, and then nothing else there may
             be named `span-...`.
         push_destination: the JSON of a PushDestination, from `data.contract.model`.
-        beam_pipeline_args: of every Beam node.
+        beam_pipeline_args: those of every Beam node.
         metadata_connection_config: the MLMD store; None where the platform has its own.
         platform: what runs the pipeline; it decides how the last pushed model is found.
         image: the container image that custom training on Vertex AI runs.
@@ -97,7 +97,7 @@ def create_pipeline(
     """
     augmentation = config.training.augmentation
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
-        raise ValueError(f"`auto` must be resolved before: {config.model}, {augmentation}")
+        raise ValueError(f"`auto` must be resolved first: {config.model}, {augmentation}")
     data = _data_nodes(config, data_root, span)
     training = _training_nodes(config, data, image)
     return Pipeline(
@@ -128,7 +128,7 @@ def _data_nodes(config: Config, data_root: Parameter, span: int | None) -> _Data
     classes = list(config.classes)
     span_range = None
     if span is not None:
-        # Looking for the newest, TFX takes all that follows `span-` for a number: `1.bak` too.
+        # Looking for the newest, TFX takes whatever follows `span-` for a number, even `1.bak`.
         only = range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
         span_range = range_config_pb2.RangeConfig(static_range=only)
     example_gen = ImportExampleGen(
@@ -160,7 +160,7 @@ def _data_nodes(config: Config, data_root: Parameter, span: int | None) -> _Data
         disable_statistics=True,
         custom_config={"classes": classes, "code": code_hash("components.model.preprocessing")},
     )
-    # Nothing may be learnt from data that the gate has not let through.
+    # Nothing may be learnt from data that the AnomalyGate has not let through.
     transform.add_upstream_node(anomaly_gate)
     return _Data(
         nodes=[example_gen, statistics_gen, curated, example_validator, anomaly_gate, transform],
@@ -182,7 +182,7 @@ class _Training:
 
 def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
     trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
-    # Of all backbones the one that is built: an edit of another one concerns nobody.
+    # Only the backbone that is built: an edit of another one must not make these nodes run again.
     backbone = module_of(config.model.backbone)
     weights_hash = weights_fingerprint(config.model.backbone, config.model.weights)
     caches = []
@@ -248,7 +248,7 @@ def _gate_nodes(
         gate=config.gate,
         code=code_hash("components.nodes.evaluator"),
     )
-    # A blessing makes a model the baseline of the next: none that could not be served.
+    # A blessing makes a model the baseline of the next one: it must be one that can be served.
     evaluator.add_upstream_node(servable_gate)
     pusher = Pusher(
         custom_executor_spec=ExecutorClassSpec(training.pusher_executor),
@@ -270,7 +270,7 @@ def _as_message(push_destination: Parameter) -> pusher_pb2.PushDestination | Run
 
 
 def _baseline(platform: Platform, push_destination: Parameter) -> BaseNode:
-    """What finds the model that was pushed last, in the way that the platform can."""
+    """The node that finds the model that was pushed last, in a way that the platform supports."""
     if platform == "kubeflow":
         return LatestPushedModel(push_destination=push_destination)
     if platform == "vertex":  # it knows TFX's strategies only
@@ -289,7 +289,7 @@ def _baseline(platform: Platform, push_destination: Parameter) -> BaseNode:
 def _on_platform(
     config: Config, image: str
 ) -> tuple[type[BaseExecutor], dict[str, Any], type[BaseExecutor], dict[str, Any] | None]:
-    """What executes Trainer and Pusher, and what else each of them is told."""
+    """The executors of Trainer and Pusher, each with the further configuration that it needs."""
     settings = config.vertex
     if settings is None:
         return TrainerExecutor, {}, PusherExecutor, None

@@ -1,4 +1,4 @@
-"""What the terminal shows of a run, and where the libraries' chatter goes instead."""
+"""What the terminal shows during a run, and where the libraries' chatter goes instead."""
 
 import logging
 import os
@@ -16,11 +16,11 @@ from data.ingest import IngestResult
 class NodeTimes(logging.Handler):
     """Says which node runs, and times it, from the messages of LocalDagRunner.
 
-    The runner has no hook; its log messages are what it offers.
+    The runner has no hooks; its log messages are all it offers.
 
     Attributes:
         wall: seconds of each node, by node id.
-        cpu: seconds of processor time of this process during each node.
+        cpu: seconds of this process's processor time during each node.
     """
 
     total: int
@@ -60,7 +60,7 @@ def chatter_to(log: Path) -> Iterator[None]:
         finally:
             try:
                 sys.stderr.flush()
-            except OSError:  # A full disk: what it did not take must not come out here instead.
+            except OSError:  # A full disk: what it did not take must not appear on the terminal.
                 with Path(os.devnull).open("wb") as nothing:
                     os.dup2(nothing.fileno(), 2)
                     sys.stderr.flush()

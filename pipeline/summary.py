@@ -1,4 +1,4 @@
-"""What a run came to: read from MLMD and the artifacts, printed, and kept as metrics.json."""
+"""The outcome of a run: read from MLMD and the artifacts, printed, and kept as metrics.json."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ class Outputs:
     cached: dict[str, bool]
 
     def uri(self, node: str, key: str) -> Path:
-        """Where an output lies."""
+        """Where an output is."""
         return Path(self.artifacts[node, key].uri)
 
 
@@ -58,13 +58,13 @@ class Summary:
     evaluation: Evaluation
     training: dict[str, Any]
     nodes: list[dict[str, Any]]
-    """`node`, `seconds`, `cpu_seconds`, `cached` of each, in the order they ran."""
+    """`node`, `seconds`, `cpu_seconds` and `cached` of each, in the order they ran."""
     model: Path | None
     """The version that holds the model; None when the gate blocked it."""
 
 
 def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Summary:
-    """Collects the figures of a run that came to its end."""
+    """Collects the figures of a completed run."""
     pushed = outputs.artifacts[PUSHER, "pushed_model"].custom_properties
     return Summary(
         classes=tuple(classes),
@@ -86,7 +86,7 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
 
 
 def copy_curves(outputs: Outputs, file: Path) -> None:
-    """Puts the curves of the run's model where a user finds them."""
+    """Copies the curves of the run's model to where a user looks for them."""
     shutil.copyfile(outputs.uri(CURVES, "curves") / PICTURE, file)
 
 

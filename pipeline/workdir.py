@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where in it, who may use it, what it remembers."""
+"""The folder of a run: what is where in it, who may use it, what it remembers."""
 
 import fcntl
 import json
@@ -40,17 +40,17 @@ def require_plain(option: str, folder: Path) -> None:
     if wrong:
         raise ConfigError(
             f"{option} {str(folder)!r}: a path with {' '.join(map(repr, wrong))} in it cannot be "
-            "used, as Beam, TFX and TensorFlow take it for a pattern or no text; name another"
+            "used: Beam, TFX or TensorFlow takes it for a pattern or not for text; name another"
         )
 
 
 def _is_unwritable(char: str) -> bool:
-    """Whether it is a control character, or stands for a byte that is no UTF-8."""
+    """Whether it is a control character, or stands for a byte that is not UTF-8."""
     return unicodedata.category(char) in ("Cc", "Cs")
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Writes a text file so that a reader sees the old one or the new one, never a half."""
+    """Writes a text file so that a reader sees the old one or the new one, never half of one."""
     unfinished = file.with_name(f".{file.name}.tmp")
     unfinished.write_text(text)
     unfinished.replace(file)
@@ -58,7 +58,7 @@ def write_atomically(file: Path, text: str) -> None:
 
 @dataclass(frozen=True)
 class Workdir:
-    """Paths of one run's folder; other files in it are left alone."""
+    """The paths in one run's folder; other files there are left alone."""
 
     root: Path
 
@@ -107,7 +107,7 @@ class Workdir:
         return self.root / "config.json"
 
     def require_usable(self) -> None:
-        """Refuses a folder that a run would fail in, before it is made.
+        """Refuses a folder in which a run would fail, before it is made.
 
         Raises:
             ConfigError: the message names the folder and what is wrong with its path.
@@ -116,12 +116,12 @@ class Workdir:
         beyond = len(os.fsencode(self.metadata)) - _LONGEST_DATABASE
         if beyond > 0:
             raise ConfigError(
-                f"--workdir {self.root}: SQLite opens no path that long; name one that is at "
+                f"--workdir {self.root}: SQLite cannot open a path that long; name one at "
                 f"least {beyond} bytes shorter"
             )
 
     def stored_config(self) -> Config | None:
-        """The resolved configuration of the run before, if there was one.
+        """The resolved configuration of the last run, if there was one.
 
         Raises:
             ConfigError: the file is not what `store_config` wrote.

@@ -1,10 +1,10 @@
 """Make .venv from nothing: what `make setup` runs, with any python3 from 3.9 on.
 
-The C library picks the lock, the lock says which Pythons will do, and uv installs the one into
-the other. A finished .venv carries a stamp and is left alone; anything else starts from nothing.
+The C library picks the lock, the lock decides which Pythons will do, and uv installs the lock for
+one of them. A finished .venv carries a stamp and is left alone; anything else is made anew.
 
-With `--image FOLDER`, as the Dockerfile has it, FOLDER is made in the same way, but does without
-the checkout: our own package is built and installed, and that anew whenever the code has changed.
+With `--image FOLDER`, as in the Dockerfile, FOLDER is made in the same way, but does without the
+checkout: our own package is built and installed, and again whenever the code has changed.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main(*arguments: str) -> int:
     )
     image = parser.parse_args(arguments).image
     environment = Environment(VENV, True) if image is None else Environment(image.resolve(), False)
-    # Ending with its set-up, uv never writes behind the back of the next one.
+    # uv ends with its set-up, and so never writes behind the back of the next one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with Path(__file__).open("r+b") as this_file:
@@ -77,7 +77,7 @@ def main(*arguments: str) -> int:
 
 
 def wait_for_turn(file: BinaryIO) -> None:
-    """Take the file for as long as it is open: of two set-ups, one finds the other's work done."""
+    """Lock the file until it is closed: of two set-ups, the second finds the first one's work."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -96,7 +96,7 @@ def prepare(lock: Lock, environment: Environment) -> None:
     uv = find_uv(lock)
     if installed[:1] != [packages]:
         packages = install_packages(uv, lock, environment)
-    # Should our own package fail, the packages are still there.
+    # If our own package fails, the other packages need not be installed again.
     stamp.write_text(f"{packages}\n")
     install_own(uv, environment)
     stamp.write_text(f"{packages}\n{code}\n")
@@ -104,7 +104,7 @@ def prepare(lock: Lock, environment: Environment) -> None:
 
 
 def install_packages(uv: str, lock: Lock, environment: Environment) -> str:
-    """Make the environment from nothing, all but our own package; returns its fingerprint."""
+    """Make the environment from nothing, except for our own package; return its fingerprint."""
     folder = environment.folder
     foreign = folder.is_dir() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").is_file()
     if foreign and not environment.editable:
@@ -116,19 +116,19 @@ def install_packages(uv: str, lock: Lock, environment: Environment) -> str:
     finished = fingerprint(lock, environment)
     build_pyfarmhash(uv, lock, environment)
     say(f"installing {lock.file.name}: 3 GB, minutes if most must be downloaded first")
-    # Nothing is resolved here: a lock is complete, and the one for an old glibc is knowingly at
-    # odds with what two of its packages ask for.
+    # Nothing is resolved here: a lock is complete, and the one for an old glibc deliberately
+    # contradicts what two of its packages ask for.
     uv_pip(uv, environment, "sync", str(lock.file))
     return finished
 
 
 def install_own(uv: str, environment: Environment) -> None:
-    """Install our own package: as the checkout itself, or from what is in it at this moment."""
+    """Install our own package: as the checkout itself, or a copy of what is in it now."""
     alone = ("--no-deps", "--no-build-isolation")
     if environment.editable:
         uv_pip(uv, environment, "install", *alone, "--editable", str(ROOT))
         return
-    # Built in the checkout, the wheel could take along what earlier builds left there.
+    # Built in the checkout, the wheel could include what earlier builds left there.
     with tempfile.TemporaryDirectory(prefix="dog-emotion-") as copy:
         for file in own_files():
             target = Path(copy, file.relative_to(ROOT))
@@ -150,19 +150,19 @@ def pick_lock() -> Lock:
         return NEW_GLIBC
     libc, version = platform.libc_ver()
     if machine != ("linux", "x86_64") or libc != "glibc":
-        raise SetupError("TFX has wheels for x86-64 Linux with glibc and for arm64 macOS only")
+        raise SetupError("TFX has wheels only for x86-64 Linux with glibc and for arm64 macOS")
     return NEW_GLIBC if tuple(map(int, version.split("."))) >= (2, 39) else OLD_GLIBC
 
 
 def fingerprint(lock: Lock, environment: Environment) -> str:
-    """A hash of what makes the packages stale when it changes, the two places included."""
+    """A hash of what makes the packages stale when it changes, including the two folders."""
     python = environment.python
     place = f"{ROOT} {environment.folder} {python.resolve()} {python.exists()}"
     return digest((lock.file, ROOT / "setup.py"), place)
 
 
 def digest(files: Iterable[Path], start: str = "") -> str:
-    """A hash of files of this project, of their names too."""
+    """A hash of some of this project's files and their names."""
     state = hashlib.sha256(start.encode())
     for file in files:
         state.update(f"{file.relative_to(ROOT)} {file.stat().st_size} ".encode())
@@ -179,7 +179,7 @@ def find_uv(lock: Lock) -> str:
     pip = (sys.executable, "-m", "pip")
     if not succeeds(*pip, "--version"):
         raise SetupError(
-            "neither uv nor pip is here; install one "
+            "neither uv nor pip is installed; install one "
             "(Debian, Ubuntu: apt install python3-pip; others: https://docs.astral.sh/uv)"
         )
     say("fetching uv into .uv")
@@ -194,7 +194,7 @@ def find_python(uv: str, lock: Lock) -> str:
     best, *others = lock.pythons
     python = installed_python(uv, best)
     if not python:
-        say(f"no Python {best} here; uv tries to fetch it, for a minute at most")
+        say(f"no Python {best} is installed; uv tries to fetch it, for at most a minute")
         succeeds(uv, "python", "install", best, timeout=60)
         python = installed_python(uv, best)
     for version in others:
@@ -202,14 +202,14 @@ def find_python(uv: str, lock: Lock) -> str:
             say(f"taking Python {version}; compiling for Kubeflow would need {best}")
     if not python:
         raise SetupError(
-            f"no Python {' or '.join(lock.pythons)} is here, and uv could not fetch one; "
+            f"no Python {' or '.join(lock.pythons)} is installed, and uv could not fetch one; "
             f"install it (Debian 12: apt install python3-dev; others: pyenv install {best})"
         )
     return python
 
 
 def installed_python(uv: str, version: str) -> str | None:
-    """The path of that Python: of pyenv, of uv or on PATH."""
+    """The path of that Python: pyenv's, uv's or one on PATH."""
     # pyenv's own folders come first: its shims on PATH fail for versions that are not activated.
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     path = [*map(str, sorted(pyenv.glob(f"versions/{version}.*/bin"))), os.environ["PATH"]]
@@ -223,7 +223,7 @@ def installed_python(uv: str, version: str) -> str | None:
 
 
 def build_pyfarmhash(uv: str, lock: Lock, environment: Environment) -> None:
-    """Install the only C++ source first, so that a missing compiler shows before 3 GB arrive."""
+    """Install the only C++ source first: a missing compiler shows before 3 GB are downloaded."""
     python = str(environment.python)
     build = subprocess.run(
         (uv, "pip", "install", "--python", python, "--no-deps", "--requirement", "-"),
@@ -254,7 +254,7 @@ def locked(lock: Lock, package: str) -> str:
 
 
 def uv_pip(uv: str, environment: Environment, action: str, *arguments: str) -> None:
-    """Run `uv pip` on the environment, with its progress where somebody watches."""
+    """Run `uv pip` on the environment, showing its progress if somebody is watching."""
     quiet = () if sys.stderr.isatty() else ("--quiet",)
     run(uv, "pip", action, "--python", str(environment.python), *quiet, *arguments)
 
@@ -263,7 +263,7 @@ def run(*command: str, stdin: str | None = None) -> None:
     """Run a command in plain view.
 
     Raises:
-        SetupError: it fails, having said why itself.
+        SetupError: it fails, having printed why itself.
     """
     if subprocess.run(command, input=stdin, text=True).returncode:
         raise SetupError(f"failed: {' '.join(command)}")

@@ -19,7 +19,7 @@ collect_ignore = [] if importlib.util.find_spec("kfp") else _NEED_KFP
 
 
 def pytest_report_header() -> str | None:
-    """Says what is left out, as it would be with Python 3.12 and 3.13."""
+    """Tells what is left out, as is the case with Python 3.12 and 3.13."""
     return f"no kfp, so not tested: {', '.join(collect_ignore)}" if collect_ignore else None
 
 
@@ -31,5 +31,5 @@ def dog_photos() -> Path:
         pytest.skip("DOG_PHOTOS names no folder of real photos")
     folder = Path(named)
     if not folder.is_dir():
-        raise NotADirectoryError(f"DOG_PHOTOS={named} is no folder")
+        raise NotADirectoryError(f"DOG_PHOTOS={named} is not a folder")
     return folder

@@ -68,7 +68,7 @@ class Stage:
     def run(
         self, *command: str, variables: Mapping[str, str] = {}, mounts: Mapping[str, Path] = {}
     ) -> str:
-        """Runs a command as a container would, and returns what it says.
+        """Runs a command as a container would, and returns what it prints.
 
         It alone sees what is mounted for it: nothing has to be unmounted, whatever happens.
         """
@@ -181,7 +181,7 @@ def replay() -> Iterator[Replay]:
 
 @pytest.fixture(scope="module")
 def image(replay: Replay, instructions: list[Instruction]) -> Stage:
-    """The image, of which every slow test starts something: 13 GB, made in minutes."""
+    """The image, from which every slow test starts something: 13 GB, made in minutes."""
     return replay.follow(instructions)
 
 

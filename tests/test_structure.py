@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving", "benchmarks")
 FOLDERS = {*ROOMS, "tests", "requirements"}
 CONTRACT = "data.contract"
-"""What several rooms agree on: all that others may know of data/."""
+"""What several rooms agree on: all that other rooms may know of data/."""
 PARTS_OF_SERVING: dict[str, set[str]] = {
     "quiet_tensorflow": set(),
     "embedded": {CONTRACT},
@@ -53,7 +53,7 @@ class Import(NamedTuple):
     place: str
     module: str
     function: str
-    """What imports only when it is called, or for types alone; empty at the top of the file."""
+    """The function that imports it when called, or TYPE_CHECKING; empty at the top of the file."""
 
     @property
     def room(self) -> str:

@@ -1,4 +1,4 @@
-"""What TFMA measures, and the metric of ours that it lacks."""
+"""What TFMA measures, and the one metric that it lacks."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,7 @@ def skill_over_majority(matrix: Mapping[MatrixEntryKey, float]) -> float:
 
     It is the skill score of forecasting, (accuracy - m) / (1 - m) with m the majority share
     (https://en.wikipedia.org/wiki/Forecast_skill): 0 is the majority class, 1 is perfect.
-    Unlike a fixed accuracy it can be asked for before the photos are known.
+    Unlike a fixed accuracy, it can be required before the photos are known.
 
     Args:
         matrix: photos by actual and predicted class id.

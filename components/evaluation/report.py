@@ -17,7 +17,7 @@ from data.contract import features
 FLOOR, NO_DROP = "accuracy floor", "no drop from the last pushed model"
 
 LUCK = 0.001
-"""From which probability on it is said that guessing passes."""
+"""The probability from which the report warns that guessing passes."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Condition:
     """The least accuracy that passes; None where there is nothing to compare with."""
     measured: float
     remark: str = ""
-    """How much the verdict is worth, where that is little; empty otherwise."""
+    """Why the verdict is worth little, where it is; empty otherwise."""
 
     @property
     def passed(self) -> bool:
@@ -110,7 +110,7 @@ def read_evaluation(uri: str, classes: Sequence[str]) -> Evaluation:
 
 
 def _values(outputs: dict[str, Any]) -> dict[str, float]:
-    """TFMA nests metrics by output and sub key, of which there is one each here."""
+    """TFMA nests metrics by output and sub key; here there is one of each."""
     return {
         name: value["doubleValue"]
         for name, value in outputs[""][""].items()
@@ -121,7 +121,7 @@ def _values(outputs: dict[str, Any]) -> dict[str, float]:
 def _confusion(plots: dict[str, Any], classes: int) -> list[list[int]]:
     (matrix,) = plots[""][""]["multiClassConfusionMatrixAtThresholds"]["matrices"]
     confusion = [[0] * classes for _ in range(classes)]
-    for entry in matrix["entries"]:  # protobuf leaves an id of 0 out
+    for entry in matrix["entries"]:  # protobuf leaves out an id of 0
         row, column = entry.get("actualClassId", 0), entry.get("predictedClassId", 0)
         confusion[row][column] = round(entry["numWeightedExamples"])
     return confusion
@@ -152,7 +152,7 @@ def _conditions(
                 if 1 / photos > drop:
                     remark = f"one photo is {1 / photos:.3f}, more than the {drop:.3f} allowed"
                 conditions.append(Condition(NO_DROP, baseline - drop, accuracy, remark))
-    if baseline is None:  # TFMA has left the threshold out
+    if baseline is None:  # TFMA has left out the threshold
         conditions.append(Condition(NO_DROP, None, accuracy, "none was pushed before"))
     return conditions
 

@@ -17,14 +17,14 @@ class ResolvedBackbone:
 
 
 def resolve_auto(backbone: str, weights: str) -> ResolvedBackbone:
-    """Says which backbone and weights `auto` stands for, within seconds.
+    """Finds, within seconds, which backbone and weights `auto` stands for.
 
     Args:
         backbone: `auto` or one of `backbone.names()`.
         weights: `auto`, `imagenet`, `random`, or a weights file, local or remote (`gs://…`).
 
     Raises:
-        ComponentError: the two do not go together, or the weights cannot be had.
+        ComponentError: the two do not go together, or the weights are not available.
     """
     if weights not in (AUTO, IMAGENET, RANDOM):
         require_weights_file(weights)
@@ -41,7 +41,7 @@ def resolve_auto(backbone: str, weights: str) -> ResolvedBackbone:
 
 
 def _first_available() -> ResolvedBackbone:
-    """The best backbone whose ImageNet weights can be had here."""
+    """The best backbone whose ImageNet weights are available here."""
     problems: list[str] = []
     for name in preferred():
         try:

@@ -1,6 +1,6 @@
-"""What a backbone is, and which there are: each module of `components.model.backbones` is one.
+"""What a backbone is, and which exist: each module of `components.model.backbones` is one.
 
-Nothing is imported that takes time, so that the command line can list them.
+Nothing slow is imported, so that the command line can list them.
 """
 
 import importlib
@@ -35,23 +35,23 @@ class ImageNet:
     fingerprint: str
     """Hexadecimal: tells them from others before they are loaded, or even downloaded."""
     where: Callable[[], str]
-    """Says within seconds where they can be had, as in `from the package lite0 0.1`; raises
-    ComponentError where they cannot."""
+    """Tells within seconds where they come from, as in `from the package lite0 0.1`; raises
+    ComponentError if they are not available."""
     load: Callable[[], "tuple[keras.Model, WeightsOrigin]"]
-    """Builds the backbone with them; raises ComponentError where they cannot be had."""
+    """Builds the backbone with them; raises ComponentError if they are not available."""
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A convolutional network without pooling and top, its normalization inside."""
+    """A convolutional network without pooling and top, with its input normalization inside."""
 
     build: Callable[[], "keras.Model"]
     """With random weights: float32 [N, 224, 224, 3] in [0, 255] to float32 [N, 7, 7, channels]."""
     imagenet: ImageNet | None = None
     preference: int | None = None
-    """`auto` takes the lowest number whose ImageNet weights can be had; None is never taken."""
+    """`auto` takes the lowest number whose ImageNet weights are available; None is never taken."""
     correct: Callable[["keras.Model"], None] = lambda model: None
-    """Puts right what a published file of its weights has wrong, after one was loaded."""
+    """Puts right what is wrong in a published file of its weights, once that is loaded."""
 
 
 def names() -> list[str]:
@@ -72,7 +72,7 @@ def module_of(name: str) -> str:
 
 
 def find(name: str) -> Backbone:
-    """The backbone of a name.
+    """The backbone with a given name.
 
     Raises:
         ComponentError: there is none.
@@ -82,7 +82,7 @@ def find(name: str) -> Backbone:
 
 
 def preferred() -> list[str]:
-    """The names of those that `auto` may take, the best first."""
+    """The names of those that `auto` may take, best first."""
     ranked = {name: find(name).preference for name in names()}
     return [
         name

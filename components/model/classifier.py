@@ -12,7 +12,7 @@ from data.contract.images import IMAGE_SIDE
 
 
 class InferenceOnly(keras.layers.Layer):
-    """A model that, within another, stays in inference mode when that one is trained.
+    """A model that stays in inference mode inside another one, even while that is trained.
 
     Calling it with `training=False` is not enough: a functional model of Keras 3 hands its own
     `training` to every layer, whatever the layer was called with.
@@ -29,9 +29,9 @@ class InferenceOnly(keras.layers.Layer):
 
 @dataclass(frozen=True)
 class Classifier:
-    """One set of weights, behind several entrances.
+    """One set of weights with several entry points.
 
-    The backbone is in inference mode for good: BatchNormalization keeps ImageNet's
+    The backbone is always in inference mode: BatchNormalization keeps ImageNet's
     statistics (https://keras.io/guides/transfer_learning) and drop-connect stays off.
     """
 
@@ -71,7 +71,7 @@ def build_classifier(settings: ModelSettings, classes: int) -> Classifier:
         classes: how many classes.
 
     Raises:
-        ComponentError: the weights cannot be had.
+        ComponentError: the weights are not available.
     """
     backbone, origin = build_backbone(settings.backbone, settings.weights)
     features = keras.Input([backbone.output.shape[-1]], name="features")

@@ -1,8 +1,8 @@
 """A depthwise convolution whose gradients take less time than TensorFlow's on a CPU.
 
-The forward pass is TensorFlow's. The gradient by the inputs is one more forward pass, with the
-kernel turned around. The gradient by the kernel is made of matrix products, because TensorFlow's
-own takes a fifth of a step of the unfrozen layers for kernels larger than 3x3.
+The forward pass is TensorFlow's. The gradient with respect to the inputs is one more forward pass,
+with the kernel flipped. The gradient with respect to the kernel is made of matrix products, because
+TensorFlow's own takes a fifth of a step of the unfrozen layers for kernels larger than 3x3.
 """
 
 import numpy as np
@@ -40,13 +40,13 @@ def _with_fast_gradients(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
     def gradients(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         by_inputs = _forward(upstream, tf.reverse(kernel, [0, 1]))
-        # Of each channel, how every input goes with every output, summed over the batch ...
+        # For each channel, the product of every input and every output, summed over the batch ...
         before, after = (
             tf.transpose(tf.reshape(x, [-1, positions, channels]), [2, 0, 1])
             for x in (inputs, upstream)
         )
         pairs = tf.matmul(before, after, transpose_a=True)
-        # ... and of all pairs that lie as far apart, the sum: one number of the kernel.
+        # ... and the sum over all pairs at the same distance: one number of the kernel.
         pairs = tf.reshape(pairs, [channels, positions * positions])
         distances = tf.constant(_same_distance(height, width, kernel.shape[0]))
         by_kernel = tf.matmul(distances, pairs, transpose_b=True)

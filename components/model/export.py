@@ -22,7 +22,7 @@ from data.contract.model import (
 from data.contract.servable import DEFAULT_SIGNATURE, WARM_UP
 
 WARM_UP_BATCHES = (1, 2)
-"""Photos in each of the requests: what TensorFlow prepares anew for a second shape is done, too."""
+"""Photos in each request: two sizes, so that what TensorFlow prepares for a second is done too."""
 
 _PNG_SIZE_END = 24
 """Where the width and height of a PNG end, four bytes each."""
@@ -32,8 +32,8 @@ class ServingModule(tf.Module):
     """A Keras 3 classifier and the Transform graph in one exported object.
 
     `TransformFeaturesLayer` is a Keras 2 layer, which a Keras 3 model cannot hold. The model in
-    turn is not tracked, but its variables are: Keras saves a copy of each of a tracked model, and
-    TF Serving would restore the copies and find the variables that the graph reads uninitialized.
+    turn is not tracked, but its variables are: Keras saves copies of a tracked model's, and TF
+    Serving would restore the copies and find the variables that the graph reads uninitialized.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class ServingModule(tf.Module):
     def transform_features(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Serialized tf.train.Example, string [N], to `label_xf` int64 [N].
 
-        The pixels are left out: evaluation reads the label alone, and they are 600 KB a photo.
+        The pixels are left out: evaluation reads the label alone, and they are 600 KB per photo.
         """
         transformed = self._layer(tf.io.parse_example(examples, self._spec))
         return {features.LABEL_XF: transformed[features.LABEL_XF]}
@@ -96,7 +96,7 @@ def refuse_bombs(encoded: tf.Tensor) -> tf.Tensor:
         The same.
 
     Raises:
-        InvalidArgumentError: when the graph runs: it is of another kind or has more pixels.
+        InvalidArgumentError: when the graph runs, if it is of another kind or has more pixels.
     """
     is_jpeg = tf.strings.substr(encoded, 0, 3) == b"\xff\xd8\xff"
     is_png = tf.strings.substr(encoded, 0, 8) == b"\x89PNG\r\n\x1a\n"
@@ -120,9 +120,9 @@ def refuse_bombs(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def _png_size(encoded: tf.Tensor) -> tf.Tensor:
-    """Width and height, int64 [2], from the first chunk, where the format wants them to be."""
+    """Width and height, int64 [2], from the first chunk, where the format puts them."""
     header = tf.io.decode_raw(tf.strings.substr(encoded, _PNG_SIZE_END - 8, 8), tf.uint8)
-    digits = tf.reshape(tf.cast(header, tf.int64), [2, 4])  # to the base of 256
+    digits = tf.reshape(tf.cast(header, tf.int64), [2, 4])  # in base 256
     return tf.reduce_sum(digits * [1 << 24, 1 << 16, 1 << 8, 1], axis=1)
 
 
@@ -138,7 +138,7 @@ def export(
         model: float32 [N, 224, 224, 3] in [0, 255] to probabilities float32 [N, classes].
         transform: the Transform graph the model was trained behind.
         classes: class names in the order of the probabilities.
-        folder: where to; must not exist.
+        folder: where to write it; must not exist.
     """
     module = ServingModule(model, transform, classes)
     unfinished = folder.with_name(folder.name + ".tmp")

@@ -13,14 +13,14 @@ from data.contract.images import IMAGE_SIDE
 TOLERANCE = 1e-4
 """The largest deviation from Keras, relative to the largest activation.
 
-Folding changes the order of float32's roundings; over fifty convolutions that comes to some
+Folding changes the order of float32's roundings; over fifty convolutions that comes to about
 1e-6. A wrong convolution is off by tenths. float16, in which the activations are kept, rounds by
 up to 2**-11 = 4.9e-4 of each value, more than what is allowed here.
 """
 
 
 class Extractor:
-    """A backbone in inference mode, its BatchNormalization folded and its weights constants.
+    """A backbone in inference mode, its BatchNormalization folded and its weights constant.
 
     Attributes:
         spatial_shape: height, width and channels of the boundary layer's output.
@@ -41,8 +41,8 @@ class Extractor:
             cut = backbone.get_layer(boundary_layer).output
         except ValueError:
             raise ComponentError(
-                f"boundary layer {boundary_layer!r} is no layer of {backbone.name}: take the name "
-                "that `boundary_layer_of` gives"
+                f"boundary layer {boundary_layer!r} is not a layer of {backbone.name}: take the "
+                "name that `boundary_layer_of` gives"
             ) from None
         unfreeze_last(backbone, 0)
         self._boundary_layer = boundary_layer
@@ -75,11 +75,11 @@ class Extractor:
             The largest deviation, relative to the largest activation of the same output.
 
         Raises:
-            ComponentError: it is more than `TOLERANCE`, or no number.
+            ComponentError: it is more than `TOLERANCE`, or not a number.
         """
         cut = backbone.get_layer(self._boundary_layer).output
         plain = keras.Model(backbone.input, [cut, backbone.output])
-        # Traced: called directly, a functional model holds all that its layers have put out.
+        # Traced: called directly, a functional model holds on to the outputs of all its layers.
         traced = tf.function(lambda photos: _with_pooling(plain(photos, training=False)))
         wanted = traced(images)
         pairs = zip(self(images), wanted, strict=True)

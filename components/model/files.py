@@ -1,4 +1,4 @@
-"""What is said of a file of weights: its hash, and in one line why it cannot be used."""
+"""What is said about a weights file: its hash, and in one line why it cannot be used."""
 
 import hashlib
 import textwrap

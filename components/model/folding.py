@@ -12,7 +12,7 @@ from components.model.depthwise import depthwise_convolution
 
 
 def fold_batch_normalization(model: keras.Model) -> keras.Model:
-    """Builds a functional model anew without its BatchNormalization.
+    """Rebuilds a functional model without its BatchNormalization.
 
     What is trainable at the time of folding stays so: the new model trains the very variables of
     the old one. Convolutions that are frozen become constants, which TensorFlow optimizes
@@ -63,7 +63,7 @@ class FoldedConvolution(keras.layers.Layer):
         layer = self.convolution
         kernel, bias = self._constants or self._kernel_and_bias()
         unit_strides = layer.strides == (1, 1)
-        # What is trained is computed in ways whose gradients take less time.
+        # What is trained is computed in ways that have faster gradients.
         if layer.trainable and self._depthwise and unit_strides and layer.padding == "same":
             return depthwise_convolution(inputs, kernel) + bias
         if layer.trainable and layer.kernel_size == (1, 1) and unit_strides:
@@ -79,14 +79,14 @@ class FoldedConvolution(keras.layers.Layer):
         bias = normalization.beta - normalization.moving_mean * scale
         if self.convolution.bias is not None:
             bias = bias + self.convolution.bias * scale
-        # A depthwise kernel is [height, width, channels, 1], a plain one ends with its outputs.
+        # A depthwise kernel is [height, width, channels, 1]; a plain one ends with its outputs.
         return self.convolution.kernel * (scale[:, None] if self._depthwise else scale), bias
 
 
 def _normalizations_by_convolution(
     model: keras.Model,
 ) -> dict[str, keras.layers.BatchNormalization]:
-    """What follows each convolution that can take it up, by the convolution's name."""
+    """The normalization that each convolution can absorb, by the convolution's name."""
     readers: dict[int, list[keras.layers.Layer]] = {}
     for layer in model.layers:
         for tensor in keras.tree.flatten(layer.input):

@@ -50,7 +50,7 @@ def unfreeze_last(backbone: keras.Model, unfreeze_layers: int) -> None:
 
 
 def freeze_boundary(backbone: keras.Model, unfreeze_layers: int) -> keras.KerasTensor:
-    """Finds the last tensor from which all that the unfrozen layers need can be computed.
+    """Finds the last tensor from which everything the unfrozen layers need can be computed.
 
     Where the last layers begin inside a residual block, this is the block's input: the few
     frozen layers behind it belong to the tail, which is `keras.Model(boundary, backbone.output)`.

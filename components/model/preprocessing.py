@@ -20,7 +20,7 @@ def decode_and_fit(encoded: tf.Tensor) -> tf.Tensor:
 
     Aspect policy: the largest centred square is kept and scaled, as in ImageNet's usual
     evaluation, so that a face is never stretched. Scaling is bilinear with antialiasing,
-    which makes a large photo and its reduced copy come out alike.
+    so that a large photo and its reduced copy come out alike.
 
     Args:
         encoded: string scalar, a JPEG, PNG, BMP or GIF (first frame). EXIF is ignored.
@@ -49,15 +49,15 @@ def preprocessing_fn(
 
     Returns:
         `image_xf` float32 [N, 224, 224, 3] in [0, 255] and `label_xf` int64 [N] in
-        [0, classes), -1 for a label that is no class name.
+        [0, classes), -1 for a label that is not a class name.
     """
     images = tf.map_fn(
         decode_and_fit,
         inputs[features.IMAGE],
         fn_output_signature=tf.TensorSpec([IMAGE_SIDE, IMAGE_SIDE, 3], tf.float32),
     )
-    # Reserved tokens give the ids the order of the configuration; by default the order would
-    # be that of the frequencies, and an id would change its meaning with the data.
+    # Reserved tokens give the ids the order of the configuration; by default they would be ordered
+    # by frequency, and the meaning of an id would change with the data.
     labels = tft.compute_and_apply_vocabulary(
         inputs[features.LABEL],
         vocab_filename=LABEL_VOCABULARY,

@@ -1,6 +1,6 @@
 """Reads the arrays of a PyTorch state dict without PyTorch, and without running any code.
 
-Only the legacy stream is read, the one before PyTorch 1.6 turned to zip files: four pickles
+Only the legacy stream is read, from before PyTorch 1.6 switched to zip files: four pickles
 (magic number, protocol, byte order of the writer, the state dict with references to storages),
 a pickled list of storage keys, then each storage as its length and raw elements. Source:
 `_legacy_load` in https://github.com/pytorch/pytorch/blob/main/torch/serialization.py.
@@ -55,7 +55,7 @@ def _rebuild_tensor(
 
 
 class _StateUnpickler(pickle.Unpickler):
-    """Builds numbers, texts, containers and `_Tensor`, and nothing else."""
+    """Builds numbers, strings, containers and `_Tensor`, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -63,7 +63,7 @@ class _StateUnpickler(pickle.Unpickler):
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuild_tensor
         if module == "torch" and name in _DTYPES:
-            return _DTYPES[name]  # a text: it names the type and cannot be called
+            return _DTYPES[name]  # a string: it names the type and cannot be called
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
     def persistent_load(self, reference: Any) -> _Storage:
@@ -77,7 +77,7 @@ def read_state_dict(file: Path, sha256: str) -> dict[str, np.ndarray]:
     """Reads the arrays of a legacy PyTorch checkpoint.
 
     Args:
-        file: the checkpoint, a few hundred megabytes at most: it is read as a whole.
+        file: the checkpoint, a few hundred megabytes at most, as it is read whole.
         sha256: hexadecimal; the file is not interpreted before its bytes have this hash.
 
     Returns:
@@ -95,8 +95,8 @@ def read_state_dict(file: Path, sha256: str) -> dict[str, np.ndarray]:
         raise ComponentError(f"checkpoint {file}: its sha256 is {found}, expected {sha256}")
     try:
         return _read_arrays(io.BytesIO(content))
-    except Exception as error:  # pickle documents that it may raise any
-        raise ComponentError(f"checkpoint {file}: no plain state dict, {error}") from error
+    except Exception as error:  # pickle's documentation says that it may raise anything
+        raise ComponentError(f"checkpoint {file}: not a plain state dict, {error}") from error
 
 
 def _read_arrays(stream: io.BytesIO) -> dict[str, np.ndarray]:

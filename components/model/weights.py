@@ -1,4 +1,4 @@
-"""The weights that a backbone is given: loading them, and telling them from others."""
+"""A backbone's weights: loading them, and telling them from others."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from components.model.files import one_line, sha256
 from components.staging import readable
 
 AUTO, IMAGENET, RANDOM = "auto", "imagenet", "random"
-"""What may be given for the weights, or else a file."""
+"""What may be given as weights, besides a file."""
 
 _SUFFIXES = (".weights.h5", ".h5", ".keras")
 
@@ -28,7 +28,7 @@ def imagenet_of(name: str) -> ImageNet:
 
 
 def require_weights_file(weights: str) -> None:
-    """Checks the name of a weights file, and that it is there if it is local.
+    """Checks the name of a weights file and, if it is local, that it exists.
 
     Raises:
         ComponentError: it cannot be one, or is missing.
@@ -55,7 +55,7 @@ def build_backbone(name: str, weights: str) -> tuple[keras.Model, WeightsOrigin]
         where its weights come from.
 
     Raises:
-        ComponentError: no such backbone, or the weights cannot be had or do not fit.
+        ComponentError: no such backbone, or the weights are not available or do not fit.
     """
     backbone = find(name)
     if weights == RANDOM:
@@ -95,7 +95,7 @@ def weights_fingerprint(name: str, weights: str) -> str:
 
 
 def require_same_weights(name: str, weights: str, wanted: str) -> None:
-    """Makes sure that the key under which TFX caches what is made of the weights is true.
+    """Makes sure that the weights are those in the key under which TFX caches what is made of them.
 
     Args:
         name: as for `build_backbone`.
@@ -103,7 +103,7 @@ def require_same_weights(name: str, weights: str, wanted: str) -> None:
         wanted: the `weights_fingerprint` that the pipeline was built for.
 
     Raises:
-        ComponentError: the weights are others by now, or cannot be read.
+        ComponentError: the weights have changed since, or cannot be read.
     """
     found = weights_fingerprint(name, weights)
     if found != wanted:
@@ -113,14 +113,14 @@ def require_same_weights(name: str, weights: str, wanted: str) -> None:
 
 
 def _load_file(model: keras.Model, weights: str) -> WeightsOrigin:
-    """Loads all weights of the model; what a file holds beyond them, a top, is left alone."""
+    """Loads all weights of the model; what a file holds besides, such as a top, is left alone."""
     require_weights_file(weights)
     try:
         with readable(weights) as file:
-            # Of a .keras file too this reads the arrays alone and builds nothing it describes.
+            # Even of a .keras file, this reads only the arrays and builds nothing it describes.
             model.load_weights(file)
             return WeightsOrigin(weights, sha256(file))
-    except Exception as error:  # Keras, h5py, zipfile and the remote file system each have theirs
+    except Exception as error:  # Keras, h5py, zipfile and remote file systems each have their own
         raise ComponentError(
             f"weights {weights!r} cannot be loaded into {model.name}: {one_line(error)}"
         ) from error

@@ -1,1 +1,1 @@
-"""The TFX nodes: what each takes, makes and is cached by; the one room that imports TFX."""
+"""The TFX nodes: what each takes, makes and is cached by; no other part of the room imports TFX."""

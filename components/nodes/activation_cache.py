@@ -1,8 +1,8 @@
 """The ActivationCache node: what the frozen layers make of every photo, computed once.
 
-Training needs of a photo only the activations at the freeze boundary, and for the head alone
-only the pooled features. Both are computed here for a few augmented views of each training
-photo and for the plain photos of the other splits.
+All that training needs of a photo is the activations at the freeze boundary or, for the head alone,
+the pooled features. Both are computed here for a few augmented views of each training photo and
+for the plain photos of the other splits.
 """
 
 from typing import Any
@@ -53,7 +53,7 @@ class ActivationCacheSpec(ComponentSpec):
 
 
 class ActivationCacheExecutor(BaseBeamExecutor):
-    """Announces the disk use, fills the files by Beam, and declares them complete."""
+    """Announces the disk use, fills the files with Beam, and declares them complete."""
 
     def Do(  # noqa: N802 (TFX's name)
         self,
@@ -119,7 +119,7 @@ class ActivationCache(BaseBeamComponent):
 
         Args:
             examples: the photos, as ImportExampleGen leaves them.
-            transform_graph: what makes pixels and label ids of them.
+            transform_graph: what turns them into pixels and label ids.
             statistics: StatisticsGen's of the same examples: how many photos there are.
             backbone: one of `backbone.names()`.
             weights: as `build_backbone` takes them.

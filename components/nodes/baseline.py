@@ -20,10 +20,10 @@ from data.contract.model import base_directory
 
 
 class LastPushedStrategy(ResolverStrategy):
-    """Resolves the Model that Pusher pushed last, or last found to be the served one.
+    """Resolves the Model that Pusher pushed last, or that it last found pushed already.
 
     TFX's LatestBlessedModelStrategy takes the blessed model with the highest id. That is another
-    one where a training came from the cache, or where a blessed model was not pushed.
+    one if a training came from the cache, or if a blessed model was not pushed.
     """
 
     def resolve_artifacts(
@@ -56,7 +56,7 @@ class LastPushedStrategy(ResolverStrategy):
 
 
 def _models_behind(store: MetadataStore, pushed: int) -> set[int]:
-    """The id of the Model that the Pusher behind a PushedModel was given."""
+    """The id of the Model that was given to the Pusher of a PushedModel."""
     made = store.get_events_by_artifact_ids([pushed])
     pushers = {event.execution_id for event in made if event.type == mlmd.Event.OUTPUT}
     return {

@@ -1,4 +1,4 @@
-"""The Curves node: draws a training, apart from it, so that another colour trains nothing."""
+"""The Curves node: draws the curves apart from training, so that a new colour trains nothing."""
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -20,8 +20,8 @@ def Curves(  # noqa: N802 (a TFX component is named like a class)
     """Draws accuracy and loss by epoch.
 
     Args:
-        model_run: what Trainer leaves of a training, its history among it.
-        curves: gets the picture, a PNG.
+        model_run: what Trainer leaves of a training, including its history.
+        curves: receives the picture, a PNG.
         code: a hash of the code that draws, for the cache.
     """
     with readable(f"{model_run.uri}/{HISTORY}") as history:

@@ -16,7 +16,7 @@ from components.evaluation.gate import eval_config
 from components.evaluation.settings import GateSettings
 
 NO_BASELINE = "nothing-was-pushed"
-"""The file that an empty Model holds, so that one whose files are gone is not taken for it."""
+"""The file in an empty Model, so that a Model whose files are gone is not mistaken for one."""
 
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):
@@ -54,8 +54,8 @@ def _is_there(baseline: types.Artifact) -> bool:
     if fileio.exists(f"{baseline.uri}/{NO_BASELINE}"):
         return False
     raise ComponentError(
-        f"{folder} is gone, the model that was pushed last: without it nothing says whether the "
-        "new one is worse; put it back (a copy of the version that is served will do) or begin in "
+        f"{folder} is gone, the model that was pushed last: without it nothing tells whether the "
+        "new one is worse; put it back (a copy of the served version will do) or begin in "
         "another folder"
     )
 
@@ -80,8 +80,8 @@ class Evaluator(BaseBeamComponent):
 
         Args:
             examples: the photos, as ImportExampleGen leaves them.
-            model: what Trainer has made.
-            baseline_model: what it is compared with; may be none.
+            model: the one Trainer made.
+            baseline_model: what it is compared with; there may be none.
             example_splits: the splits it is measured on.
             gate: what it must reach.
             code: hash of the code that runs inside the node.

@@ -17,7 +17,7 @@ from data.contract.servable import NEEDED_FILES, SAVED_MODEL
 
 
 def fingerprint(model: Path) -> str:
-    """SHA-256 of a SavedModel: every file's path within it and content."""
+    """SHA-256 of a SavedModel: the path within it and the content of every file."""
     digest = hashlib.sha256()
     for name in _files(model):
         digest.update(f"{name}\0".encode())
@@ -41,31 +41,31 @@ def versions(base: str) -> list[str]:
 
 
 def _numbers(base: str) -> list[str]:
-    """What lies in the base folder and is named like a version, in the order of the numbers."""
+    """What in the base folder is named like a version, in numerical order."""
     found = tf.io.gfile.listdir(base) if tf.io.gfile.isdir(base) else []
-    # Object stores name folders with a slash at the end.
+    # Object stores end the names of folders with a slash.
     return sorted(filter(str.isdecimal, (name.rstrip("/") for name in found)), key=int)
 
 
 def push(model: str, base: str) -> str:
     """Copies a SavedModel to a new version, unless the newest version has the same content.
 
-    An older one with that content does not do: servers take the newest.
+    An older version with that content is not enough: servers take the newest.
 
     Args:
         model: the SavedModel, local or remote (`gs://…`).
         base: the folder of versions, as TF Serving's `--model_base_path` takes it, local or remote.
 
     Returns:
-        The newest version, which holds the model: a new one is named by the time, and greater than
-        all before it.
+        The newest version, which holds the model: a new one is named after the time, and its number
+        is greater than all before it.
     """
     with readable(model) as source:
         for version in versions(base)[-1:]:
             with readable(version) as pushed:
                 if fingerprint(pushed) == fingerprint(source):
                     return version
-        # A number is taken also by what somebody left there incomplete.
+        # An incomplete version that somebody left there takes up its number, too.
         newest = max(map(int, _numbers(base)), default=0)
         target = f"{base}/{max(int(time.time()), newest + 1)}"
         # TF Serving passes over names that are not numbers, so it never sees half a version.
@@ -90,7 +90,7 @@ def _rename_remote(unfinished: str, target: str, files: list[str]) -> None:
 
 
 class PusherExecutor(executor.Executor):
-    """TFX's Pusher with `push` in the place of its copy."""
+    """TFX's Pusher with `push` in place of its own copying."""
 
     def Do(  # noqa: N802 (TFX's name)
         self,

@@ -1,4 +1,4 @@
-"""The schema's two small nodes: the curated schema goes in, and no anomaly comes through."""
+"""The schema's two small nodes: one brings in the curated schema, one lets no anomaly through."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,7 +19,7 @@ _ANOMALIES_FILE = "SchemaDiff.pb"
 
 
 def curated_schema(classes: Iterable[str]) -> str:
-    """The text of schema.pbtxt, in which the label may only be one of the class names."""
+    """The text of schema.pbtxt, with the label restricted to the class names."""
     schema = text_format.Parse(_CURATED.read_text(), schema_pb2.Schema())
     (label,) = (feature for feature in schema.feature if feature.name == features.LABEL)
     label.string_domain.name = features.LABEL
@@ -28,7 +28,7 @@ def curated_schema(classes: Iterable[str]) -> str:
 
 
 def describe(anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """One line an anomaly: the feature, then TFDV's own words, which hold the value."""
+    """One line per anomaly: the feature, then TFDV's own words, which hold the value."""
     lines = [
         f"{feature or 'dataset'}: {(reason.description or reason.short_description).rstrip('. ')}"
         for feature, info in sorted(anomalies.anomaly_info.items())
@@ -47,14 +47,14 @@ def CuratedSchema(  # noqa: N802 (a TFX component is named like a class)
     text: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Makes a Schema artifact of its text.
+    """Makes a Schema artifact from its text.
 
-    ImportSchemaGen would copy a file, whose path is another one in the image of a cluster, and
-    whose content is not part of its cache key.
+    ImportSchemaGen would copy a file whose path is another one in the image of a cluster, and whose
+    content is not part of its cache key.
 
     Args:
         schema: the artifact.
-        text: a Schema as text_format.
+        text: a Schema in protobuf's text format.
         code: a hash of the code that runs here, for the cache.
     """
     io_utils.write_string_file(f"{schema.uri}/{_SCHEMA_FILE}", text)
@@ -69,7 +69,7 @@ def AnomalyGate(  # noqa: N802
 
     Args:
         anomalies: what it found.
-        code: a hash of the code that looks, for the cache.
+        code: a hash of the code that runs here, for the cache.
 
     Raises:
         ComponentError: names the split, the feature and the value of each anomaly.

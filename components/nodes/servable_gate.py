@@ -1,4 +1,4 @@
-"""No model is pushed that TF Serving could not serve."""
+"""The ServableGate node: no model is pushed that TF Serving could not serve."""
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -18,7 +18,7 @@ def ServableGate(  # noqa: N802 (a TFX component is named like a class)
     """Fails the run when a trained model could not be served.
 
     Args:
-        model: what Trainer has made.
+        model: the one Trainer made.
         code: a hash of the code that checks, for the cache.
 
     Raises:

@@ -63,8 +63,8 @@ def run_fn(fn_args: FnArgs) -> None:
     Leaves the history, the TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:
-        ComponentError: the backbone's weights cannot be had or have changed, or the cache does
-            not fit.
+        ComponentError: the backbone's weights are not available or have changed, or the cache
+            does not fit.
     """
     order = _Order.of(fn_args.custom_config)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
@@ -97,10 +97,10 @@ def _recipe(
         order: the settings.
         fn_args: where the examples are.
         transform: the Transform graph.
-        epochs: how many there were before a kill.
+        epochs: how many were finished before a kill.
     """
-    # After a kill the random numbers must not start again, or the model would see the very
-    # augmentations and dropout masks that it has already learnt.
+    # After a kill the random numbers must not start over, or the model would see the very
+    # augmentations and dropout masks that it has already learnt from.
     seed = order.training.seed + epochs
     keras.utils.set_random_seed(seed)
     (train_files,) = fn_args.train_files
@@ -143,11 +143,11 @@ def _summary(order: _Order, recipe: Recipe, phases: Sequence[PhaseResult]) -> di
 
 @contextmanager
 def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
-    """The folder of this training's epochs, the same again after a kill; gone at the end.
+    """The folder of this training's epochs, which is found again after a kill; gone at the end.
 
-    It lies beside the ModelRun artifacts, outside of each, because a rerun gets a new artifact,
-    and is named by all that the training depends on. Where they are remote it is a temporary one:
-    a training that is killed there begins anew.
+    It lies beside the ModelRun artifacts and outside of each, because a rerun gets a new artifact,
+    and is named after all that the training depends on. Where they are remote it is temporary: a
+    training that is killed there starts over.
     """
     if is_remote(fn_args.model_run_dir):
         with tempfile.TemporaryDirectory() as temporary:
@@ -161,7 +161,7 @@ def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
 
 
 class TrainerExecutor(GenericExecutor):
-    """TFX's executor, which also says on the Model artifact where the weights come from."""
+    """TFX's executor, which also records on the Model artifact where the weights come from."""
 
     def Do(  # noqa: N802 (TFX's name)
         self,
@@ -174,7 +174,7 @@ class TrainerExecutor(GenericExecutor):
 
 
 def name_weights(output_dict: dict[str, list[types.Artifact]]) -> None:
-    """Says on the Model artifact of a training where its weights come from."""
+    """Records on the Model artifact of a training where its weights come from."""
     (model,) = output_dict[standard_component_specs.MODEL_KEY]
     (run,) = output_dict[standard_component_specs.MODEL_RUN_KEY]
     summary = json.loads(io_utils.read_string_file(f"{run.uri}/{SUMMARY}"))

@@ -1,6 +1,6 @@
 """Trainer and Pusher on Vertex AI: TFX's Google Cloud executors and what they are told.
 
-Importing this takes 15 seconds of CPU, for google.cloud.aiplatform.
+Importing this takes 15 seconds of CPU, because of google.cloud.aiplatform.
 """
 
 from typing import Any
@@ -38,7 +38,7 @@ class VertexTrainerExecutor(GenericExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         super().Do(input_dict, output_dict, exec_properties)
-        # What the executor said of its artifacts stayed in the job.
+        # What the executor recorded on its artifacts has stayed in the job.
         name_weights(output_dict)
 
 
@@ -53,7 +53,7 @@ def training_config(
 ) -> dict[str, Any]:
     """The Trainer's `custom_config` for a custom job on one machine.
 
-    Source of the form: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSpec.
+    Source of the format: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSpec.
 
     Args:
         project: of Google Cloud.
@@ -86,7 +86,7 @@ def serving_config(
     Args:
         project: of Google Cloud.
         region: of Vertex AI.
-        endpoint: display name; it is made if it is not there.
+        endpoint: display name; it is created if it does not exist.
         machine: the machine type of its servers.
         image: a prebuilt prediction container of Vertex AI.
     """

@@ -1,8 +1,8 @@
-"""Random changes of one training photo, by OpenCV.
+"""Random changes to one training photo, made with OpenCV.
 
 The distribution is that of Keras' layers. OpenCV takes half their time, and what a copy looks like
-follows from the photo and the number of the copy alone: Keras' layers draw from a state, whose
-order is chance where batches are made in parallel.
+follows from the photo and the number of the copy alone. Keras' layers draw from a state, and where
+batches are made in parallel the order in which they do so is left to chance.
 """
 
 import cv2
@@ -29,8 +29,8 @@ def augmented_view(image: Image, settings: AugmentationSettings, sha256: str, vi
     Returns:
         float32 [height, width, 3] in [0, 255].
     """
-    # All three are drawn whatever the settings, so that each change stays when another is
-    # turned off.
+    # All three are drawn whatever the settings, so that each change stays the same when another
+    # is turned off.
     chance, turn, stretch = np.random.default_rng((int(sha256, 16), view)).random(3)
     flip = settings.horizontal_flip and chance < 0.5
     if settings.rotation:
@@ -44,7 +44,7 @@ def augmented_view(image: Image, settings: AugmentationSettings, sha256: str, vi
 
 
 def _rotated(image: Image, angle: float, *, flip: bool) -> Image:
-    """The image, flipped if so wanted, turned by an angle in radians: one sampling for both."""
+    """The image, flipped if asked for, turned by an angle in radians: one sampling for both."""
     height, width = image.shape[:2]
     x, y = (width - 1) / 2, (height - 1) / 2
     cosine, sine = np.cos(angle), np.sin(angle)

@@ -1,4 +1,4 @@
-"""The settings of the augmentation: apart from training's, because the cache depends on these."""
+"""The settings of the augmentation: apart from training's, because the cache depends on them."""
 
 from typing import Annotated, Literal
 
@@ -8,7 +8,7 @@ from components.settings import Section
 
 
 class AugmentationSettings(Section):
-    """Random changes of the training photos, and when they are made."""
+    """Random changes to the training photos, and when they are made."""
 
     mode: Literal["auto", "cached", "on_the_fly"] = "auto"
     """`cached` changes each photo `views` times before training, and keeps what the frozen layers

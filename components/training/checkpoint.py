@@ -1,9 +1,9 @@
 """Epoch checkpoints that survive a kill at any moment.
 
 Keras' own BackupAndRestore overwrites its files in place and forgets what early stopping has
-seen. Here each epoch is a folder, complete or absent: it is written under a temporary name and
+seen. Here, each epoch is a folder, complete or absent: it is written under a temporary name and
 renamed, and holds all that the phase needs to go on. The files are NumPy's, because HDF5, which
-Keras writes, takes the process down with it when a disk is full.
+Keras writes, takes the process down with it when the disk is full.
 """
 
 import json
@@ -23,20 +23,20 @@ _STATE, _BEST, _HISTORY = "state.npz", "best.npz", "history.json"
 
 
 def is_finished(history: list[Epoch], *, epochs: int, patience: int) -> bool:
-    """Whether the phase has had its epochs, or `patience` of them since the best one."""
+    """Whether the phase has had all its epochs, or `patience` of them since the best one."""
     if not history:
         return epochs == 0
     return len(history) >= epochs or len(history) - 1 - best_epoch(history) >= patience
 
 
 def committed_epochs(folder: Path) -> int:
-    """How many epochs of all phases below a training's folder are kept."""
+    """How many epochs, over all phases, a training's folder holds."""
     newest = filter(None, map(_newest_epoch, folder.glob("*")))
     return sum(int(epoch.name.removeprefix("epoch-")) for epoch in newest)
 
 
 def remove(folder: Path) -> None:
-    """Removes a folder whole or not at all: what a kill leaves of it has another name."""
+    """Removes a folder completely or not at all: what a kill leaves of it has another name."""
     doomed = folder.with_name(f".{folder.name}.removed")
     shutil.rmtree(doomed, ignore_errors=True)
     folder.rename(doomed)
@@ -48,10 +48,10 @@ def _newest_epoch(phase: Path) -> Path | None:
 
 
 class PhaseCheckpoint(keras.callbacks.Callback):
-    """Commits every epoch of one phase to a folder, stops early, and restores.
+    """Commits every epoch of one phase to a folder, stops the phase early, and restores it.
 
     Attributes:
-        history: the epochs so far, those before a kill included.
+        history: the epochs so far, including those before a kill.
     """
 
     def __init__(self, folder: Path, *, epochs: int, patience: int) -> None:
@@ -80,7 +80,7 @@ class PhaseCheckpoint(keras.callbacks.Callback):
         return is_finished(self.history, epochs=self._epochs, patience=self._patience)
 
     def restore_state(self, model: keras.Model) -> None:
-        """Puts a compiled model where the newest epoch left it, its optimizer included."""
+        """Puts a compiled model, and its optimizer, where the newest epoch left them."""
         if committed := self._newest():
             model.optimizer.build(model.trainable_variables)
             _load(committed / _STATE, [*model.weights, *model.optimizer.variables])

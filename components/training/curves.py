@@ -1,4 +1,4 @@
-"""The training curves: accuracy and loss by epoch as a picture."""
+"""The training curves: a picture of accuracy and loss by epoch."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _TRAIN_COLOUR, _VAL_COLOUR = "#0072B2", "#D55E00"  # Okabe and Ito's colour-blin
 
 
 def curves_figure(phases: Sequence[PhaseHistory]) -> Figure:
-    """Accuracy and loss by epoch, training and validation, the unfreezing marked.
+    """Accuracy and loss by epoch, training and validation, with the unfreezing marked.
 
     Args:
         phases: in the order they ran, at least one.

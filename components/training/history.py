@@ -1,4 +1,4 @@
-"""The epochs of a training: what is kept of each, and the table of all."""
+"""The epochs of a training: what is kept of each, and the table of them all."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ _FIGURES = ("accuracy", "loss", "val_accuracy", "val_loss")
 
 
 def best_epoch(history: Sequence[Epoch]) -> int:
-    """The index of the epoch with the lowest validation loss, the earliest of equals."""
+    """The index of the epoch with the lowest validation loss, the earliest if several have it."""
     return min(range(len(history)), key=lambda i: history[i]["val_loss"])
 
 
@@ -34,7 +34,7 @@ class PhaseHistory:
 
 
 def write_history(phases: Iterable[PhaseHistory], file: Path) -> None:
-    """Writes one CSV row an epoch: phase, epoch of the phase, and the four figures."""
+    """Writes one CSV row per epoch: phase, epoch of the phase, and the four figures."""
     with file.open("w", newline="") as handle:
         rows = csv.DictWriter(handle, ["phase", "epoch", *_FIGURES])
         rows.writeheader()

@@ -18,9 +18,9 @@ class Splits:
     """The three splits as datasets of (what the phase's model takes, int64 [N]) batches."""
 
     train: tf.data.Dataset
-    """Shuffled and augmented, one epoch after the other without end."""
+    """Shuffled and augmented, one epoch after the other, endlessly."""
     train_steps: int
-    """Batches an epoch of `train`."""
+    """Batches per epoch of `train`."""
     val: tf.data.Dataset
     test: tf.data.Dataset
 
@@ -33,7 +33,7 @@ class Phase:
     settings: PhaseSettings
     prepare: Callable[[], tuple[keras.Model, Splits]]
     """Called when the phase begins: sets what is trainable, and returns the model to fit, which
-    shares the classifier's variables, and the photos for it."""
+    shares the classifier's variables, with the photos for it."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def train_phase(
     """
     name, settings = phase.name, phase.settings
     model, splits = phase.prepare()
-    # Compiling after `trainable` changed is what makes the change count. XLA is slower than
-    # TensorFlow's own kernels on CPU by an order of magnitude.
+    # The change of `trainable` only counts once the model is compiled again. On a CPU, XLA is
+    # slower than TensorFlow's own kernels by an order of magnitude.
     model.compile(
         optimizer=keras.optimizers.Adam(_learning_rate(settings, splits.train_steps)),
         loss=keras.losses.CategoricalCrossentropy(),
@@ -143,7 +143,7 @@ def train_in_phases(
     patience: int,
     folder: Path,
 ) -> list[PhaseResult]:
-    """Runs one phase after the other; the model ends as the best of them.
+    """Runs one phase after the other; the model ends up with the weights of the best.
 
     The best phase is the one whose best epoch has the lowest validation loss: unfreezing can
     overfit a small set of photos, and then its weights are not the ones to serve.
@@ -158,7 +158,7 @@ def train_in_phases(
         folder: where the epochs are kept.
 
     Returns:
-        The result of each phase that ran, in their order.
+        The result of each phase that ran, in order.
     """
     results: list[PhaseResult] = []
     best_weights = model.get_weights()

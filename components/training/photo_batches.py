@@ -1,4 +1,4 @@
-"""tf.data over the pipeline's Examples, seen through the Transform graph."""
+"""Datasets of the pipeline's Examples, seen through the Transform graph."""
 
 import os
 from collections import Counter
@@ -14,7 +14,7 @@ from components.training.augmentation_settings import AugmentationSettings
 from data.contract import features
 
 PREFETCH = 4
-"""Batches."""
+"""How many batches are made ahead."""
 
 SHUFFLE_BUFFER = 4096
 """Records, still encoded: about 130 MB."""
@@ -33,12 +33,12 @@ def photo_batches(
     batch_size: int,
     shuffle_seed: int | None = None,
 ) -> tf.data.Dataset:
-    """The photos of some files of Examples, batched.
+    """The photos in some files of Examples, batched.
 
     Args:
         pattern: the files, gzipped TFRecords of tf.train.Example.
         transform: the Transform graph that makes pixels and label ids.
-        batch_size: photos a batch.
+        batch_size: photos per batch.
         shuffle_seed: if given, the photos come in a new order each time through.
 
     Returns:
@@ -70,7 +70,7 @@ def labelled_images(
 def augmented(
     images: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor, settings: AugmentationSettings
 ) -> tf.Tensor:
-    """`augmented_view` of a batch, for use within a dataset.
+    """`augmented_view` for a batch, for use within a dataset.
 
     Args:
         images: float32 [N, height, width, 3] in [0, 255].
@@ -97,8 +97,8 @@ def augmented(
 def prefetched(batches: tf.data.Dataset) -> tf.data.Dataset:
     """The same batches, made while the ones before are used.
 
-    tf.data is not to tune itself: an iterator that does so is not gone, and its epoch does not
-    end, before the tuner's next period, and these double from 10 ms on (TensorFlow 2.21). An epoch
+    tf.data must not tune itself: an iterator that does is not gone, and its epoch does not end,
+    before the tuner's next period, and the periods double from 10 ms on (TensorFlow 2.21). An epoch
     of 6 seconds would take 10.
     """
     options = tf.data.Options()
@@ -119,7 +119,7 @@ def label_counts(pattern: str) -> Counter[str]:
 def balanced_class_weights(counts: Mapping[str, int], classes: Sequence[str]) -> dict[int, float]:
     """Weights that give every class the same say: photos / (classes * photos of the class).
 
-    The heuristic is that of scikit-learn's `class_weight="balanced"`.
+    The same heuristic as scikit-learn's `class_weight="balanced"`.
 
     Args:
         counts: training photos of each class, at least one each.

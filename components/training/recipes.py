@@ -1,6 +1,6 @@
 """The two recipes of transfer learning, both with phase `frozen` and phase `unfrozen`.
 
-On photos each phase computes the whole classifier; on the activations of a cache it computes
+On photos, each phase computes the whole classifier; on the activations of a cache, it computes
 only what it trains.
 """
 
@@ -67,7 +67,7 @@ def on_the_fly(
         seed: of the order of the photos and of their changes, below 2**31.
 
     Raises:
-        ComponentError: the backbone's weights cannot be had.
+        ComponentError: the backbone's weights are not available.
     """
     classifier = build_classifier(model_settings, len(classes))
     counts = label_counts(files[TRAIN])
@@ -76,7 +76,7 @@ def on_the_fly(
 
     def changed(index: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels, hashes = batch
-        view = (seed << 31) + index // steps  # another one for each seed and epoch
+        view = (seed << 31) + index // steps  # a different one for each seed and epoch
         return augmented(images, hashes, view, settings.augmentation), labels
 
     train = photo_batches(files[TRAIN], transform, batch_size=batch_size, shuffle_seed=seed)
@@ -117,10 +117,10 @@ def cached(
         classes: class names in the order of their ids.
         activations: the folder of ActivationCache's artifact.
         seed: of the order of the photos.
-        first_epoch: how many epochs there were before a kill: it says which view comes next.
+        first_epoch: how many epochs were finished before a kill: it decides which view comes next.
 
     Raises:
-        ComponentError: the cache is not complete, or is of another boundary layer.
+        ComponentError: the cache is incomplete, or holds the activations of another layer.
     """
     manifest = read_manifest(activations)
     weights = {"weights": f"{activations}/{WEIGHTS}"}

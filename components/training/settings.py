@@ -12,9 +12,9 @@ class PhaseSettings(Section):
     """One phase of training."""
 
     epochs: Annotated[int, Field(ge=0, le=10_000)]
-    """The most epochs; early stopping may end the phase before. 0 leaves it out."""
+    """The most epochs; early stopping may end the phase sooner. 0 leaves it out."""
     learning_rate: Rate
-    """Of Adam."""
+    """Adam's."""
     schedule: Literal["constant", "cosine"] = "constant"
     """`cosine` lets the learning rate fall to 0 over the epochs of the phase."""
 

@@ -1,1 +1,1 @@
-"""What several rooms agree on, each thing in one place; the standard library is enough here."""
+"""What several rooms agree on, each thing in one place; it needs only the standard library."""

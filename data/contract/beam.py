@@ -1,4 +1,4 @@
-"""What passes between the steps of a Beam pipeline and those who wait for it: counts and errors."""
+"""What passes from the steps of a Beam pipeline to whoever waits for it: counts and errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,25 +10,25 @@ from data.contract.progress import Tell
 class StepCounter:
     """Counts what the steps of a Beam pipeline have done, for whoever watches.
 
-    Beam pickles the functions of a pipeline; a callback would not survive that, a name in a
-    module does as long as the workers share this process. Elsewhere nothing is counted.
+    Beam pickles the functions of a pipeline. A callback would not survive that; a name in a module
+    does, if the workers share this process. In other processes nothing is counted.
     """
 
     def __init__(self) -> None:
         self.start(0, lambda done, total: None)
 
     def start(self, total: int, tell: Tell) -> None:
-        """Begins at 0 of `total`."""
+        """Starts at 0 of `total`."""
         self._done, self._total, self._tell = 0, total, tell
 
     def add(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Counts that many more as done."""
         self._done += count
         self._tell(self._done, self._total)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those it followed from, the last first."""
+    """An error and those that it followed from, the latest first."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -36,9 +36,9 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 @contextmanager
 def step_errors_raised() -> Iterator[None]:
-    """Raises what a step of Beam raised, where that says more than what Beam raises.
+    """Raises what a step of Beam raised, where that says more than Beam's own error.
 
-    Beam logs it, and raises something else that follows from it: a full disk and Ctrl-C both come
+    Beam logs it and raises another error that follows from it: a full disk and Ctrl-C both come
     back as RuntimeError.
     """
     try:

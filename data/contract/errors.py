@@ -1,11 +1,11 @@
-"""Errors that a user can mend, and what the command line ends with."""
+"""Errors that a user can mend, and the exit statuses; each class of errors names its own."""
 
 from enum import IntEnum
 from typing import ClassVar
 
 
 class Exit(IntEnum):
-    """What the exit status says."""
+    """The meanings of the exit status."""
 
     DONE = 0
     FAILED = 1

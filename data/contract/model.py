@@ -1,4 +1,4 @@
-"""The model as those see it who push it, check it and ask it."""
+"""The model as seen by those who push it, check it and ask it."""
 
 import json
 
@@ -7,7 +7,7 @@ MODEL_NAME = "dog_emotion"
 
 PHOTO_INPUT = "image_bytes"
 PROBABILITIES, BEST_LABEL, CLASS_LABELS = PHOTO_OUTPUTS = ("probabilities", "label", "labels")
-"""Of the signature that a request without a name asks for."""
+"""The input and outputs of the signature that a request asks for if it names none."""
 
 EVALUATION_SIGNATURE = "serving_examples"
 TRANSFORM_SIGNATURE = "transform_features"

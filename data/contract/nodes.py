@@ -1,4 +1,4 @@
-"""The ids of the pipeline's nodes, as far as others ask for them by name."""
+"""The ids of those of the pipeline's nodes that other code asks for by name."""
 
 IMPORT_EXAMPLE_GEN = "ImportExampleGen"
 ACTIVATION_CACHE = "ActivationCache"

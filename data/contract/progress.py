@@ -1,4 +1,4 @@
-"""Progress of long work, counted and said at every tenth of the way."""
+"""Progress of long work, reported at every tenth of the way."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ Tell = Callable[[int, int], None]
 
 
 def tenths(label: str) -> Tell:
-    """Prints how many of how many are done, at every tenth of the way."""
+    """Prints how many are done, and of how many, at every tenth of the way."""
     said = 0
 
     def tell(done: int, total: int) -> None:

@@ -1,6 +1,6 @@
 """What those who write a model and those who serve it agree on.
 
-All of it is TF Serving's choice. The standard library is enough here, so that anyone may import it.
+All of it is TF Serving's choice. It needs only the standard library, so that anyone may import it.
 """
 
 from pathlib import Path
@@ -10,8 +10,8 @@ DEFAULT_SIGNATURE = "serving_default"
 
 SAVED_MODEL = "saved_model.pb"
 NEEDED_FILES = ("variables/variables.index", SAVED_MODEL)
-"""The files of a version without which it is incomplete; whoever writes one file at a time writes
-the graph last."""
+"""The files without which a version is incomplete; whoever writes one file at a time writes the
+graph last."""
 
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 """Requests, in a version, that are replayed before it becomes available."""

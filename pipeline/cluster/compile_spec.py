@@ -25,7 +25,7 @@ Target = Literal["kubeflow", "vertex"]
 _KUBEFLOW_COMMAND = ("python", "-m", "pipeline.cluster.kubeflow_task")
 
 _NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
-"""Resources of these are no mistake where the configuration does without the node."""
+"""Resources for these are not a mistake where the configuration does without the node."""
 
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
     "vertex": {"--root": ("gs://",), "--data": ("gs://",), "--serving": ("gs://",)},
@@ -36,7 +36,7 @@ _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
     },
 }
 """What a place may begin with: artifacts go where the platform can write, the rest where
-TensorFlow can; a path is a volume that is mounted into every task."""
+TensorFlow can; a path is that of a volume mounted into every task."""
 
 
 def compile_spec(
@@ -63,8 +63,8 @@ def compile_spec(
         A PipelineJob of the pipeline spec 2.1 as JSON values.
 
     Raises:
-        ConfigError: a place, a node's name or an option does not go with the target.
-        ComponentError: the weights cannot be had.
+        ConfigError: a place, a node's name or an option does not suit the target.
+        ComponentError: the weights are not available.
     """
     root = root.rstrip("/")
     serving = serving or f"{root}/serving/{MODEL_NAME}"
@@ -116,9 +116,9 @@ def _require_places(target: Target, places: dict[str, str]) -> None:
 
 def _require_platform(target: Target, config: Config) -> None:
     if target not in get_args(Target):
-        raise ConfigError(f"--target {target}: allowed are {', '.join(get_args(Target))}")
+        raise ConfigError(f"--target {target}: choose from {', '.join(get_args(Target))}")
     if target == "kubeflow" and config.vertex is not None:
-        raise ConfigError("vertex = ...: it goes with --target vertex; leave --profile vertex out")
+        raise ConfigError("vertex = ...: it goes with --target vertex; leave out --profile vertex")
     if has_worker_processes(config.beam):
         raise ConfigError(
             "beam.direct_running_mode = multi_processing: it is for `run` and `data`; in a "
@@ -127,12 +127,12 @@ def _require_platform(target: Target, config: Config) -> None:
     if target == "kubeflow" and not is_local(config.beam):
         raise ConfigError(
             f"beam.runner = {config.beam['runner']}: on Kubeflow the artifacts are local copies, "
-            "which other machines do not see; leave it out, or take --target vertex"
+            "which other machines cannot see; leave it out, or take --target vertex"
         )
 
 
 def _resolved(config: Config) -> Config:
-    """Fills in `auto`: the weights by what can be had here, the rest by what is asked for."""
+    """Fills in `auto`: the weights by what is available here, the rest by what is asked for."""
     found = resolve_auto(config.model.backbone, config.model.weights)
     gpu = config.resources.get(TRAINER, Resources()).gpu > 0
     return config.with_backbone(found.backbone, found.weights).with_augmentation_mode(gpu=gpu)
@@ -153,7 +153,7 @@ def _add_resources(spec: dict[str, Any], config: Config) -> None:
             if node in _NOT_ALWAYS_THERE:
                 continue
             known = ", ".join(sorted(containers))
-            raise ConfigError(f"resources.{node}: no such node; there are {known}")
+            raise ConfigError(f"resources.{node}: no such node; the nodes are {known}")
         limits: dict[str, Any] = {"cpuLimit": wanted.cpu, "memoryLimit": wanted.memory_gb}
         trains_elsewhere = node == TRAINER and config.vertex is not None
         if wanted.gpu and not trains_elsewhere:
@@ -164,12 +164,12 @@ def _add_resources(spec: dict[str, Any], config: Config) -> None:
 
 
 def _fit_for_kubeflow(spec: dict[str, Any]) -> None:
-    """Does without what Vertex AI has and Kubeflow Pipelines has not: drivers in hooks."""
+    """Does without what Vertex AI has and Kubeflow Pipelines lacks: drivers in hooks."""
     for _, container in _containers(spec):
         if lifecycle := container.pop("lifecycle", None):
             *_, module = lifecycle["preCacheCheck"]["command"]
             container["args"] = [f"{DRIVER_OPTION}={module}", *container["args"]]
-    # Without its driver the span that it reads is no input that the cache could know.
+    # Without its driver, the span that it reads is not an input that the cache could know.
     _uncache(spec, [IMPORT_EXAMPLE_GEN])
 
 
@@ -187,7 +187,7 @@ def as_text(job: dict[str, Any], suffix: str) -> str:
         suffix: `.json` for a PipelineJob, `.yaml` or `.yml` for its pipeline spec alone.
     """
     if suffix == ".json":
-        # The client of Vertex AI reads it as YAML, where a surrogate pair is no character.
+        # Vertex AI's client reads it as YAML, where a surrogate pair is not a character.
         return json.dumps(job, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     import yaml
 

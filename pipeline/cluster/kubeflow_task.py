@@ -1,10 +1,10 @@
 """What a task's container runs on Kubeflow Pipelines: TFX's entry point, and what it lacks there.
 
-TFX's entry point is made for Vertex AI. The launcher of Kubeflow Pipelines differs in three ways
+TFX's entry point is made for Vertex AI. Kubeflow Pipelines' launcher differs in three ways
 (kubeflow/pipelines, backend/src/v2/component/launcher_v2.go and backend/src/v2/driver):
 
-- it copies artifacts to and from local folders, and passes their remote URIs all the same;
-- it does not tell the types of input artifacts as TFX needs them;
+- it copies artifacts to and from local folders, yet passes their remote URIs;
+- it does not pass the types of input artifacts in the form that TFX needs;
 - it runs no driver before the task, which ImportExampleGen needs to find the newest span.
 """
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs one task.
 
     Args:
-        arguments: of TFX's entry point, and perhaps the module of a driver.
+        arguments: those of TFX's entry point, and perhaps the module of a driver.
 
     Returns:
         The exit status of what was run.
@@ -63,10 +63,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def to_local(invocation: Invocation, inputs_spec: dict[str, Any]) -> Invocation:
-    """What TFX is to be told: local folders, and a name and a type for every artifact.
+    """The invocation that TFX needs: local folders, and a name and a type for every artifact.
 
     Args:
-        invocation: what the launcher tells.
+        invocation: what the launcher passes; changed in place.
         inputs_spec: the ComponentInputsSpec of the task, as JSON values.
     """
     for key, artifact in _artifacts(invocation.get("inputs", {})):
@@ -80,7 +80,7 @@ def to_local(invocation: Invocation, inputs_spec: dict[str, Any]) -> Invocation:
 
 
 def add_found(invocation: Invocation, found: dict[str, Any]) -> None:
-    """Adds what the driver says of the output artifacts, as of their span."""
+    """Adds what the driver says about the output artifacts, such as their span."""
     metadata = {key: artifact.get("metadata", {}) for key, artifact in _artifacts(found)}
     for key, artifact in _artifacts(invocation["outputs"]):
         artifact["metadata"] = {**artifact.get("metadata", {}), **metadata.get(key, {})}

@@ -39,18 +39,18 @@ Artifacts = dict[str, list[Any]]
 
 
 class TaskError(UserError):
-    """A task failed; the message names it, its log and the end of that."""
+    """A task failed; the message names it and its log, and quotes the end of the log."""
 
 
 @dataclass(frozen=True)
 class Execution:
-    """What a task came to."""
+    """What became of a task."""
 
     task: str
     how: str
     """`run`, `cached` or `resolved`."""
     key: str
-    """Names all that the outputs depend on."""
+    """Identifies all that the outputs depend on."""
     outputs: Artifacts
     seconds: float = 0
     cpu_seconds: float = 0
@@ -64,11 +64,11 @@ def make_image_environment() -> Path:
     """The environment that stands for the container image, made from the checkout if need be.
 
     Returns:
-        Its folder of commands. Where there is no checkout, as within the image itself, it is that
-        of this interpreter.
+        Its folder of commands. Where there is no checkout, as in the image itself, it is this
+        interpreter's.
 
     Raises:
-        TaskError: it cannot be made; the reason has been said.
+        TaskError: it cannot be made; the reason has been printed.
     """
     install = ROOT / "requirements" / "install.py"
     if not install.is_file():
@@ -92,14 +92,14 @@ def run_spec(
     Args:
         spec: the compiled pipeline.
         root: the pipeline root; a run goes to `root`/runs/N, pushed models to
-            `root`/serving/dog_emotion. Runs before this one are its cache, and where resolvers
-            look.
+            `root`/serving/dog_emotion. Earlier runs are this one's cache, and the place where
+            resolvers look.
         data: the folder of `span-N` folders, the parameter `data_root`.
         commands: the folder of `python` and the other commands of the tasks.
-        report: is told after each task how many of how many are done.
+        report: is told after each task how many are done, of how many, and the task's execution.
 
     Returns:
-        One of each task, in the order they ran.
+        One execution for each task, in the order they ran.
 
     Raises:
         TaskError: a task failed, or the runs before cannot be relied on.
@@ -119,7 +119,7 @@ def run_spec(
 
 
 def _new_folder(runs: Path) -> Path:
-    """`runs`/N, N being greater than all before."""
+    """Makes `runs`/N, N being greater than all before."""
     runs.mkdir(parents=True, exist_ok=True)
     numbers = [int(path.name) for path in runs.iterdir() if path.name.isdecimal()]
     folder = runs / str(max(numbers, default=0) + 1)
@@ -128,7 +128,7 @@ def _new_folder(runs: Path) -> Path:
 
 
 def _executions_below(runs: Path) -> Iterator[Execution]:
-    """Every task that came to its end, the oldest run first."""
+    """Every task that was completed, the oldest run first."""
     files = (file for file in runs.glob(f"*/*/{_EXECUTION}") if file.parts[-3].isdecimal())
     for file in sorted(files, key=lambda file: (int(file.parts[-3]), file.stat().st_mtime_ns)):
         try:
@@ -170,7 +170,7 @@ class _Run:
         self.done: dict[str, Execution] = {}
 
     def execute(self, name: str) -> Execution:
-        """Runs a task whose upstream tasks are done, or finds what it has made before."""
+        """Runs a task whose upstream tasks are done, or finds what it made in an earlier run."""
         folder = self._folder / name
         folder.mkdir()
         if self._spec.executor(name).HasField("resolver"):
@@ -194,7 +194,7 @@ class _Run:
         if container.HasField("lifecycle"):
             hook = container.lifecycle.pre_cache_check
             used.append(self._start([*hook.command, *hook.args], invocation, name, folder))
-            # Pipelines of Vertex AI update the task by what the driver says of it.
+            # Vertex AI Pipelines updates the task with what the driver says about it.
             found = _read_output(invocation)
             for key, value in found.parameter_values.items():
                 invocation.inputs.parameter_values[key].CopyFrom(value)
@@ -255,10 +255,10 @@ class _Run:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _start(self, command: Sequence[str], invocation: Any, name: str, folder: Path) -> Any:
-        """Runs a command in a process of its own, which sees the image's environment alone.
+        """Runs a command in a process of its own, which sees only the image's environment.
 
         Returns:
-            What it used, as of `os.wait4`.
+            The resources it used, from `os.wait4`.
         """
         home, log = folder / "home", folder / "task.log"
         home.mkdir(exist_ok=True)
@@ -277,7 +277,7 @@ class _Run:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                process_group=0,  # with all that it starts itself
+                process_group=0,  # together with all that it starts
             )
             try:
                 _, status, usage = os.wait4(process.pid, 0)
@@ -296,7 +296,7 @@ class _Run:
         return usage
 
     def _resolve(self, name: str) -> Artifacts:
-        """What the queries of a resolver find among the runs before, the newest first."""
+        """What the queries of a resolver find in the earlier runs, the newest first."""
         queries = self._spec.executor(name).resolver.output_artifact_queries
         inputs = {
             key: self._input(given) for key, given in self._spec.task(name).inputs.artifacts.items()
@@ -342,7 +342,7 @@ def _sizes(outputs: Artifacts) -> dict[str, Sizes]:
 
 
 def _matches(artifact: Any, query: str, inputs: Artifacts) -> bool:
-    """Whether an artifact passes the filter of a resolver, in the form that TFX writes it."""
+    """Whether an artifact passes a resolver's filter, in the form in which TFX writes it."""
     fields = {
         "schema_title": yaml.safe_load(artifact.type.instance_schema)["title"],
         "state": "LIVE",

@@ -14,14 +14,14 @@ from data.contract.errors import UsageError
 
 DATA_ROOT = "data_root"
 PUSH_DESTINATION = "push_destination"
-"""The parameters of a run, besides the pipeline root that the platforms know."""
+"""The parameters of a run, besides the pipeline root, which the platforms know themselves."""
 
 _SCHEMA_VERSION = "2.1.0"
 _MOST_BYTES = 10_000_000
 
 
 class SpecError(UsageError):
-    """The file is no pipeline spec that could run; the message names the file and the place."""
+    """The file is not a pipeline spec that could run; the message names the file and the place."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Spec:
 
     @property
     def needs_vertex(self) -> bool:
-        """Whether there is something in it that Kubeflow Pipelines does not run."""
+        """Whether it holds something that Kubeflow Pipelines does not run."""
         executors = self.deployment.executors.values()
         return any(
             each.HasField("resolver") or each.container.HasField("lifecycle") for each in executors
@@ -66,7 +66,7 @@ def read_spec(file: Path) -> Spec:
     """Reads what `compile` wrote, JSON or YAML by its suffix.
 
     Raises:
-        SpecError: it cannot be read, or is no pipeline spec that could run.
+        SpecError: it cannot be read, or is not a pipeline spec that could run.
     """
     return parse_spec(_read_values(file), file)
 
@@ -79,8 +79,8 @@ def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
         file: for messages.
 
     Raises:
-        SpecError: it has a field that the messages have not, or tasks, components and executors
-            that do not belong together.
+        SpecError: it has a field that the messages lack, or tasks, components and executors that
+            do not belong together.
     """
     try:
         if "pipelineSpec" in values:
@@ -92,7 +92,7 @@ def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
             pipeline_spec_pb2.PipelineDeploymentConfig(),
         )
     except json_format.ParseError as error:
-        raise SpecError(f"{file}: no pipeline spec: {str(error).splitlines()[0]}") from None
+        raise SpecError(f"{file}: not a pipeline spec: {str(error).splitlines()[0]}") from None
     if pipeline.schema_version != _SCHEMA_VERSION:
         raise SpecError(
             f"{file}: schemaVersion {pipeline.schema_version!r} is not {_SCHEMA_VERSION}"
@@ -105,7 +105,7 @@ def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
     for name, task in tasks.items():
         _check_inputs(file, name, task, pipeline)
     try:
-        # Neither the messages nor sets keep an order.
+        # Neither the messages nor sets have a fixed order.
         graph = {name: sorted(upstream(tasks[name])) for name in sorted(tasks)}
         order = tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -124,7 +124,7 @@ def _read_values(file: Path) -> Mapping[str, Any]:
 
     try:
         if file.stat().st_size > _MOST_BYTES:
-            raise SpecError(f"{file}: more than {_MOST_BYTES:,} bytes are no pipeline spec")
+            raise SpecError(f"{file}: not a pipeline spec: more than {_MOST_BYTES:,} bytes")
         text = file.read_text()
         values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except OSError as error:
@@ -132,14 +132,14 @@ def _read_values(file: Path) -> Mapping[str, Any]:
     except (ValueError, yaml.YAMLError) as error:
         raise SpecError(f"{file}: neither JSON nor YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict):
-        raise SpecError(f"{file}: no pipeline spec: it holds no table of keys")
+        raise SpecError(f"{file}: not a pipeline spec: it is not a table of keys")
     return values
 
 
 def _check_component(file: Path, name: str, task: Any, pipeline: Any, deployment: Any) -> None:
     component = task.component_ref.name
     if component not in pipeline.components:
-        raise SpecError(f"{file}: task {name} is of a component {component!r} that is not there")
+        raise SpecError(f"{file}: task {name} names a component {component!r} that is not there")
     label = pipeline.components[component].executor_label
     if label not in deployment.executors:
         raise SpecError(f"{file}: task {name} has an executor {label!r} that is not there")

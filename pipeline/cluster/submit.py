@@ -1,4 +1,4 @@
-"""Sends a compiled pipeline to Kubeflow Pipelines or Vertex AI by their own clients."""
+"""Sends a compiled pipeline to Kubeflow Pipelines or Vertex AI with their own clients."""
 
 import json
 import tempfile
@@ -15,7 +15,7 @@ from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec
 
 
 class SubmitError(UserError):
-    """The platform could not be reached or said no; the message holds its words."""
+    """The platform could not be reached or refused; the message holds its words."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Submission:
         serving: str | None,
         service_account: str | None,
     ) -> "Submission":
-        """A run with the places that the spec was compiled with, where no other is named."""
+        """A run at the places that the spec was compiled with, except where others are named."""
         parameters = spec.parameters
         if data:
             parameters[DATA_ROOT] = data
@@ -64,9 +64,9 @@ def submit_to_kubeflow(submission: Submission, host: str | None, *, dry_run: boo
 
     Args:
         submission: the run.
-        host: of the API; None leaves it to the client, which looks at KF_PIPELINES_ENDPOINT, the
+        host: the API's; None leaves it to the client, which looks at KF_PIPELINES_ENDPOINT, the
             cluster it is in and the kubeconfig.
-        dry_run: sends nothing.
+        dry_run: send nothing.
 
     Returns:
         Where to look at the run; with `dry_run`, what the client would be given, as JSON.
@@ -89,14 +89,14 @@ def submit_to_kubeflow(submission: Submission, host: str | None, *, dry_run: boo
 
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            # Which versions of Kubeflow Pipelines there were years ago concerns nobody.
+            # Its warning about versions of Kubeflow Pipelines from years ago concerns nobody.
             warnings.simplefilter("ignore", FutureWarning)
-            # The client takes no JSON, and no PipelineJob.
+            # The client takes neither JSON nor a PipelineJob.
             file = Path(folder, "pipeline.yaml")
             file.write_text(yaml.safe_dump(spec))
             call["pipeline_file"] = str(file)
             run = kfp.Client(host=host).create_run_from_pipeline_package(**call)
-    except Exception as error:  # the client has no error of its own
+    except Exception as error:  # the client has no error class of its own
         raise _said_no("Kubeflow Pipelines", error) from error
     return f"run {run.run_id}"
 
@@ -108,7 +108,7 @@ def submit_to_vertex(submission: Submission, project: str, region: str, *, dry_r
         submission: the run.
         project: of Google Cloud.
         region: of Vertex AI.
-        dry_run: sends nothing, and needs no credentials.
+        dry_run: send nothing, and needs no credentials.
 
     Returns:
         The name of the run; with `dry_run`, the PipelineJob that would be created, as JSON.

@@ -1,1 +1,1 @@
-"""The commands, one file a topic. Heavy imports wait for the command that needs them."""
+"""The commands, one file per topic. Heavy imports wait for the command that needs them."""

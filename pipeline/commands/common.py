@@ -1,4 +1,4 @@
-"""What the commands share: how they are added, how they complain and what they end with."""
+"""What the commands share: how they are added, how they complain and how they end."""
 
 import argparse
 import sys
@@ -24,7 +24,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage or configuration,
 def add_command(
     commands: "Commands", name: str, *, help: str, description: str
 ) -> argparse.ArgumentParser:
-    """Adds one command, whose help tells the exit statuses."""
+    """Adds one command, with the exit statuses in its help."""
     return commands.add_parser(
         name,
         help=help,
@@ -40,9 +40,9 @@ def add_configuration(
     """Adds the options that `configuration` reads.
 
     Args:
-        parser: of a command.
-        profiles: which profiles are for it, in the words of its help.
-        default: the profiles when none is named.
+        parser: the command's.
+        profiles: which profiles suit it, in the words of its help.
+        default: the profiles if none is named.
     """
     parser.add_argument(
         "--profile",
@@ -65,7 +65,7 @@ def add_configuration(
 
 
 def configuration(options: argparse.Namespace) -> "Config":
-    """What the options of `add_configuration` came to.
+    """The configuration that the options of `add_configuration` amount to.
 
     Raises:
         ConfigError: the message names the key, the value and the fix.
@@ -77,18 +77,18 @@ def configuration(options: argparse.Namespace) -> "Config":
 
 
 def complain(message: object) -> None:
-    """Says something on standard error, under the program's name."""
+    """Prints a message on standard error, under the program's name."""
     print(f"dog-emotion: {message}", file=sys.stderr, flush=True)
 
 
 def number(least: int, most: int) -> Callable[[str], int]:
-    """A type for argparse."""
+    """An argparse type: an integer from `least` to `most`."""
 
     def integer(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is no integer") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer") from None
         if not least <= number <= most:
             raise argparse.ArgumentTypeError(f"{text} should be from {least} to {most}")
         return number

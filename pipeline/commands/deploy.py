@@ -22,7 +22,7 @@ _SUFFIXES = (".json", ".yaml", ".yml")
 
 def _require_kfp() -> None:
     if importlib.util.find_spec("kfp") is None:
-        raise UserError("there is no package kfp here: TFX brings it with Python 3.11 alone")
+        raise UserError("the package kfp is not installed: TFX brings it only with Python 3.11")
 
 
 def add_compile(commands: "Commands") -> None:
@@ -31,7 +31,7 @@ def add_compile(commands: "Commands") -> None:
         "compile",
         help="the pipeline as a spec for Kubeflow Pipelines or Vertex AI",
         description="Compiles the pipeline that `run` runs to a pipeline spec, in seconds, "
-        "without data and credentials. A run may name another data root, push destination and "
+        "without data or credentials. A run may name another data root, push destination and "
         "pipeline root; the rest is fixed here.",
     )
     parser.add_argument("--target", choices=_TARGETS, required=True)
@@ -88,22 +88,22 @@ def add_submit(commands: "Commands") -> None:
         commands,
         "submit",
         help="send a compiled spec to its platform",
-        description="Sends what `compile` wrote, by the platform's own client, which finds the "
+        description="Sends what `compile` wrote, with the platform's own client, which finds the "
         "credentials in the environment: Application Default Credentials on Vertex AI, and the "
         "kubeconfig or the variables of the kfp client on Kubeflow.",
     )
     parser.add_argument("spec", type=Path, metavar="SPEC")
     parser.add_argument("--target", choices=_TARGETS, required=True)
-    parser.add_argument("--root", metavar="URI", help="another pipeline root than the compiled one")
-    parser.add_argument("--data", metavar="URI", help="another data root than the compiled one")
+    parser.add_argument("--root", metavar="URI", help="a pipeline root other than the compiled one")
+    parser.add_argument("--data", metavar="URI", help="a data root other than the compiled one")
     parser.add_argument("--serving", metavar="URI", help="another folder of model versions")
-    parser.add_argument("--project", help="of Google Cloud; for vertex")
+    parser.add_argument("--project", help="the Google Cloud project; for vertex")
     parser.add_argument(
-        "--region", default="us-central1", help="of Vertex AI (default: %(default)s)"
+        "--region", default="us-central1", help="the Vertex AI region (default: %(default)s)"
     )
-    parser.add_argument("--service-account", metavar="ACCOUNT", help="that the tasks run as")
+    parser.add_argument("--service-account", metavar="ACCOUNT", help="what the tasks run as")
     parser.add_argument(
-        "--host", metavar="URL", help="of Kubeflow Pipelines (default: $KF_PIPELINES_ENDPOINT)"
+        "--host", metavar="URL", help="Kubeflow Pipelines' host (default: $KF_PIPELINES_ENDPOINT)"
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be sent, and send nothing"
@@ -146,7 +146,7 @@ def add_run_spec(commands: "Commands") -> None:
         help="run a compiled spec on this machine, without a cluster",
         description="Runs each task's own container command in a process of its own, in an "
         "environment that holds what the container image holds: the locked packages and the built "
-        "wheel. Unchanged tasks come from the runs before, as do a resolver's artifacts.",
+        "wheel. Unchanged tasks are taken from earlier runs, as are a resolver's artifacts.",
     )
     parser.add_argument("spec", type=Path, metavar="SPEC")
     parser.add_argument(
@@ -186,7 +186,7 @@ def _run_spec(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _system_errors_said() -> Iterator[None]:
-    """Says in one line what the file system has refused."""
+    """Reports in one line what the file system refused."""
     try:
         yield
     except OSError as error:
@@ -206,7 +206,7 @@ def _show(done: int, total: int, execution: "Execution") -> None:
 
 
 def _pushed_destination(executions: "list[Execution]") -> str | None:
-    """Where the Pusher has put the model; None if it has not."""
+    """Where the Pusher put the model; None if it did not."""
     (pusher,) = (each for each in executions if each.task == PUSHER)
     (pushed,) = pusher.outputs["pushed_model"]
     return str(pushed.metadata["pushed_destination"]) if pushed.metadata["pushed"] else None

@@ -1,4 +1,4 @@
-"""`predict`: the emotion on a photo."""
+"""`predict`: the emotion in a photo."""
 
 import argparse
 import sys
@@ -18,8 +18,8 @@ def add_predict(commands: "Commands") -> None:
     parser = add_command(
         commands,
         "predict",
-        help="the emotion on a photo",
-        description="Says what the dog on each photo feels: the emotion and the probability of "
+        help="the emotion in a photo",
+        description="Says what the dog in each photo feels: the emotion and the probability of "
         "every class.",
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="any format that `run` reads")
@@ -28,7 +28,7 @@ def add_predict(commands: "Commands") -> None:
         "--model",
         type=Path,
         metavar="DIR",
-        help="a version, or a folder of versions, of which the newest is taken "
+        help="a version, or a folder of versions, the newest of which is taken "
         "(default: the newest pushed by any run under runs/)",
     )
     where.add_argument(

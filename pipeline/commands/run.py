@@ -30,15 +30,15 @@ def add_run(commands: "Commands") -> None:
         commands,
         "run",
         help="photos to a gated, pushed model",
-        description="Photos to TFRecords to a trained, evaluated and, if the gate lets it, pushed "
-        "model. With no --photos, drawn dog faces stand in. Running again in the same folder "
-        "takes unchanged steps from the cache and asks the model not to be worse than the last.",
+        description="Photos to TFRecords to a trained, evaluated and, if the gate lets it through, "
+        "pushed model. Without --photos, drawn dog faces stand in. Another run in the same folder "
+        "takes unchanged steps from the cache, and its model must not be worse than the last.",
     )
     parser.add_argument(
         "--photos",
         type=Path,
         metavar="DIR",
-        help="one folder of photos a class, or a CSV file with the columns path,label",
+        help="one folder of photos per class, or a CSV file with the columns path,label",
     )
     add_configuration(parser, "demo, photos; default: photos with --photos, else demo")
     parser.add_argument(
@@ -105,7 +105,7 @@ def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
 
 
 def _in_our_words(error: Exception, workdir: "Workdir") -> BaseException:
-    """What a run that failed is to end with, which says why in one line."""
+    """What a failed run ends with: an error that says why in one line, or the interruption."""
     if any(isinstance(cause, KeyboardInterrupt) for cause in causes(error)):
         return KeyboardInterrupt()  # Beam turns it into an error of its own
     if isinstance(error, UserError):
@@ -113,13 +113,13 @@ def _in_our_words(error: Exception, workdir: "Workdir") -> BaseException:
     if cause := _storage_problem(error):
         return UserError(f"{cause}; make room or name another --workdir, then run again")
     reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
-    return UserError(f"{reason[:300]} (all of it: {workdir.log})")
+    return UserError(f"{reason[:300]} (in full: {workdir.log})")
 
 
 def _storage_problem(error: BaseException) -> str | None:
-    """The words for a full or unwritable disk, if that is what lies behind an error.
+    """The words for a full or unwritable disk, if that is what is behind an error.
 
-    TensorFlow, MLMD and Beam wrap the system's error, and keep only its text.
+    TensorFlow, MLMD and Beam wrap the system's error and keep only its text.
     """
     for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
@@ -142,7 +142,7 @@ def add_data(commands: "Commands") -> None:
         "photos",
         type=Path,
         metavar="PHOTOS",
-        help="one folder of photos a class, or a CSV file with the columns path,label",
+        help="one folder of photos per class, or a CSV file with the columns path,label",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where spans go")
     add_configuration(parser, "none by default")

@@ -1,4 +1,4 @@
-"""`serve` and `check`: a pushed model behind an API, and whether TF Serving could do it."""
+"""`serve` and `check`: a pushed model behind an API, and whether TF Serving could serve it."""
 
 import argparse
 from pathlib import Path
@@ -21,7 +21,7 @@ def add_serve(commands: "Commands") -> None:
         commands,
         "serve",
         help="TF Serving's REST API and a page to try it, on any machine",
-        description="Serves models by TF Serving's REST API, without TF Serving: the newest "
+        description="Serves models over TF Serving's REST API, without TF Serving: the newest "
         "pushed one below runs/, or what the options name. New versions in the folder take over "
         "without a request lost. The options are those of tensorflow_model_server.",
     )
@@ -77,7 +77,7 @@ def add_serve(commands: "Commands") -> None:
         type=number(1, 2**31 - 1),
         default=ServerOptions.file_system_poll_wait_seconds,
         metavar="N",
-        help="seconds between two looks for new versions (default: %(default)s)",
+        help="seconds between looks for new versions (default: %(default)s)",
     )
     parser.set_defaults(command=_serve)
 
@@ -136,7 +136,7 @@ def _newest_base_path() -> Path:
     try:
         return newest_model(RUNS).parent
     except ModelError as error:
-        raise UsageError(error) from None  # there is none: an option has to name it
+        raise UsageError(error) from None  # there is none, so an option has to name it
 
 
 def _batching(options: argparse.Namespace) -> "BatchingParameters | None":
@@ -163,7 +163,7 @@ def add_check(commands: "Commands") -> None:
         "model",
         type=Path,
         metavar="MODEL_DIR",
-        help="a version, or a folder of versions, of which the newest is taken",
+        help="a version, or a folder of versions, the newest of which is taken",
     )
     parser.set_defaults(command=_check)
 

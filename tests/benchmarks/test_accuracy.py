@@ -14,7 +14,7 @@ def test_the_same_answers_leave_no_difference() -> None:
 def test_the_interval_covers_the_difference_of_the_populations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Photos differ in how hard they are, and seeds in how good: 95 % within counting error."""
+    """Photos differ in difficulty and seeds in quality: 95 %, within counting error."""
     monkeypatch.setattr(accuracy, "RESAMPLES", 400)
     covered = 0
     for trial in range(200):
@@ -31,7 +31,7 @@ def test_the_interval_covers_the_difference_of_the_populations(
 
 
 def test_pairing_narrows_the_interval() -> None:
-    """Photos that both get right or wrong say nothing of their difference."""
+    """Photos that both get right or wrong say nothing about their difference."""
     peer = [[1, 0] * 100] * 3
     ours = [[1, 0] * 95 + [1, 1] * 5] * 3
     row = difference("accuracy", ours, peer, 0)

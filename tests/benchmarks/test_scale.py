@@ -4,7 +4,7 @@ from benchmarks import scale
 from benchmarks.scale import Measured
 
 
-def test_a_row_tells_what_a_further_photo_costs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_tells_what_each_further_photo_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scale, "PHOTOS", (1_000, 2_000, 4_000))
     measured = [Measured(1.04, 5.0, 100.4), Measured(2.0, 7.0, 200.0), Measured(4.0, 12.0, 300.6)]
     row = scale._row("Transform", measured)

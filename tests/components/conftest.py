@@ -1,4 +1,4 @@
-"""Drawn dogs taken as far as Transform's graph, each step by the project's own code and once.
+"""Drawn dogs taken as far as Transform's graph, each step once and by the project's own code.
 
 TFX is imported only where a test needs it: that takes half a minute.
 """
@@ -29,7 +29,7 @@ RunNode = Callable[..., dict[str, Artifact]]
 
 @pytest.fixture(scope="session")
 def config() -> Config:
-    """Class names in an order that is neither the alphabet's nor that of their frequencies."""
+    """Class names in an order that is neither alphabetical nor that of their frequencies."""
     return Config(
         classes=("sad", "happy", "angry", "relaxed"),
         model=ModelSettings(backbone="tiny", weights="random"),
@@ -39,7 +39,7 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def new_artifact(tmp_path_factory: pytest.TempPathFactory) -> NewArtifact:
-    """Makes an artifact of a type, with an empty place of its own."""
+    """Makes an artifact of a type, with an empty folder of its own."""
 
     def make(kind: type[Artifact]) -> Artifact:
         artifact = kind()
@@ -51,7 +51,7 @@ def new_artifact(tmp_path_factory: pytest.TempPathFactory) -> NewArtifact:
 
 @pytest.fixture(scope="session")
 def object_store() -> Iterator[str]:
-    """TensorFlow's file system in memory: where URIs on it begin."""
+    """What URIs on TensorFlow's in-memory file system begin with."""
     import tensorflow as tf
     from tensorflow.python.lib.io import file_io
 
@@ -68,13 +68,13 @@ def object_store() -> Iterator[str]:
 
 @pytest.fixture
 def remote(object_store: str, tmp_path: Path) -> str:
-    """A remote folder of a test's own."""
+    """A remote folder for one test."""
     return f"{object_store}{tmp_path.name}"
 
 
 @pytest.fixture(scope="session")
 def new_remote_artifact(object_store: str) -> NewArtifact:
-    """Makes an artifact of a type, with an empty remote place of its own."""
+    """Makes an artifact of a type, with an empty remote folder of its own."""
     import tensorflow as tf
 
     numbers = itertools.count()

@@ -25,7 +25,7 @@ def test_a_uri_tells_whether_it_is_remote(uri: str, expected: bool) -> None:
     assert is_remote(uri) == expected
 
 
-def test_what_is_local_is_read_and_written_where_it_lies(tmp_path: Path) -> None:
+def test_what_is_local_is_read_and_written_where_it_is(tmp_path: Path) -> None:
     for local in (readable(str(tmp_path / "here")), writable(str(tmp_path / "here"))):
         with local as path:
             assert path == tmp_path / "here"

@@ -1,4 +1,4 @@
-"""Pictures made for the tests of this room."""
+"""Pictures for the tests of this room."""
 
 import io
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def save() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def draw_noise() -> Callable[[Path, int], bytes]:
-    """Writes a small picture that is like no other with another seed; returns its bytes."""
+    """Writes a small picture that differs from that of every other seed; returns its bytes."""
 
     def write(file: Path, seed: int) -> bytes:
         pixels = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), np.uint8)

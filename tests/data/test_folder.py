@@ -53,7 +53,7 @@ def test_links_to_files_are_followed_and_loops_are_not(tmp_path: Path) -> None:
     ]
 
 
-def test_names_that_are_no_utf8_are_shown_with_a_mark(tmp_path: Path) -> None:
+def test_names_that_are_not_utf8_are_shown_with_a_mark(tmp_path: Path) -> None:
     touch(tmp_path / "happy/a.jpg", tmp_path / "sad/b.jpg")
     odd = Path(str(tmp_path), "sad", b"caf\xe9.jpg".decode("utf-8", "surrogateescape"))
     odd.touch()
@@ -94,10 +94,10 @@ def test_unusable_tables(tmp_path: Path, text: str, message: str) -> None:
         list_photos(table)
 
 
-def test_table_that_is_no_text(tmp_path: Path) -> None:
+def test_table_that_is_not_text(tmp_path: Path) -> None:
     table = tmp_path / "photos.csv"
     table.write_bytes(b"path,label\n\xff\xd8\xff\xe0,\0\n")
-    with pytest.raises(DataError, match="is no CSV table"):
+    with pytest.raises(DataError, match="is not a CSV table"):
         list_photos(table)
 
 

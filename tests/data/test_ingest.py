@@ -31,7 +31,7 @@ PER_CLASS = 60
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory, draw_noise: Draw) -> Path:
-    """Two classes of 60 photos, and on top a copy, a pair with two labels, and four rejects."""
+    """Two classes of 60 photos, besides a copy, a pair with two labels, and four rejects."""
     folder = tmp_path_factory.mktemp("photos")
     for number, label in enumerate(("happy", "sad")):
         for index in range(PER_CLASS):
@@ -153,7 +153,7 @@ def test_progress_counts_every_file(source: Path, tmp_path: Path) -> None:
 
 
 def test_same_photos_again_change_nothing(source: Path, out: Path, later: None) -> None:
-    for _ in range(2):  # the first keeps the hashes of photos that were new before
+    for _ in range(2):  # the first keeps the hashes of photos that were too new before
         before = snapshot(out)
         again = ingest(source, out)
         assert again.cached
@@ -261,7 +261,7 @@ def test_photo_that_memory_lacked_for_is_tried_again(
 def test_photo_that_changes_while_it_is_prepared(
     copied: Path, out: Path, draw_noise: Draw, later: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A span never claims to hold what it was not made of."""
+    """A span never claims to hold what it was not made from."""
     photo = copied / "sad/08.png"
     original = photo.read_bytes()
 
@@ -288,10 +288,10 @@ def test_damaged_hashes_are_made_anew(source: Path, out: Path, later: None, text
     assert hashes.read_text() == whole
 
 
-def test_hash_of_a_photo_of_this_moment_is_not_kept(
+def test_hash_of_a_photo_just_written_is_not_kept(
     copied: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a coarse clock it may change once more and look the same."""
+    """On a coarse clock it may change again and look the same."""
     hashes = out / "photo-hashes.json"
     (copied / "sad/09.png").touch()
     assert ingest(copied, out).cached
@@ -365,7 +365,7 @@ def test_shard_that_does_not_belong_to_its_span_is_named(source: Path, out: Path
     shard = out / "span-1/train-00000-of-00001.tfrecord.gz"
     copy = shard.with_name("train-00000-of-00001 (copy).tfrecord.gz")
     shutil.copy(shard, copy)
-    with pytest.raises(DataError, match=rf"^{re.escape(str(copy))} is no part of its span: move"):
+    with pytest.raises(DataError, match=rf"^{re.escape(str(copy))} is not part of its span: move"):
         ingest(source, out)
     copy.unlink()
     assert ingest(source, out).cached
@@ -432,7 +432,7 @@ def test_out_inside_the_photos_is_refused(source: Path) -> None:
     assert not (source / "records").exists()
 
 
-def test_photos_may_lie_where_the_path_is_no_text(
+def test_photos_may_lie_where_the_path_is_not_text(
     source: Path, ingested: IngestResult, tmp_path: Path
 ) -> None:
     odd = tmp_path / os.fsdecode(b"caf\xe9 [1] {SPAN}\n?*")
@@ -457,7 +457,7 @@ def test_interrupted_run_leaves_no_span_and_the_next_one_works(
 
 
 def test_every_module_of_the_room_decides_about_records_or_does_not() -> None:
-    """A new one has to be put where it belongs: an edit of some must give a new span."""
+    """A new module has to be put where it belongs: an edit of some must give a new span."""
     others = {
         "__init__.py",
         "drawn_dogs.py",

@@ -131,7 +131,7 @@ def save_bmp(
         ((RED, GREEN, BLUE, ALPHA), 124, False),
     ],
 )
-def test_fourth_byte_of_a_bitmap_is_no_alpha_unless_a_mask_says_so(
+def test_fourth_byte_of_a_bitmap_is_not_alpha_unless_a_mask_says_so(
     masks: tuple[int, ...], header: int, bit_fields: bool, fourth: int
 ) -> None:
     pixel = bytes([90, 20, 250, fourth])
@@ -185,7 +185,7 @@ def test_empty_file_is_refused() -> None:
 @pytest.mark.parametrize(
     "content", [b"only words\n", b"%PDF-1.7\n", b"\0" * 1000, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"]
 )
-def test_what_is_no_image_is_refused(content: bytes) -> None:
+def test_what_is_not_an_image_is_refused(content: bytes) -> None:
     with pytest.raises(DataError, match=r"^not a JPEG, PNG, WebP, BMP or GIF image$"):
         decode_photo(content)
 

@@ -60,7 +60,7 @@ def test_what_is_only_named_like_a_span_is_none(tmp_path: Path) -> None:
 
 
 def test_empty_span_is_not_passed_over(tmp_path: Path) -> None:
-    """A number that was given once must not become older than what follows."""
+    """A number that was once given must stay below those that follow."""
     (tmp_path / "span-2").mkdir()
     (tmp_path / "span-9").mkdir()
     newest = spans.find_newest(tmp_path)

@@ -1,4 +1,4 @@
-"""What the runs of a user need: the command, and what a folder held before and after."""
+"""What a user's runs need: the command, and what a folder held before and after."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ def dog_emotion() -> str:
 
 @pytest.fixture(scope="session")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """The environment of a machine with no internet and no weights from before.
+    """The environment of a machine without internet and without weights from earlier downloads.
 
     So the backbone is Lite0, whose weights come with a package, wherever the tests run.
     """
@@ -37,7 +37,7 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 
 @pytest.fixture(scope="session")
 def run(dog_emotion: str, offline: Mapping[str, str]) -> Command:
-    """Runs the command in a folder to its end; `environment` is added to that of the machine."""
+    """Runs the command in a folder to its end; `environment` is added to the machine's."""
 
     def run(*arguments: str, cwd: Path, **environment: str) -> Result:
         return subprocess.run(

@@ -1,6 +1,6 @@
-"""What bad input gets: one line, the exit code, and everything good left as it was.
+"""What bad input gets: one line, the exit status, and everything good left as it was.
 
-All of these end before the first node runs, so they are asked for in this process.
+All of these end before the first node runs, so they are run in this process.
 """
 
 import shutil
@@ -33,7 +33,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a good run leaves of what a bad one might spoil; the model is a stand-in."""
+    """What a good run leaves that a bad one might spoil; the model is a stand-in."""
     workdir = Workdir(tmp_path_factory.mktemp("finished"))
     span = ingest(photos, workdir.data)
     classes = f"classes={[*span.classes]}"
@@ -53,10 +53,10 @@ def workdir(finished: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunHere:
-    """Runs in this process, and tells the exit status and the one line of complaint."""
+    """Runs in this process; returns the exit status and the one line of complaint."""
 
     def run_here(*arguments: str | Path) -> tuple[int, str]:
-        # pytest's own sys.stderr goes around the file descriptor, which a run sends to its log.
+        # pytest's own sys.stderr bypasses the file descriptor, which a run redirects to its log.
         with monkeypatch.context() as patch, open(2, "w", buffering=1, closefd=False) as stderr:
             patch.setattr(sys, "stderr", stderr)
             status = main(["run", *map(str, arguments)])
@@ -70,7 +70,7 @@ def run_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def fails(run_here: RunHere, workdir: Path, snapshot: Callable[[Path], Snapshot]) -> Fails:
-    """Runs in the workdir, and tells the line of a failure that changed nothing there."""
+    """Runs in the workdir; returns the line of a failure that changed nothing there."""
 
     def fails(*arguments: str | Path, status: Exit) -> str:
         before = kept(workdir, snapshot)
@@ -83,7 +83,7 @@ def fails(run_here: RunHere, workdir: Path, snapshot: Callable[[Path], Snapshot]
 
 
 def kept(workdir: Path, snapshot: Callable[[Path], Snapshot]) -> Snapshot:
-    """All but the log, and the table of what was wrong with the photos of the last run."""
+    """All but the log and the table of what was wrong with the photos of the last run."""
     replaced = {str(workdir / "run.log"), str(workdir / "data" / "rejected.csv")}
     return {name: digest for name, digest in snapshot(workdir).items() if name not in replaced}
 
@@ -98,7 +98,7 @@ def test_a_folder_without_photos(fails: Fails, tmp_path: Path) -> None:
     assert "no photos in" in fails("--photos", tmp_path / "empty", status=Exit.FAILED)
 
 
-def test_photos_outside_of_class_folders(fails: Fails, photos: Path, tmp_path: Path) -> None:
+def test_photos_outside_class_folders(fails: Fails, photos: Path, tmp_path: Path) -> None:
     shutil.copytree(photos / "sad", tmp_path / "flat")
     line = fails("--photos", tmp_path / "flat", status=Exit.FAILED)
     assert "one folder for each class" in line
@@ -157,7 +157,7 @@ def test_a_missing_shard(fails: Fails, photos: Path, workdir: Path) -> None:
     assert f"{shard} is missing" in fails("--photos", photos, status=Exit.FAILED)
 
 
-def test_photos_of_other_classes_than_the_workdir(
+def test_photos_of_classes_other_than_the_workdirs(
     fails: Fails, photos: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(photos, tmp_path / "other")

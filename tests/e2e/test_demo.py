@@ -47,7 +47,7 @@ UNTRAINED = (
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The current folder of the user, with a file of theirs where the run will be."""
+    """The user's current folder, with a file of theirs where the run will be."""
     home = tmp_path_factory.mktemp("home")
     (home / "runs" / "demo").mkdir(parents=True)
     (home / "runs" / "demo" / "notes.txt").write_text("mine")
@@ -56,7 +56,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def demo(run: Command, home: Path) -> Result:
-    """The one real run; the tests of this module go on from what it left."""
+    """The one real run; the tests of this module go on from what it leaves."""
     return run("run", cwd=home)
 
 
@@ -259,7 +259,7 @@ def store(workdir: Path) -> MetadataStore:
 
 @pytest.fixture(scope="module")
 def asked(run: Command, home: Path, photos: dict[str, str], broken: Path) -> Result:
-    """The newest model under runs/, asked about photos of which one is broken, as JSON."""
+    """The answer, as JSON, of the newest model under runs/ for photos, one of which is broken."""
     return run("predict", *photos, broken.name, "--json", "--plot", "figure.png", cwd=home)
 
 
@@ -279,7 +279,7 @@ def test_predict_recognizes_the_drawn_emotions(asked: Result, photos: dict[str, 
     assert len(right) >= 0.7 * len(photos)
 
 
-def test_one_broken_photo_is_said_to_be_so_and_is_1(asked: Result) -> None:
+def test_one_broken_photo_is_reported_and_is_1(asked: Result) -> None:
     assert json.loads(asked.stdout)[-1] == {"photo": "broken.jpg", "error": "truncated or damaged"}
     assert asked.returncode == 1
     assert asked.stderr == ""
@@ -337,7 +337,7 @@ def test_predict_in_words_from_elsewhere_says_the_same(
 def pushed(
     asked: Result, workdir: Path, snapshot: Callable[[Path], dict[str, str]]
 ) -> dict[str, str]:
-    """The bytes of the good model before worse ones come."""
+    """The bytes of the good model, before worse ones come."""
     return snapshot(workdir / "serving")
 
 

@@ -1,4 +1,4 @@
-"""Real photos, named by a table, through the whole job with ImageNet weights."""
+"""Real photos, named in a table, through the whole job with ImageNet weights."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ PER_CLASS = 150
 
 @pytest.fixture(scope="module")
 def table(dog_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`path,label` of some photos of each class, where they lie."""
+    """A table `path,label` of some photos of each class, which stay where they are."""
     table = tmp_path_factory.mktemp("table") / "photos.csv"
     with table.open("w", newline="") as file:
         rows = csv.writer(file)

@@ -21,7 +21,7 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def example(language: str, word: str) -> str:
-    """The README's block of a language that holds a word."""
+    """The README's code block in a language that contains a word."""
     blocks = re.findall(
         rf"^```{language}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL
     )

@@ -38,7 +38,7 @@ def home(run: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def compiled(run: Command, home: Path) -> Callable[..., str]:
-    """Compiles to a file of a name."""
+    """Compiles to a file with a given name."""
 
     def compiled(file: str, target: str, *options: str) -> str:
         done = run(
@@ -52,7 +52,7 @@ def compiled(run: Command, home: Path) -> Callable[..., str]:
 
 @pytest.fixture(scope="module")
 def run_spec(run: Command, home: Path) -> Callable[[str, str], Result]:
-    """Runs a spec in a root."""
+    """Runs a spec with a given root."""
 
     def run_spec(file: str, root: str) -> Result:
         return run("run-spec", file, f"--root={root}", "--data=records", cwd=home)
@@ -74,7 +74,7 @@ def second(
 
 
 def rows(result: Result) -> dict[str, str]:
-    """What was said of each task."""
+    """What was printed about each task."""
     lines = [line.split(maxsplit=2) for line in result.stdout.splitlines() if "/1" in line[:8]]
     return {task: said for _, task, said in lines}
 
@@ -117,7 +117,7 @@ def test_the_tasks_see_the_built_wheel_and_not_the_checkout(first: Result, home:
     assert not [log for log in logs if f"{ROOT}/components" in log.read_text(errors="replace")]
 
 
-def test_a_second_run_trains_anew_and_is_measured_by_the_blessed_model(
+def test_a_second_run_trains_again_and_is_measured_against_the_blessed_model(
     second: Result, home: Path
 ) -> None:
     assert second.returncode in (0, 3), second.stdout + second.stderr

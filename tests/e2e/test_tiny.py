@@ -25,7 +25,7 @@ Snapshot = dict[str, str]
 
 ROOT = Path(__file__).parents[2]
 RUN = ("run", "--profile=tiny", "--set=gate.accuracy_floor=0")
-"""A few thousand random weights learn little in four epochs: the floor is not the point here."""
+"""A few thousand random weights learn little in four epochs; the floor is not the point here."""
 UP_TO_TRAINER = {
     "ImportExampleGen",
     "StatisticsGen",
@@ -41,7 +41,7 @@ DISK = 200 * 2**20
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of our source that the command is made to run from."""
+    """A copy of our source, from which the command is made to run."""
     source = tmp_path_factory.mktemp("source")
     for room in ("components", "data", "pipeline", "serving"):
         shutil.copytree(ROOT / room, source / room)
@@ -93,7 +93,7 @@ class Halted(NamedTuple):
 def run_until_first_epoch(
     dog_emotion: str, offline: Mapping[str, str], home: Path, workdir: Path, source: Path
 ) -> Iterator[Callable[[], Halted]]:
-    """Starts a run and stops it where a training has something to lose."""
+    """Starts a run and stops it at a point where a training has something to lose."""
     started: list[subprocess.Popen[str]] = []
 
     def start() -> Halted:
@@ -122,7 +122,7 @@ def run_until_first_epoch(
 
 
 class Killed(NamedTuple):
-    """A run that was killed, what it had made, and one that was tried meanwhile."""
+    """A run that was killed, what it had made, and another that was tried meanwhile."""
 
     epochs: int
     artifacts: Snapshot
@@ -156,7 +156,7 @@ def pushed(resumed: Result, workdir: Path, snapshot: Callable[[Path], Snapshot])
 
 
 def artifacts(workdir: Path, snapshot: Callable[[Path], Snapshot]) -> Snapshot:
-    """The bytes of all that the nodes before the Trainer have made."""
+    """The bytes of all that the nodes before the Trainer made."""
     folders = [workdir / "pipeline" / node for node in UP_TO_TRAINER - {"Trainer"}]
     return {name: digest for each in folders for name, digest in snapshot(each).items()}
 
@@ -179,7 +179,7 @@ def store(workdir: Path) -> MetadataStore:
 
 
 def last_states(workdir: Path) -> dict[str, str]:
-    """How each node of the newest run ended, as MLMD has it."""
+    """How each node of the newest run ended, according to MLMD."""
     metadata = store(workdir)
     newest = max(context.id for context in metadata.get_contexts_by_type("pipeline_run"))
     return {

@@ -36,7 +36,7 @@ def in_this_process(run: Command, home: Path) -> Result:
 
 
 def photos_of(workdir: Path) -> Counter[tuple[str, bytes]]:
-    """The view and the photo of every record of the activations; the files may be others."""
+    """The view and the photo of every record of the activations; the files may differ."""
     found: Counter[tuple[str, bytes]] = Counter()
     for file in workdir.glob("pipeline/ActivationCache/activations/*/Split-*/view-*"):
         view = f"{file.parent.name}/{file.name[:7]}"

@@ -122,7 +122,7 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(
         (["--set", "colour=red"], "colour: no such key"),
         (["--set", "training.batch_size"], "expected key=value"),
         (["--set", "training.batch_size=0"], "training.batch_size = 0: should be greater"),
-        (["--profile", "cats"], "--profile cats: allowed are dataflow, demo, photos"),
+        (["--profile", "cats"], "--profile cats: choose from dataflow, demo, photos"),
         (["--profile", "photos"], "--profile photos needs --photos DIR"),
         (["--photos", "none"], "--photos none: there is no such folder"),
         (["--config", "none.toml"], "--config none.toml: No such file"),
@@ -215,7 +215,7 @@ def test_a_workdir_too_long_for_its_database_is_2(
 ) -> None:
     folders = ["x" * 200, "y" * 200, "z" * 100]
     assert main(["run", "--workdir", "/".join(folders)]) == Exit.USAGE
-    assert "SQLite opens no path that long; name one that is at least" in said(capsys)
+    assert "SQLite cannot open a path that long; name one at least" in said(capsys)
     assert not list(elsewhere.iterdir())
 
 
@@ -264,7 +264,7 @@ def test_an_interruption_is_130_in_one_line(
     assert "interrupted" in said(capsys)
 
 
-def test_a_reader_that_has_gone_is_no_traceback(elsewhere: Path) -> None:
+def test_a_reader_that_has_gone_gives_no_traceback(elsewhere: Path) -> None:
     program = (
         "import sys, time; sys.path.insert(0, sys.argv.pop(1)); from pipeline.cli import main\n"
         "sys.stdin.read(); sys.exit(main())"
@@ -325,7 +325,7 @@ def test_predict_without_any_model_says_how_to_make_one(
     assert "dog-emotion run" in line
 
 
-def test_predict_with_a_folder_that_is_no_model_names_it(
+def test_predict_with_a_folder_that_is_not_a_model_names_it(
     capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:
     assert main(["predict", photo(elsewhere), "--model", "photos"]) == Exit.FAILED
@@ -375,4 +375,4 @@ def test_without_kfp_it_says_why_it_cannot(
         importlib.util, "find_spec", lambda name: None if name == "kfp" else find_spec(name)
     )
     assert main(arguments) == Exit.FAILED
-    assert said(capsys) == "there is no package kfp here: TFX brings it with Python 3.11 alone"
+    assert said(capsys) == "the package kfp is not installed: TFX brings it only with Python 3.11"

@@ -55,7 +55,7 @@ def test_an_override_is_laid_over_the_file_and_the_file_over_the_profile(
     assert config.training.unfrozen == load_config("tiny").training.unfrozen
 
 
-def test_of_two_overrides_of_a_key_the_last_counts() -> None:
+def test_the_last_of_two_overrides_of_a_key_counts() -> None:
     config = load_config("photos", overrides=["training.seed=1", "training.seed=2"])
     assert config.training.seed == 2
 
@@ -181,15 +181,15 @@ def test_an_override_with_an_empty_part_of_a_key_is_refused(override: str) -> No
     assert "no such key" in error_of(override) or "key=value" in error_of(override)
 
 
-def test_an_unknown_profile_is_answered_with_those_there_are() -> None:
+def test_an_unknown_profile_is_answered_with_those_that_exist() -> None:
     message = error_of(profile="cats")
     assert "cats" in message
     assert "demo, photos, tiny" in message
 
 
 @pytest.mark.parametrize("profile", ["", "../profiles/demo", "demo.toml"])
-def test_a_profile_is_a_name_and_no_path(profile: str) -> None:
-    assert "allowed are" in error_of(profile=profile)
+def test_a_profile_is_a_name_and_not_a_path(profile: str) -> None:
+    assert "choose from" in error_of(profile=profile)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -198,12 +198,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "No such file" in message
 
 
-def test_a_folder_is_no_configuration(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_configuration(tmp_path: Path) -> None:
     assert f"--config {tmp_path}" in error_of(file=tmp_path)
 
 
 @pytest.mark.parametrize("text", ["[training", "epochs: 5", "a = 1\na = 2\n"])
-def test_a_file_that_is_no_toml_is_named_with_the_place(
+def test_a_file_that_is_not_toml_is_named_with_the_place(
     toml: Callable[[str], Path], text: str
 ) -> None:
     file = toml(text)
@@ -212,7 +212,7 @@ def test_a_file_that_is_no_toml_is_named_with_the_place(
     assert "(at " in message
 
 
-def test_a_binary_file_is_no_toml(tmp_path: Path) -> None:
+def test_a_binary_file_is_not_toml(tmp_path: Path) -> None:
     file = tmp_path / "photo.jpg"
     file.write_bytes(b"\xff\xd8\xff\xe0")
     assert f"--config {file}: not TOML" in error_of(file=file)

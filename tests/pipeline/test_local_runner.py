@@ -68,7 +68,7 @@ def contents(version: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_model_of_the_cache_is_compared_with_the_last_and_becomes_the_newest(
+def test_a_model_from_the_cache_is_compared_with_the_last_and_becomes_the_newest(
     run: Run, workdir: Path
 ) -> None:
     serving = Workdir(workdir).serving
@@ -78,7 +78,7 @@ def test_a_model_of_the_cache_is_compared_with_the_last_and_becomes_the_newest(
     assert summary.model == find_version(serving)
     assert summary.model not in (first, second)
     assert contents(summary.model) == contents(first)
-    # The last pushed is that of seed 0, though the Model of seed 1 has the higher id.
+    # The model pushed last is that of seed 0, though the Model of seed 1 has the higher id.
     before = summary.evaluation.accuracy
     after = run(workdir, "training.seed=1")
     (no_drop,) = (each for each in after.evaluation.conditions if "no drop" in each.name)

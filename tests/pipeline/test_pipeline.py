@@ -123,7 +123,7 @@ def test_the_splits_are_those_that_ingestion_wrote(nodes: Nodes) -> None:
     assert parameter(nodes["ImportExampleGen"], "input_base") == "/nowhere/data"
 
 
-def test_the_span_of_a_run_is_read_whatever_lies_beside_it(tmp_path: Path) -> None:
+def test_the_span_of_a_run_is_read_whatever_is_beside_it(tmp_path: Path) -> None:
     for name in ("span-2", "span-3", "span-2.bak", "span-02", "span-22", "span-4 (copy)", "span-x"):
         (tmp_path / name).mkdir()
         for split in ("train", "val", "test"):
@@ -188,7 +188,7 @@ def test_without_a_cache_there_is_no_node_for_it() -> None:
     assert {*NODES} - {*nodes_of(compiled(ON_THE_FLY))} == {"ActivationCache"}
 
 
-def test_the_cache_is_known_by_all_that_its_content_depends_on(nodes: Nodes) -> None:
+def test_the_cache_is_keyed_by_all_that_its_content_depends_on(nodes: Nodes) -> None:
     node = nodes["ActivationCache"]
     assert parameter(node, "backbone") == "tiny"
     assert parameter(node, "weights_hash") == "none"

@@ -31,7 +31,7 @@ def run_node(logger: logging.Logger, node: str) -> None:
     logger.info("Component %s is finished.", node)
 
 
-def test_each_node_is_said_when_it_starts_and_timed_when_it_ends(
+def test_each_node_is_named_when_it_starts_and_timed_when_it_ends(
     times: NodeTimes, logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logger.info("Component %s is running.", "Trainer")
@@ -69,7 +69,7 @@ def test_the_runner_still_says_what_is_listened_for() -> None:
     assert "'Component %s is finished.'" in source
 
 
-def test_what_goes_to_stderr_lands_in_the_log_also_from_below_python(
+def test_what_goes_to_stderr_lands_in_the_log_even_from_below_python(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log = tmp_path / "run.log"

@@ -28,7 +28,7 @@ def test_the_lock_makes_the_folder_and_its_parents(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["a b", "día, 100 %", "#1 (copy)", "-x", "x;y&z=~'\"`<>!@+:", "犬"]
 )
-def test_a_path_without_a_meaning_to_the_libraries_is_usable(tmp_path: Path, name: str) -> None:
+def test_a_path_without_special_characters_is_usable(tmp_path: Path, name: str) -> None:
     Workdir(tmp_path / name).require_usable()
 
 
@@ -109,7 +109,7 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_way_out(tmp_path: Path) 
 def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(WorkdirError, match="cannot write"), Workdir(tmp_path / "file").locked():
-        pytest.fail("a file is no folder")
+        pytest.fail("a file is not a folder")
     assert (tmp_path / "file").read_text() == "no folder"
 
 
@@ -119,7 +119,7 @@ def test_a_folder_that_cannot_be_written_is_refused_even_to_root() -> None:
         Workdir(Path("/proc/self")).locked().__enter__()
 
 
-def test_an_error_inside_is_not_taken_for_one_of_the_folder(workdir: Workdir) -> None:
+def test_an_error_inside_is_not_mistaken_for_one_of_the_folder(workdir: Workdir) -> None:
     with pytest.raises(OSError, match="elsewhere"), workdir.locked():
         raise OSError("elsewhere")
 
@@ -140,9 +140,7 @@ def test_the_configuration_comes_back_as_it_was_stored(workdir: Workdir) -> None
     "text",
     ["", "{", "[]", "7", '{"classes": ["a", "b"], "age": 3}', '{"training": {"batch_size": 0}}'],
 )
-def test_a_damaged_configuration_is_named_and_said_to_be_deleted(
-    workdir: Workdir, text: str
-) -> None:
+def test_a_damaged_configuration_is_named_and_to_be_deleted(workdir: Workdir, text: str) -> None:
     file = workdir.root / "config.json"
     file.write_text(text)
     with pytest.raises(ConfigError) as caught:
@@ -152,7 +150,7 @@ def test_a_damaged_configuration_is_named_and_said_to_be_deleted(
     assert "delete the file" in line
 
 
-def test_a_configuration_of_bytes_that_are_no_text_is_damaged_too(workdir: Workdir) -> None:
+def test_a_configuration_of_bytes_that_are_not_text_is_damaged_too(workdir: Workdir) -> None:
     (workdir.root / "config.json").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"config\.json.*delete the file"):
         workdir.stored_config()

@@ -1,1 +1,1 @@
-"""The backbones, one a module: its name is the backbone's, and its `BACKBONE` what it can do."""
+"""The backbones, one per module: the module bears its name, and `BACKBONE` is what it can do."""

@@ -25,14 +25,14 @@ MD5 = "50bc09e76180e00e4465e1a485ddc09d"
 """The file that keras.applications.EfficientNetB0(include_top=False) asks for, and its hash."""
 
 ANSWER_WITHIN = 3.0
-"""Seconds in which the host of the file must answer, whatever drops its packets."""
+"""Seconds within which the file's host must answer, even if something drops its packets."""
 
 _DOWNLOAD_STALL = 30.0
-"""Seconds without a byte after which a download has failed."""
+"""Seconds without a byte after which a download counts as failed."""
 
 _BOTH_WAYS_OUT = (
-    "give a file by `--set model.weights=<file>`, "
-    "or take another backbone by `--set model.backbone=efficientnet_lite0`"
+    "give a file with `--set model.weights=<file>`, "
+    "or take another backbone with `--set model.backbone=efficientnet_lite0`"
 )
 
 
@@ -65,7 +65,7 @@ def _load() -> tuple[keras.Model, WeightsOrigin]:
 
 
 def is_cached() -> bool:
-    """Whether Keras has the file, whole, from a download before."""
+    """Whether Keras has the whole file from an earlier download."""
     try:
         with _cached_file().open("rb") as stream:
             return hashlib.file_digest(stream, "md5").hexdigest() == MD5
@@ -74,9 +74,9 @@ def is_cached() -> bool:
 
 
 def host_answers() -> bool:
-    """Whether the file can be downloaded, known after `ANSWER_WITHIN` seconds.
+    """Whether the file can be downloaded; known within `ANSWER_WITHIN` seconds.
 
-    Proxies of the environment are honoured, as they are by the download.
+    Proxies set in the environment are honoured, as they are by the download.
     """
     answers: list[int] = []
 
@@ -85,11 +85,11 @@ def host_answers() -> bool:
         try:
             with urllib.request.urlopen(request, timeout=ANSWER_WITHIN) as response:
                 answers.append(response.status)
-        except (OSError, HTTPException, ValueError):  # ValueError: a proxy that is no address
+        except (OSError, HTTPException, ValueError):  # ValueError: a proxy that is not an address
             pass
 
     # A time-out bounds each step, not their sum: names are resolved without one, and every
-    # address of the host is tried in turn. The deadline is that of the thread.
+    # address of the host is tried in turn. The deadline is the thread's.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(ANSWER_WITHIN)
@@ -97,7 +97,7 @@ def host_answers() -> bool:
 
 
 def _cached_file() -> Path:
-    """Source: keras.utils.get_file, which turns to /tmp when its folder is not writable."""
+    """Source: keras.utils.get_file, which falls back to /tmp when its folder is not writable."""
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     if not os.access(home, os.W_OK):
         home = Path("/tmp/.keras")
@@ -119,10 +119,10 @@ _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 def _correct_normalization(model: keras.Model) -> None:
-    """Undoes the square root that the published weights have taken once too often.
+    """Undoes the square root that was taken once too often in the published weights.
 
     They hold ImageNet's standard deviations as variances. keras.applications makes up for it
-    by one more Rescaling, but only for `weights="imagenet"`, not for the same file:
+    with one more Rescaling, but only for `weights="imagenet"`, not for the same file:
     https://github.com/tensorflow/tensorflow/issues/49930.
     """
     (layer,) = [x for x in model.layers if isinstance(x, keras.layers.Normalization)]

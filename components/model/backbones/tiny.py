@@ -1,4 +1,4 @@
-"""A backbone for tests: the shapes of the real ones for a twentieth of their work."""
+"""A backbone for tests: the shapes of the real ones for a twentieth of the work."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -17,7 +17,7 @@ _BRANCH_SCALE = 0.2
 def build_tiny() -> keras.Model:
     """Builds a small residual network, each time with the same random weights.
 
-    Its last 30 layers are five residual blocks on the 7x7 grid. Maxima over random filters
+    Its last 30 layers are five residual blocks on the 7x7 grid. The max-pooled random filters
     before them keep enough of a picture for these to learn from.
 
     Returns:

@@ -1,9 +1,9 @@
-"""The activation cache's files: how activations are kept on disk, and how training reads them.
+"""The activation cache's files: what is in them and what they are called.
 
     activations.json                                      what they are; written last
     backbone.weights.h5                                   the weights they were made with
-    Split-train/view-KK-NNNNN-of-NNNNN.tfrecord           one record a photo, augmented
-    Split-val/view-00-…, Split-test/view-00-…             one record a photo, as it is
+    Split-train/view-KK-NNNNN-of-NNNNN.tfrecord           one record per photo, augmented
+    Split-val/view-00-…, Split-test/view-00-…             one record per photo, as it is
 
 A record is a tf.train.Example of `spatial` and `pooled` (float16, little endian, C order),
 `label_xf` and `image/sha256`. float16 halves the disk and rounds each value by at most 2**-11
@@ -44,13 +44,13 @@ class CacheManifest(BaseModel):
     spatial_shape: tuple[int, int, int]
     pooled_size: int
     augmentation: AugmentationSettings
-    """Of the training photos; its `mode` is not kept."""
+    """That of the training photos; its `mode` is not kept."""
     photos: dict[str, int]
-    """Of each split."""
+    """How many there are in each split."""
     label_counts: dict[str, int]
     """Training photos of each class."""
     deviation: float
-    """From the activations as Keras computes them, relative to the largest."""
+    """The largest deviation from what Keras computes, relative to the largest activation."""
 
     @property
     def views(self) -> int:
@@ -77,7 +77,7 @@ def read_manifest(folder: str) -> CacheManifest:
         folder: local or remote (`gs://…`).
 
     Raises:
-        ComponentError: the manifest is missing, damaged or of another version of this code.
+        ComponentError: the manifest is missing, damaged or from another version of this code.
     """
     file = f"{folder}/{MANIFEST}"
     try:
@@ -96,7 +96,7 @@ def to_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
     """Rounds to float16, little endian.
 
     Raises:
-        ComponentError: a value is too large for float16, or no number.
+        ComponentError: a value is too large for float16, or not a number.
     """
     with np.errstate(over="ignore"):
         rounded = values.astype("<f2")
@@ -136,5 +136,5 @@ def bytes_per_record(spatial_shape: tuple[int, int, int], pooled_size: int) -> i
 
 
 def damaged(file: str, folder: str) -> ComponentError:
-    """The error for a file of the cache that cannot be relied on."""
+    """The error for a cache file that cannot be relied on."""
     return ComponentError(f"{file} is missing or damaged: delete {folder} and run again")

@@ -1,4 +1,4 @@
-"""Training on cached activations: datasets of what the cache's files hold."""
+"""Reading the activation cache: its files as the datasets that training takes."""
 
 import re
 
@@ -21,18 +21,18 @@ SHUFFLE_BUFFER = 4096
 def training_batches(
     folder: str, feature: Feature, *, batch_size: int, seed: int, first_epoch: int
 ) -> tf.data.Dataset:
-    """The training photos, epoch after epoch without end.
+    """The training photos, epoch after epoch, endlessly.
 
     Epoch e holds each photo once, as its view e % views, in a new order, in
-    ceil(photos / batch_size) batches of which the last may be shorter; the next epoch begins
+    ceil(photos / batch_size) batches, the last of which may be shorter; the next epoch begins
     with the next batch. Give that number to `fit` as `steps_per_epoch`.
 
     Args:
         folder: complete activations.
         feature: `spatial` or `pooled`.
-        batch_size: photos a batch.
+        batch_size: photos per batch.
         seed: makes the orders repeatable.
-        first_epoch: the epoch to begin with, as after a kill.
+        first_epoch: the epoch to begin with; not 0 after a kill.
 
     Returns:
         A dataset of (float32 [N, *manifest.shape(feature)], int64 [N]).
@@ -46,8 +46,8 @@ def training_batches(
     )
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        # Of this function alone: the process's may be 0, with which TensorFlow does not take the
-        # seed of an operation from a tensor.
+        # For this function alone: if the process's seed is 0, TensorFlow does not take an
+        # operation's seed from a tensor.
         tf.random.set_seed(1)
         records = tf.data.TFRecordDataset(files[number % manifest.views])
         return records.shuffle(SHUFFLE_BUFFER, seed=seed + number).batch(batch_size)
@@ -65,7 +65,7 @@ def evaluation_batches(
         folder: complete activations.
         split: `val` or `test`.
         feature: `spatial` or `pooled`.
-        batch_size: photos a batch.
+        batch_size: photos per batch.
 
     Returns:
         A dataset of (float32 [N, *manifest.shape(feature)], int64 [N]).

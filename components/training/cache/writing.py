@@ -40,10 +40,10 @@ from data.contract.beam import StepCounter, step_errors_raised
 from data.contract.progress import tenths
 
 BATCH = 16
-"""Photos a forward pass."""
+"""Photos per forward pass."""
 
 _FORWARD_PASSES = 3
-"""At the same time."""
+"""How many run at the same time."""
 
 
 def fill(
@@ -59,13 +59,13 @@ def fill(
     """Writes the activations of all photos, and declares the folder complete.
 
     Args:
-        folder: where to, local or remote (`gs://…`).
+        folder: where to write, local or remote (`gs://…`).
         manifest: what the folder is to hold.
         sources: the gzipped TFRecords of tf.train.Example of each split.
         transform_graph: the folder of Transform's graph.
         backbone: with the weights that are kept beside the activations.
         extractor: of this backbone, for workers in this process.
-        new_pipeline: makes the Beam pipeline that does it.
+        new_pipeline: makes the Beam pipeline that does the work.
 
     Raises:
         ComponentError: the disk is too small, a value does not fit float16, or the photos are not
@@ -95,7 +95,7 @@ class _Shard:
     split: str
     source: str
     targets: tuple[str, ...]
-    """One file a view."""
+    """One file per view."""
 
 
 class _WriteActivations(beam.DoFn):
@@ -146,7 +146,7 @@ class _WriteActivations(beam.DoFn):
 def _in_parallel(
     function: Callable[..., tuple[tf.Tensor, ...]], batches: Iterable[tuple[tf.Tensor, ...]]
 ) -> Iterator[tuple[tf.Tensor, ...]]:
-    """Maps in a few threads and in order: a core that waits in one call works in another.
+    """Maps in a few threads, keeping the order: a core that waits in one call works in another.
 
     tf.data could do it too, but does not optimize the graph of the function.
     """
@@ -181,7 +181,7 @@ def _rounded(values: tf.Tensor) -> NDArray[np.float16]:
 
 @contextmanager
 def _storage_errors_raised() -> Iterator[None]:
-    """Makes an OSError of what TensorFlow says of a full disk."""
+    """Turns TensorFlow's error for a full disk into an OSError."""
     try:
         yield
     except tf.errors.OpError as error:
@@ -191,7 +191,7 @@ def _storage_errors_raised() -> Iterator[None]:
 _counter = StepCounter()
 
 _extractors: dict[str, Extractor] = {}
-"""Of this process, by weights file, so that its workers need not build it again."""
+"""This process's, by weights file, so that its workers need not build them again."""
 
 
 def _count_records(manifest: CacheManifest) -> int:
@@ -202,10 +202,10 @@ def _count_records(manifest: CacheManifest) -> int:
 
 
 def _announce_disk_use(manifest: CacheManifest, folder: str, *, weights_bytes: int) -> None:
-    """Says how much disk the activations will take.
+    """Prints how much disk space the activations will take.
 
     Raises:
-        ComponentError: a local folder has too little.
+        ComponentError: a local folder has too little space.
     """
     record = bytes_per_record(manifest.spatial_shape, manifest.pooled_size)
     needed = _count_records(manifest) * record + weights_bytes
@@ -233,7 +233,7 @@ def _save_weights(backbone: keras.Model, file: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / WEIGHTS
         backbone.save_weights(local)
-        # A task that a platform starts once more finds the files of the first.
+        # A task that a platform restarts finds the files of its first attempt.
         tf.io.gfile.copy(str(local), file, overwrite=True)
 
 
@@ -260,6 +260,6 @@ def _require_all_written(result: Any, photos: dict[str, int]) -> None:
     written = {each.key.metric.name: each.result for each in counters["counters"]}
     if written != photos:
         raise ComponentError(
-            f"activations of {written} photos were written, the statistics count {photos}: they "
-            "are not of the same examples; delete the pipeline's folder and run again"
+            f"activations of {written} photos were written, but the statistics count {photos}: "
+            "they are not of the same examples; delete the pipeline's folder and run again"
         )

@@ -45,7 +45,7 @@ def test_the_interval_is_wilsons(successes: int, n: int, low: float, high: float
 
 @dataclass(frozen=True)
 class Trained:
-    """An exported model and what it says of the test photos."""
+    """An exported model and what it says about the test photos."""
 
     artifact: Any
     probabilities: np.ndarray
@@ -186,12 +186,12 @@ def test_the_gate_blesses_what_meets_every_condition(
 
 
 @pytest.mark.parametrize("floor", [0.0, 0.7])
-def test_a_floor_is_told_as_it_was_set(evaluate: Evaluate, floor: float) -> None:
+def test_a_floor_is_reported_as_it_was_set(evaluate: Evaluate, floor: float) -> None:
     evaluation, _ = evaluate("guessing", GateSettings(accuracy_floor=floor))
     assert f"{evaluation.conditions[0].required:.3f}" == f"{floor:.3f}"
 
 
-def test_a_floor_that_guessing_passes_is_said_to_be_one(evaluate: Evaluate) -> None:
+def test_a_floor_that_guessing_passes_is_reported(evaluate: Evaluate) -> None:
     evaluation, blessed = evaluate("guessing", GateSettings(accuracy_floor=0.1))
     assert blessed
     # 18 photos, 2 of them right: 1 - 0.75**18 - 18 * 0.25 * 0.75**17

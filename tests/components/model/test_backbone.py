@@ -20,7 +20,7 @@ def test_auto_prefers_b0_to_lite0_and_never_takes_the_one_for_tests() -> None:
     assert backbone.preferred() == ["efficientnet_b0", "efficientnet_lite0"]
 
 
-def test_an_unknown_one_is_named_with_those_there_are() -> None:
+def test_an_unknown_one_is_named_with_those_that_exist() -> None:
     with pytest.raises(ComponentError, match=r"'resnet50': choose efficientnet_b0, .+, tiny"):
         backbone.find("resnet50")
 

@@ -43,7 +43,7 @@ def test_the_head_pools_drops_out_and_is_a_softmax() -> None:
 def test_training_keeps_the_backbone_in_inference_mode(
     backbone_name: Literal["tiny", "efficientnet_lite0"],
 ) -> None:
-    """Also when it is trainable: neither batch statistics nor drop-connect."""
+    """Even when it is trainable: neither batch statistics nor drop-connect."""
     settings = ModelSettings(backbone=backbone_name, weights="random", dropout=0.0)
     classifier = build_classifier(settings, classes=3)
     model, backbone = classifier.model, classifier.backbone
@@ -54,7 +54,7 @@ def test_training_keeps_the_backbone_in_inference_mode(
         np.testing.assert_array_equal(weight, same)
 
 
-def test_weights_that_cannot_be_had_are_named() -> None:
+def test_weights_that_are_not_available_are_named() -> None:
     with pytest.raises(ComponentError, match="backbone tiny has no imagenet weights"):
         build_classifier(ModelSettings(backbone="tiny", weights="imagenet"), classes=2)
 
@@ -75,7 +75,7 @@ def test_b0_trains_what_each_phase_may_and_survives_the_export(
     cut = keras.Model(backbone.input, backbone.get_layer(boundary).output)
 
     def moved_by(layers: int) -> set[str]:
-        """Trains the last layers on photos, and then from the boundary on."""
+        """Trains the last layers on photos, and then the same from the boundary on."""
         before = weights_by_name(model)
         unfreeze_last(backbone, layers)
         activations = tf.data.Dataset.from_tensors((cut(PHOTOS, training=False), [0, 1]))

@@ -41,7 +41,7 @@ def exported(
     config: Config,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """The classifier, moved away from where it was exported, and all it was made of deleted."""
+    """The classifier, moved from where it was exported, with all it was made from deleted."""
     folder = tmp_path_factory.mktemp("export")
     graph = shutil.copytree(transform_graph.uri, folder / "graph")
     export(classifier, tft.TFTransformOutput(str(graph)), config.classes, folder / "model")
@@ -157,7 +157,7 @@ def test_what_is_neither_jpeg_nor_png_is_refused(loaded: Any, content: bytes) ->
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_a_photo_that_is_cut_off_is_refused(loaded: Any, suffix: str) -> None:
+def test_a_truncated_photo_is_refused(loaded: Any, suffix: str) -> None:
     photo = camera_photo(64, 64, suffix)
     for end in (10, 20, 30, len(photo) // 2):
         with pytest.raises(tf.errors.InvalidArgumentError):
@@ -174,7 +174,7 @@ STRIDE = 8
 
 @pytest.fixture(scope="module")
 def pixel_probe(transform: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An exported model whose `probabilities` are every eighth pixel of what it is shown."""
+    """An exported model whose `probabilities` are every eighth pixel of what it is given."""
     image = keras.Input([224, 224, 3])
     seen = keras.layers.Flatten()(keras.layers.MaxPooling2D(1, strides=STRIDE)(image))
     folder = tmp_path_factory.mktemp("probe") / "1"
@@ -206,7 +206,7 @@ def test_a_raw_photo_agrees_with_its_ingested_copy(
     both = tf.constant([raw, prepare_photo(raw).jpeg])
     pixels, pixels_of_copy = signature(pixel_probe, "serving_default")(both)["probabilities"]
     # In levels of 255. Ingestion scales to 512 pixels and compresses once more, at quality 95;
-    # the centred square of the copy begins at a whole pixel, up to half of one beside.
+    # the centred square of the copy begins at a whole pixel, up to half a pixel off.
     assert np.abs(pixels - pixels_of_copy).mean() < 2.5
     probabilities, of_copy = signature(loaded, "serving_default")(both)["probabilities"]
     np.testing.assert_allclose(probabilities, of_copy, atol=0.05)

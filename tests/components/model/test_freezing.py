@@ -155,7 +155,7 @@ def test_batch_statistics_stay_when_everything_is_unfrozen(
 
 
 @pytest.mark.parametrize("unfreeze_layers", [-1, 45])
-def test_a_number_of_layers_it_has_not_is_named(tiny: keras.Model, unfreeze_layers: int) -> None:
+def test_a_number_of_layers_it_lacks_is_named(tiny: keras.Model, unfreeze_layers: int) -> None:
     message = f"unfreeze_layers {unfreeze_layers}: tiny has 44 layers, give 0 to 44"
     with pytest.raises(ComponentError, match=message):
         unfreeze_last(tiny, unfreeze_layers)

@@ -44,7 +44,7 @@ def fit(request: pytest.FixtureRequest) -> Fit:
 
 
 def encode(pixels: NDArray[np.uint8], suffix: str = ".png") -> bytes:
-    """A file of RGB [H, W, 3] or grey [H, W] pixels."""
+    """An image file with RGB [H, W, 3] or grey [H, W] pixels."""
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, {"png": "PNG", "jpg": "JPEG"}.get(suffix[1:], suffix[1:]))
     return content.getvalue()

@@ -37,7 +37,7 @@ class Tensor:
 
 
 class Attack:
-    """Runs a shell command when it is unpickled without care."""
+    """Runs a shell command when it is unpickled carelessly."""
 
     def __init__(self, command: str) -> None:
         self.command = command
@@ -180,18 +180,18 @@ def test_a_tensor_stays_within_its_storage(
 ) -> None:
     storage = Storage("1", np.zeros(12, np.float32))
     state = OrderedDict(kernel=Tensor(storage, offset, shape, strides))
-    with pytest.raises(ComponentError, match=r"model\.pth: no plain state dict"):
+    with pytest.raises(ComponentError, match=r"model\.pth: not a plain state dict"):
         read(checkpoint(state, storage))
 
 
 def test_a_truncated_file_is_refused(read: Read) -> None:
     storage = Storage("1", np.zeros(12, np.float32))
     content = checkpoint(OrderedDict(kernel=Tensor(storage, 0, (12,), (1,))), storage)
-    with pytest.raises(ComponentError, match=r"model\.pth: no plain state dict"):
+    with pytest.raises(ComponentError, match=r"model\.pth: not a plain state dict"):
         read(content[:-4])
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04zip", pickle.dumps({"kernel": 1})])
 def test_another_format_is_refused(read: Read, content: bytes) -> None:
-    with pytest.raises(ComponentError, match=r"model\.pth: no plain state dict"):
+    with pytest.raises(ComponentError, match=r"model\.pth: not a plain state dict"):
         read(content)

@@ -43,7 +43,7 @@ def test_what_is_given_stays(backbone: str, given: str, expected: tuple[str, str
     assert (resolved.backbone, resolved.weights) == expected
 
 
-def test_a_given_file_is_for_b0_unless_said_otherwise(tmp_path: Path) -> None:
+def test_a_given_file_is_for_b0_unless_stated_otherwise(tmp_path: Path) -> None:
     file = tmp_path / "mine.weights.h5"
     file.touch()
     assert resolve_auto("auto", str(file)).backbone == "efficientnet_b0"
@@ -92,7 +92,7 @@ def test_what_cannot_be_built_is_named(name: str, weights: str, message: str) ->
 
 
 def changed_weights(model: keras.Model) -> list[np.ndarray]:
-    """Fills the model with weights that no initialisation gives it."""
+    """Fills the model with weights that no initialization gives it."""
     random = np.random.default_rng(1)
     weights = [random.uniform(0.5, 1, array.shape) for array in model.get_weights()]
     model.set_weights(weights)

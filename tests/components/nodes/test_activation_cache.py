@@ -38,13 +38,13 @@ def inputs(examples: Any, transform_graph: Any, statistics: Any) -> dict[str, An
 
 @pytest.fixture
 def output(new_artifact: Any) -> Any:
-    """Where the node writes, to be looked at though it fails."""
+    """Where the node writes, to be looked at even if it fails."""
     return new_artifact(standard_artifacts.Examples)
 
 
 @pytest.fixture
 def run(run_node: Any, config: Config, inputs: dict[str, Any]) -> Run:
-    """Runs the node with other weights, views or inputs; answers the folder it fills."""
+    """Runs the node with other weights, views or inputs; returns the folder that it fills."""
 
     def run_cache(
         *,
@@ -92,13 +92,13 @@ def sha256(record: bytes) -> str:
 
 
 def assert_close(found: Array, wanted: Array) -> None:
-    """Within what float16 rounds by, and what folding may deviate from Keras by."""
+    """Within float16's rounding, and the deviation from Keras that folding may cause."""
     bound = 2.0**-11 * np.abs(wanted) + TOLERANCE * np.abs(wanted).max()
     assert (np.abs(found.astype(np.float32) - wanted) <= bound).all()
 
 
 def by_keras(images: Array) -> dict[str, Array]:
-    """What Keras computes of the same photos."""
+    """What Keras computes for the same photos."""
     backbone, _ = build_backbone("tiny", "random")
     cut = backbone.get_layer("stem3_pool").output
     pooled = keras.layers.GlobalAveragePooling2D()(backbone.output)
@@ -233,7 +233,7 @@ def test_remote_artifacts_give_the_same(
     np.testing.assert_array_equal(kept.get_weights()[0], made.get_weights()[0])
 
 
-def test_a_task_that_is_started_once_more_writes_over_the_first(
+def test_a_task_that_is_started_again_overwrites_what_the_first_wrote(
     folder: Path, run: Run, output: Any
 ) -> None:
     (Path(output.uri) / WEIGHTS).touch()
@@ -257,9 +257,7 @@ def test_the_disk_use_is_announced_and_the_progress_told(
     assert len(told) <= 10
 
 
-def test_the_disk_use_announced_is_that_which_is_taken(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_announced_disk_use_is_what_is_taken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     needed = []
 
     def recorded(size: int) -> str:
@@ -294,7 +292,7 @@ def test_a_disk_that_is_too_small_is_refused_at_once(
 
 @contextmanager
 def no_file_larger_than(size: int) -> Iterator[None]:
-    """What a disk that fills looks like to a program, but for the error's number."""
+    """What a disk filling up looks like to a program, apart from the error's number."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -386,7 +384,7 @@ def test_twenty_times_the_photos_take_no_more_memory(
     run: Run, inputs: dict[str, Any], new_artifact: Any
 ) -> None:
     def repeated(times: int) -> dict[str, Any]:
-        """The inputs with each photo so often."""
+        """The inputs, with each photo that many times."""
         copies = {name: new_artifact(type(inputs[name])) for name in ("examples", "statistics")}
         for name, copy in copies.items():
             shutil.copytree(inputs[name].uri, copy.uri, dirs_exist_ok=True)

@@ -22,7 +22,7 @@ def base(request: pytest.FixtureRequest, tmp_path: Path, remote: str) -> str:
 
 
 def write_model(folder: str, content: str, *, complete: bool = True) -> None:
-    """The files of a SavedModel."""
+    """Writes the files of a SavedModel."""
     for name in ("variables/variables.index", *(["saved_model.pb"] if complete else [])):
         file = f"{folder}/{name}"
         tf.io.gfile.makedirs(file.rpartition("/")[0])
@@ -32,7 +32,7 @@ def write_model(folder: str, content: str, *, complete: bool = True) -> None:
 
 @pytest.fixture
 def latest(base: str, new_artifact: Any, new_remote_artifact: Any) -> Any:
-    """Runs LatestPushedModel, with its artifact where the versions are; returns that."""
+    """Runs LatestPushedModel, with its artifact where the versions are; returns the artifact."""
 
     def run() -> Artifact:
         new = new_remote_artifact if is_remote(base) else new_artifact
@@ -65,7 +65,7 @@ def test_the_newest_version_is_copied_whole(base: str, latest: Any) -> None:
     assert set(tf.io.gfile.listdir(base)) == {"9", "20", "100"}
 
 
-def test_what_is_no_complete_version_is_passed_over(base: str, latest: Any) -> None:
+def test_what_is_not_a_complete_version_is_passed_over(base: str, latest: Any) -> None:
     write_model(f"{base}/9", "complete")
     write_model(f"{base}/100", "half", complete=False)
     write_model(f"{base}/.unfinished", "being copied")

@@ -48,7 +48,7 @@ def test_a_baseline_whose_files_are_gone_is_an_error_that_names_the_fix(
     assert not evaluated
 
 
-def test_an_evaluator_may_be_told_of_no_baseline_at_all(evaluated: list[Any]) -> None:
+def test_an_evaluator_may_be_given_no_baseline_at_all(evaluated: list[Any]) -> None:
     EvaluatorExecutor().Do({"model": []}, {}, {})
     assert evaluated == [({"model": [], "baseline_model": []}, {}, {})]
 

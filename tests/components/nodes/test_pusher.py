@@ -19,7 +19,7 @@ NOW = 1_700_000_000
 
 @pytest.fixture(params=["local", "remote"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, remote: str) -> str:
-    """Where models and versions lie."""
+    """Where models and versions are."""
     return remote if request.param == "remote" else str(tmp_path)
 
 
@@ -69,7 +69,7 @@ def number(version: str) -> int:
     return int(version.rpartition("/")[2])
 
 
-def test_a_version_is_a_copy_named_by_the_time(place: str, base: str) -> None:
+def test_a_version_is_a_copy_named_after_the_time(place: str, base: str) -> None:
     model = write_model(f"{place}/model", "first")
     version = push(model, base)
     assert version == f"{base}/{NOW}"
@@ -90,7 +90,7 @@ def test_the_same_model_is_not_pushed_twice_in_a_row(
 def test_a_model_that_was_served_before_becomes_the_newest_again(
     place: str, base: str, clock: Callable[[float], None]
 ) -> None:
-    """Servers take the newest version, so an older one with the same content does not do."""
+    """Servers take the newest version, so an older one with the same content is not enough."""
     first = push(write_model(f"{place}/1", "first"), base)
     clock(NOW + 10)
     second = push(write_model(f"{place}/2", "second"), base)
@@ -134,7 +134,7 @@ def test_only_complete_versions_count(place: str, base: str, missing: str) -> No
     assert push(write_model(f"{place}/same", "model"), base) == complete
 
 
-def test_a_half_version_of_somebody_is_neither_taken_nor_overwritten(place: str, base: str) -> None:
+def test_an_incomplete_version_is_neither_taken_nor_overwritten(place: str, base: str) -> None:
     half = write_model(f"{base}/{NOW}", "copied by hand, half")
     tf.io.gfile.remove(f"{half}/saved_model.pb")
     before = contents(half)

@@ -1,4 +1,4 @@
-"""The gate that keeps a model from being pushed that nobody could serve."""
+"""The gate that keeps a model that nobody could serve from being pushed."""
 
 from collections.abc import Iterator
 from pathlib import Path

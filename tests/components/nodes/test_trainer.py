@@ -115,7 +115,7 @@ def test_remote_artifacts_are_read_and_written(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Nothing may stay in the temporary folder, nor come to lie in a folder `ram:` here.
+    # Nothing may stay in the temporary folder, nor end up in a folder `ram:` here.
     for folder in (tmp_path / "temporary", tmp_path / "here"):
         folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
@@ -136,7 +136,7 @@ def test_remote_artifacts_are_read_and_written(
 
 
 def files_below(uri: str) -> list[str]:
-    """The files of an artifact, in which TensorBoard's go by their folder."""
+    """The files of an artifact; TensorBoard's are represented by their folder."""
     found = (
         f"{folder}/{'' if file.startswith('events') else file}".removeprefix(uri)
         for folder, _, files in tf.io.gfile.walk(uri)
@@ -145,7 +145,7 @@ def files_below(uri: str) -> list[str]:
     return sorted(found)
 
 
-def test_a_killed_run_goes_on_and_another_one_begins_anew(
+def test_a_killed_run_goes_on_and_a_different_one_starts_over(
     config: Config,
     mode: Mode,
     run_node: Any,
@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
     assert not list((run_dir.parent / "unfinished").iterdir())
 
 
-def test_weights_that_cannot_be_had_stop_the_node(
+def test_weights_that_are_not_available_stop_the_node(
     config: Config, run_node: Any, examples: Any, transform_graph: Any
 ) -> None:
     model = config.model.model_copy(update={"weights": "imagenet"})

@@ -1,4 +1,4 @@
-"""Trainer and Pusher on Vertex AI, whose services are stood in for."""
+"""Trainer and Pusher on Vertex AI, with stand-ins for its services."""
 
 import inspect
 import json
@@ -38,7 +38,7 @@ def on_vertex(config: Config) -> Config:
 
 
 @pytest.mark.parametrize(("gpu", "gpu_type"), [(0, None), (1, "NVIDIA_TESLA_T4")])
-def test_a_custom_job_is_of_the_form_that_vertex_takes(gpu: int, gpu_type: str | None) -> None:
+def test_a_custom_job_has_the_form_that_vertex_takes(gpu: int, gpu_type: str | None) -> None:
     config = training_config(
         **WHERE, image="img:1", machine="n1-standard-8", gpu=gpu, gpu_type=gpu_type
     )
@@ -62,7 +62,7 @@ def option(job: gapic.CustomJob, name: str) -> str:
 
 
 def leave_summary(job: gapic.CustomJob) -> None:
-    """What name_weights needs of a training."""
+    """What name_weights needs from a training."""
     (run,) = artifact_utils.parse_artifact_dict(option(job, "--outputs"))["model_run"]
     summary = {"backbone": "efficientnet_b0", "weights": WEIGHTS}
     Path(run.uri, "training.json").write_text(json.dumps(summary))
@@ -188,7 +188,7 @@ def test_the_command_of_the_job_trains_and_exports(
 
 
 class Endpoints(list[str]):
-    """The display names of the endpoints there are."""
+    """The display names of the endpoints that exist."""
 
     def list(self, *, filter: str) -> Any:
         return [
@@ -240,7 +240,7 @@ def push(run_node: Any, new_artifact: Any, on_vertex: Config) -> Callable[[bool]
     return push
 
 
-def test_a_blessed_model_is_served_at_an_endpoint_that_is_made_for_it(
+def test_a_blessed_model_is_served_at_an_endpoint_that_is_created_for_it(
     push: Callable[[bool], Artifact], deployed: list[Any]
 ) -> None:
     pushed = push(True)

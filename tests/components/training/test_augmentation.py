@@ -17,14 +17,14 @@ NOTHING = AugmentationSettings(horizontal_flip=False, rotation=0, contrast=0)
 
 @pytest.fixture(scope="module")
 def image() -> Array:
-    """Smooth, and like no mirror image or turned copy of itself."""
+    """Smooth, and unlike any mirror image or turned copy of itself."""
     noise = np.random.default_rng(0).uniform(0, 255, (1, 8, 8, 3))
     return np.asarray(tf.image.resize(noise, [224, 224], method="bilinear")[0])
 
 
 @pytest.fixture
 def draws(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Fixes what chance says of flip, rotation and contrast, each from 0 to 1."""
+    """Fixes the random numbers for flip, rotation and contrast, each from 0 to 1."""
 
     def fix(*values: float) -> None:
         class Fixed:
@@ -86,7 +86,7 @@ def test_a_rotation_is_that_of_keras(
     settings = NOTHING.model_copy(update={"horizontal_flip": flip, "rotation": 0.05})
     found = augmented_view(image, settings, PHOTO, 0)
     wanted = by_keras(image[:, ::-1] if flip else image, training=True)
-    # The corners too: what is mirrored into them is the same.
+    # Including the corners: what is mirrored into them is the same.
     np.testing.assert_allclose(found, wanted, atol=0.5)
 
 
@@ -103,7 +103,7 @@ def test_a_contrast_is_that_of_tensorflow(
 
 
 def test_the_changes_are_distributed_as_those_of_the_keras_layers() -> None:
-    """Two ramps tell of every copy how it was changed: the slopes at its centre."""
+    """Two ramps tell how every copy was changed, by the slopes at its centre."""
     photos, side = 400, 32
     ramp = np.linspace(100, 150, side, dtype=np.float32)
     picture = np.stack([*np.meshgrid(ramp, ramp), np.full((side, side), 125)], axis=-1)
@@ -114,7 +114,7 @@ def test_the_changes_are_distributed_as_those_of_the_keras_layers() -> None:
     for layer in (
         keras.layers.RandomFlip("horizontal", seed=0),
         keras.layers.RandomRotation(settings.rotation, fill_mode="reflect", seed=1),
-        # Of a single number Keras 3 makes the bounds (0, number), and only raises the contrast.
+        # From a single number Keras 3 makes the bounds (0, number), and only raises the contrast.
         keras.layers.RandomContrast((settings.contrast,) * 2, value_range=(0, 255), seed=2),
     ):
         by_keras = np.asarray(layer(by_keras, training=True))
@@ -136,7 +136,7 @@ def test_the_changes_are_distributed_as_those_of_the_keras_layers() -> None:
     assert found["factor"].max() == pytest.approx(1.2, abs=0.01)
     assert np.mean(found["flip"]) == pytest.approx(np.mean(wanted["flip"]), abs=0.2)
     for name in ("angle", "factor"):
-        # Kolmogorov and Smirnov: samples of one distribution stay below this 99 times of 100.
+        # Kolmogorov and Smirnov: samples of one distribution stay below this 99 times in 100.
         both = np.concatenate([found[name], wanted[name]])
         shares = [
             np.searchsorted(np.sort(sample), both, side="right") / photos

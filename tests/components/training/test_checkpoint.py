@@ -175,7 +175,7 @@ def test_a_kill_before_the_old_epoch_is_gone_leaves_the_new_one(
 
 
 class Killed(BaseException):
-    """What the file system is not asked any more."""
+    """Raised in place of a request to the file system that is no longer made."""
 
 
 KILLABLE = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate"}
@@ -202,7 +202,7 @@ def spared() -> Iterator[None]:
 
 
 def kill_at_every_operation(prepare: Callable[[], Callable[[], None]]) -> Iterator[None]:
-    """Does something again and again, killed one operation on the file system later each time.
+    """Does something repeatedly, killed one file-system operation later each time.
 
     Args:
         prepare: makes what it starts from, and returns what to do.

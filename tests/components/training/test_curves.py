@@ -34,7 +34,7 @@ def points(each: Line2D) -> list[tuple[float, float]]:
 
 
 def dashed(axes: Axes) -> list[float]:
-    """Where upright dashed lines stand."""
+    """Where there are upright dashed lines."""
     return [
         float(np.asarray(each.get_xdata())[0])
         for each in axes.lines

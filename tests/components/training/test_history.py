@@ -23,7 +23,7 @@ def test_the_best_epoch_is_the_first_with_the_lowest_validation_loss() -> None:
     assert FROZEN.best == epoch(1.0)
 
 
-def test_the_history_has_a_row_an_epoch(tmp_path: Path) -> None:
+def test_the_history_has_one_row_per_epoch(tmp_path: Path) -> None:
     write_history([FROZEN, UNFROZEN], tmp_path / "history.csv")
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

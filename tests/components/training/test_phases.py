@@ -28,7 +28,7 @@ Plan = tuple[PhaseSettings, PhaseSettings]
 
 @pytest.fixture(scope="module")
 def splits() -> Splits:
-    """Two classes of noise, one brighter; without chance, so that two runs are the same."""
+    """Two classes of noise, one brighter; nothing random, so that two runs are the same."""
     rng = np.random.default_rng(0)
 
     def dataset(photos: int) -> tf.data.Dataset:
@@ -40,7 +40,7 @@ def splits() -> Splits:
 
 
 def build() -> tuple[keras.Model, keras.Model]:
-    """A classifier and its backbone, small, each time with the same weights."""
+    """A small classifier and its backbone, with the same weights each time."""
     keras.utils.set_random_seed(0)
     image = keras.Input([6, 6, 3])
     x = keras.layers.Conv2D(4, 3, name="trunk")(image)
@@ -109,7 +109,7 @@ def moved(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> set[st
 
 
 def kill_after(epochs: int, phase: str) -> Callable[..., Any]:
-    """A checkpoint whose process dies once it has committed so many epochs of a phase."""
+    """A checkpoint whose process dies once it has committed that many epochs of a phase."""
 
     class Killed(PhaseCheckpoint):
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -268,7 +268,7 @@ def test_smoothing_moves_the_training_labels_alone(splits: Splits, tmp_path: Pat
     assert smoothed["accuracy"] == plain["accuracy"]
 
 
-def test_a_cosine_ends_at_no_learning_rate(
+def test_a_cosine_ends_at_a_learning_rate_of_zero(
     splits: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates: list[float] = []

@@ -23,6 +23,6 @@ def test_what_a_step_of_beam_raised_is_raised(cause: BaseException) -> None:
     assert caught.value is cause
 
 
-def test_an_error_of_beams_own_stays() -> None:
+def test_beams_own_error_stays() -> None:
     with pytest.raises(RuntimeError, match="no worker"), step_errors_raised():
         raise RuntimeError("no worker") from ValueError("port")

@@ -47,7 +47,7 @@ def compiled(
 
 
 def error_of(target: Target, *overrides: str, **others: Any) -> str:
-    """The message of what is refused: always one line."""
+    """The message of a refusal: always one line."""
     with pytest.raises(ConfigError) as caught:
         compiled(target, *overrides, **others)
     (line,) = str(caught.value).splitlines()
@@ -72,7 +72,7 @@ def on_vertex() -> Job:
 
 @pytest.fixture(params=["kubeflow", "vertex"])
 def job(request: pytest.FixtureRequest) -> Job:
-    """Of either target."""
+    """The job for either target."""
     return dict(request.getfixturevalue(request.param))
 
 
@@ -87,7 +87,7 @@ def executor(job: Job, task: str) -> dict[str, Any]:
 
 
 def containers(job: Job) -> dict[str, Any]:
-    """What the tasks run, but for those that a platform resolves itself."""
+    """What the tasks run, except those that a platform resolves itself."""
     executors = {task: executor(job, task) for task in tasks(job)}
     return {task: each["container"] for task, each in executors.items() if "container" in each}
 
@@ -112,7 +112,7 @@ def constant(job: Job, task: str, parameter: str) -> Any:
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Every string in a job, keys too."""
+    """Every string in a job, including keys."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
@@ -152,7 +152,7 @@ def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
     }
 
 
-def test_a_run_may_name_other_places_than_the_compiled_ones(job: Job) -> None:
+def test_a_run_may_name_places_other_than_the_compiled_ones(job: Job) -> None:
     parameters = job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
     defaults = {name: each["defaultValue"] for name, each in parameters.items()}
     assert defaults.keys() == {"data_root", "push_destination"}
@@ -245,9 +245,9 @@ def test_resources_reach_the_task_that_they_are_for_and_no_other(target: Target)
     }
 
 
-def test_resources_of_no_node_are_answered_with_the_nodes_there_are() -> None:
+def test_resources_of_no_node_are_answered_with_the_nodes_that_exist() -> None:
     message = error_of("vertex", "resources.Train.cpu=2")
-    assert message.startswith("resources.Train: no such node; there are ActivationCache, Anomaly")
+    assert message.startswith("resources.Train: no such node; the nodes are ActivationCache, A")
     assert "Trainer" in message
 
 
@@ -301,7 +301,7 @@ def test_with_an_endpoint_no_folder_of_models_is_needed() -> None:
         ("dataflow", "beam.project=p", "beam.runner = DataflowRunner: on Kubeflow"),
     ],
 )
-def test_what_kubeflow_has_not_is_refused(over: str, override: str, message: str) -> None:
+def test_what_kubeflow_lacks_is_refused(over: str, override: str, message: str) -> None:
     assert error_of("kubeflow", override, over=over).startswith(message)
 
 
@@ -311,9 +311,9 @@ def test_worker_processes_are_for_a_local_run_alone(target: Target) -> None:
     assert message.startswith("beam.direct_running_mode = multi_processing: it is for `run` and")
 
 
-def test_another_platform_is_answered_with_the_two() -> None:
+def test_any_other_platform_is_answered_with_the_two() -> None:
     target: Any = "airflow"
-    assert error_of(target) == "--target airflow: allowed are kubeflow, vertex"
+    assert error_of(target) == "--target airflow: choose from kubeflow, vertex"
 
 
 def test_vertex_trains_in_a_custom_job_of_the_image(on_vertex: Job) -> None:
@@ -486,7 +486,7 @@ def test_what_is_wrong_is_2_in_one_line_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_weights_that_cannot_be_had_are_1(
+def test_weights_that_are_not_available_are_1(
     compile_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     wanted = "--set=model.weights=none.weights.h5"

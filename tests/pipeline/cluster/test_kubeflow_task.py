@@ -20,7 +20,7 @@ SCHEMES = [("gs://", "gcs"), ("s3://", "s3"), ("minio://", "minio")]
 
 @pytest.fixture(autouse=True)
 def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the launcher's local copies lie; on a cluster that is /."""
+    """Where the launcher's local copies are; on a cluster that is /."""
     folders = {scheme: f"{tmp_path}/{name}/" for scheme, name in SCHEMES}
     assert {scheme: f"/{name}/" for scheme, name in SCHEMES} == kubeflow_task._LOCAL_FOLDERS
     monkeypatch.setattr(kubeflow_task, "_LOCAL_FOLDERS", folders)
@@ -28,7 +28,7 @@ def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def artifacts(**uris: str) -> Values:
-    """Artifacts as the launcher tells them, one a key."""
+    """Artifacts as the launcher describes them, one per key."""
     return {key: {"artifacts": [{"uri": uri}]} for key, uri in uris.items()}
 
 
@@ -61,7 +61,7 @@ def test_the_folder_of_an_output_is_there_and_that_of_an_input_is_left_alone(vol
 
 @pytest.mark.parametrize("said", [{}, {"type": {"schemaTitle": "system.Artifact"}}])
 def test_an_input_gets_the_type_that_tfx_needs(said: Values) -> None:
-    """The launcher says none, or one of its own."""
+    """The launcher gives none, or one of its own."""
     inputs = {"model": {"artifacts": [{"uri": "gs://b/m", **said}, {"uri": "gs://b/n", **said}]}}
     told = to_local(invocation(inputs, {}), {"artifacts": {"model": {"artifactType": MODEL}}})
     assert [each["type"] for each in told["inputs"]["artifacts"]["model"]["artifacts"]] == [
@@ -94,7 +94,7 @@ def test_what_is_local_already_stays_where_it_is(tmp_path: Path) -> None:
     assert told["outputs"]["artifacts"]["schema"]["artifacts"][0]["uri"] == f"{tmp_path}/volume"
 
 
-def test_what_the_driver_says_of_an_output_is_added_to_what_was_said_before() -> None:
+def test_what_the_driver_says_about_an_output_is_added_to_what_was_said_before() -> None:
     outputs = artifacts(examples="gs://b/e", other="gs://b/o")
     outputs["examples"]["artifacts"][0]["metadata"] = {"span": 1, "kept": "yes"}
     told = invocation({}, outputs)
@@ -106,7 +106,7 @@ def test_what_the_driver_says_of_an_output_is_added_to_what_was_said_before() ->
     assert found["other"]["metadata"] == {}
 
 
-def test_a_driver_may_say_nothing_of_the_outputs() -> None:
+def test_a_driver_may_say_nothing_about_the_outputs() -> None:
     told = invocation({}, artifacts(examples="gs://b/e"))
     add_found(told, {"parameterValues": {"span": 7}})
     assert told["outputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == "gs://b/e"
@@ -207,7 +207,7 @@ sys.exit(9 if "--fail" in others else 0)
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
-    """A driver and an executor that tell what they were given."""
+    """A driver and an executor that report what they were given."""
     monkeypatch.chdir(tmp_path)
     for name in ("a_driver", "an_executor"):
         Path(f"{name}.py").write_text(STUB)

@@ -1,4 +1,4 @@
-"""Specs of a few tasks, each of which is a few lines of Python."""
+"""Specs of a few tasks, each of them a few lines of Python."""
 
 import copy
 import json
@@ -140,7 +140,7 @@ def values() -> Values:
 
 
 def with_script(values: Values, name: str, script: str, *, hook: str | None = None) -> Values:
-    """The same, in which a task runs something else."""
+    """The same, with one task that runs something else."""
     changed = copy.deepcopy(values)
     changed["deploymentSpec"]["executors"][name] = container(script, hook=hook)
     return changed
@@ -168,7 +168,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(root: Path, data: Path) -> Run:
-    """Runs a spec; returns what each task came to."""
+    """Runs a spec; returns what became of each task."""
 
     def run(values: Values) -> list[Execution]:
         spec = parse_spec(values, Path("spec.json"))
@@ -217,10 +217,10 @@ def test_each_task_is_reported_with_what_it_used(values: Values, root: Path, dat
         assert each.peak_mb > 1
 
 
-def test_artifacts_have_the_names_types_and_metadata_that_were_said_of_them(
+def test_artifacts_have_the_names_types_and_metadata_that_were_given(
     run: Run, values: Values, root: Path
 ) -> None:
-    """The next task is told what the one before said, besides what its component says."""
+    """The next task is told what the previous one said, besides what its component says."""
     said = copy.deepcopy(values)
     outputs = said["components"]["Make"]["outputDefinitions"]["artifacts"]
     outputs["examples"]["metadata"] = {"version": 2}
@@ -261,7 +261,7 @@ def test_the_place_of_the_invocation_may_be_anywhere_in_an_argument(
     assert how(run(changed))["Make"] == "run"
 
 
-def test_what_is_unchanged_comes_from_the_run_before(run: Run, values: Values, root: Path) -> None:
+def test_what_is_unchanged_comes_from_the_last_run(run: Run, values: Values, root: Path) -> None:
     first, second = run(values), run(values)
     assert how(second) == {"Make": "cached", "Train": "cached", "Pusher": "cached"}
     assert [each.outputs for each in second] == [each.outputs for each in first]
@@ -375,7 +375,7 @@ def test_a_driver_that_fails_ends_the_run(run: Run, values: Values) -> None:
         run(with_script(values, "Make", MAKE, hook=FAIL))
 
 
-def test_a_failed_task_is_named_with_its_log_and_the_end_of_that(
+def test_a_failed_task_is_named_with_its_log_and_the_end_of_it(
     run: Run, values: Values, root: Path
 ) -> None:
     with pytest.raises(TaskError) as caught:
@@ -464,7 +464,7 @@ def test_two_tasks_have_homes_of_their_own(run: Run, values: Values) -> None:
 def test_an_interruption_ends_the_task_and_all_that_it_started(
     run: Run, values: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever reads a pipe is told when the last of those who write to it has gone."""
+    """The reader of a pipe is told when the last of its writers has gone."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     child = "import os, time; os.write(1, b'here'); time.sleep(60)"
@@ -540,7 +540,7 @@ def resolving(values: Values) -> Callable[[int, int], Values]:
 
 
 def baseline(executions: list[Execution]) -> list[str]:
-    """The names of the models that were found, the same to us and to the task."""
+    """The names of the models that were found, the same for us and for the task."""
     (found,) = (each for each in executions if each.task == "Baseline")
     assert found.how == "resolved"
     names = [each.name for each in found.outputs["model"]]

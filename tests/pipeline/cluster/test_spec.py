@@ -74,7 +74,7 @@ def write(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
 
 
 def error_of(file: Path) -> str:
-    """What is said of a file that is no spec: one line, which begins with the file."""
+    """What is said about a file that is not a spec: one line, which begins with the file."""
     with pytest.raises(SpecError) as caught:
         read_spec(file)
     (line,) = str(caught.value).splitlines()
@@ -83,7 +83,7 @@ def error_of(file: Path) -> str:
 
 
 def changed(values: Values, path: str, value: Any) -> Values:
-    """A copy in which the value at a path is another, or gone if that is None."""
+    """A copy in which the value at a path is replaced, or gone if the new one is None."""
     copied = copy.deepcopy(values)
     *parents, last = path.split(".")
     place = copied
@@ -129,11 +129,11 @@ def test_the_parameters_of_a_run_have_the_names_that_the_platforms_show() -> Non
     assert destination == {"filesystem": {"baseDirectory": 'gs://b/"quoted"'}}
 
 
-def test_a_missing_file_is_said_to_be_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert error_of(tmp_path / "none.json") == "No such file or directory"
 
 
-def test_a_folder_is_no_spec(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_spec(tmp_path: Path) -> None:
     assert error_of(tmp_path) == "Is a directory"
 
 
@@ -148,7 +148,7 @@ def test_a_folder_is_no_spec(tmp_path: Path) -> None:
         ("photo.jpg", b"\xff\xd8\xff\xe0"),
     ],
 )
-def test_what_is_neither_json_nor_yaml_is_said_to_be_so(
+def test_what_is_neither_json_nor_yaml_is_reported(
     name: str, content: bytes, tmp_path: Path
 ) -> None:
     file = tmp_path / name
@@ -159,34 +159,34 @@ def test_what_is_neither_json_nor_yaml_is_said_to_be_so(
 @pytest.mark.parametrize(
     ("name", "text"), [("s.json", "[]"), ("s.json", "7"), ("s.yaml", ""), ("s.yaml", "notes")]
 )
-def test_what_holds_no_keys_is_no_spec(name: str, text: str, tmp_path: Path) -> None:
+def test_what_holds_no_keys_is_not_a_spec(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
-    assert error_of(tmp_path / name) == "no pipeline spec: it holds no table of keys"
+    assert error_of(tmp_path / name) == "not a pipeline spec: it is not a table of keys"
 
 
 def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "spec.json"
     with file.open("wb") as stream:
         stream.truncate(10_000_001)
-    assert error_of(file) == "more than 10,000,000 bytes are no pipeline spec"
+    assert error_of(file) == "not a pipeline spec: more than 10,000,000 bytes"
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("colour", "red", 'no pipeline spec: .*"colour"'),
-        ("deploymentSpec.engine", "x", 'no pipeline spec: .*"engine"'),
-        ("root.dag", "text", "no pipeline spec: "),
-        ("components.First", "text", "no pipeline spec: "),
+        ("colour", "red", 'not a pipeline spec: .*"colour"'),
+        ("deploymentSpec.engine", "x", 'not a pipeline spec: .*"engine"'),
+        ("root.dag", "text", "not a pipeline spec: "),
+        ("components.First", "text", "not a pipeline spec: "),
         ("schemaVersion", "2.0.0", r"schemaVersion '2\.0\.0' is not 2\.1\.0"),
         ("schemaVersion", None, r"schemaVersion '' is not 2\.1\.0"),
         ("root.dag.tasks", {}, "the pipeline has no tasks"),
         ("root", None, "the pipeline has no tasks"),
-        ("components.First", None, "task First is of a component 'First' that is not there"),
+        ("components.First", None, "task First names a component 'First' that is not there"),
         (
             "root.dag.tasks.First",
             {"taskInfo": {"name": "First"}},
-            "task First is of a component '' that is not there",
+            "task First names a component '' that is not there",
         ),
         (
             "deploymentSpec.executors.run_second",
@@ -229,7 +229,7 @@ def test_what_does_not_belong_together_is_named(
     assert re.match(message, said), said
 
 
-def test_a_field_that_a_job_has_not_is_named_too(
+def test_a_field_that_a_job_does_not_have_is_named_too(
     values: Values, write: Callable[[Values], Path]
 ) -> None:
     assert '"speed"' in error_of(write({"pipelineSpec": values, "speed": 3}))

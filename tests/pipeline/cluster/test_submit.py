@@ -155,7 +155,7 @@ def test_nobody_is_named_where_nobody_was(
 
 
 class Kubeflow(BaseHTTPRequestHandler):
-    """As much of the API of Kubeflow Pipelines as a submission needs."""
+    """As much of Kubeflow Pipelines' API as a submission needs."""
 
     asked: list[tuple[str, Values]]
 
@@ -250,7 +250,7 @@ def test_kubeflow_out_of_reach_is_1_in_one_line(specs: Path) -> None:
 
 @pytest.fixture
 def created(monkeypatch: pytest.MonkeyPatch) -> list[Values]:
-    """What Vertex AI is asked to create, by somebody who has credentials."""
+    """What Vertex AI is asked to create by somebody who has credentials."""
     created: list[Values] = []
 
     def create(_: object, *, pipeline_job_id: str, **asked: Any) -> PipelineJob:
@@ -326,7 +326,7 @@ def test_vertex_needs_a_project(
 
 
 @pytest.mark.parametrize("target", ["kubeflow", "vertex"])
-def test_a_file_that_is_no_spec_is_2(
+def test_a_file_that_is_not_a_spec_is_2(
     target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert submit(tmp_path / "none.json", target, "--project", "p") == Exit.USAGE

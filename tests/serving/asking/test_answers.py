@@ -53,7 +53,7 @@ def test_json_lists_predictions_and_errors_in_order() -> None:
     assert json.loads(as_json([])) == []
 
 
-def test_json_survives_a_file_name_that_is_no_unicode() -> None:
+def test_json_survives_a_file_name_that_is_not_unicode() -> None:
     text = as_json([("\udcff犬.jpg", HAPPY)])
     text.encode("ascii")
     assert json.loads(text)[0]["photo"] == "\udcff犬.jpg"

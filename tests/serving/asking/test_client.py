@@ -62,7 +62,7 @@ def test_an_answer_becomes_predictions(path: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost:8501", "ftp://x", "http://", "dog", "http://x?y=1"])
-def test_an_address_that_is_none_is_named(url: str) -> None:
+def test_an_address_that_is_not_one_is_named(url: str) -> None:
     with pytest.raises(ModelError, match="name one like http://host:8501"):
         RemotePredictor(url)
 

@@ -164,7 +164,7 @@ def test_a_large_photo_is_made_small_before_it_is_sent(
     assert image.get_property("naturalWidth") == 512
 
 
-def test_a_file_that_is_no_photo_is_named(page: webdriver.Chrome, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_photo_is_named(page: webdriver.Chrome, tmp_path: Path) -> None:
     text = tmp_path / "notes.jpg"
     text.write_text("no photo")
     choose(page, text, photo(tmp_path))

@@ -110,7 +110,7 @@ def test_the_model_is_asked_in_bounded_batches(
     assert sizes == [BATCH, 1]
 
 
-def test_bytes_that_are_no_photo_are_one_line(loaded: Predictor) -> None:
+def test_bytes_that_are_not_a_photo_give_one_line(loaded: Predictor) -> None:
     with pytest.raises(ModelError, match="send photos as JPEG") as caught:
         loaded.predict([*photos(1), b"no photo"])
     assert "\n" not in str(caught.value)

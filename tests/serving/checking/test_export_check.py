@@ -154,7 +154,7 @@ def test_another_default_signature_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", None])
-def test_what_is_no_model_fails_at_once(tmp_path: Path, content: bytes | None) -> None:
+def test_what_is_not_a_model_fails_at_once(tmp_path: Path, content: bytes | None) -> None:
     version = tmp_path / "1"
     version.mkdir()
     if content is not None:

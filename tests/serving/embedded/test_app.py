@@ -79,7 +79,7 @@ def test_clients_that_send_slowly_keep_nobody_waiting(client: Client) -> None:
     assert healthy(client)
 
 
-def test_a_connection_takes_one_request_after_the_other(client: Client) -> None:
+def test_a_connection_takes_one_request_after_another(client: Client) -> None:
     body = json.dumps({"instances": [1]}).encode()
     head = f"POST /v1/models/{NAME}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}"
     address = urlsplit(client.url)
@@ -100,7 +100,7 @@ def test_a_client_that_goes_away_harms_nobody(client: Client) -> None:
     assert healthy(client)
 
 
-def test_no_http_gets_400(client: Client) -> None:
+def test_what_is_not_http_gets_400(client: Client) -> None:
     address = urlsplit(client.url)
     with socket.create_connection((address.hostname, address.port or 80)) as connection:
         connection.settimeout(60)

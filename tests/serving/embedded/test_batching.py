@@ -112,7 +112,7 @@ def test_requests_of_two_kinds_have_calls_of_their_own(
         answer.result()
 
 
-def test_a_batch_is_no_greater_than_allowed(doubler: Doubler) -> None:
+def test_a_batch_is_no_larger_than_allowed(doubler: Doubler) -> None:
     ask_behind_a_call(
         doubler,
         BatchingParameters(max_batch_size=3),
@@ -123,7 +123,7 @@ def test_a_batch_is_no_greater_than_allowed(doubler: Doubler) -> None:
     assert doubler.sizes == [1, 3, 2]
 
 
-def test_a_request_greater_than_a_batch_is_answered(doubler: Doubler) -> None:
+def test_a_request_larger_than_a_batch_is_answered(doubler: Doubler) -> None:
     (answer,) = ask_behind_a_call(
         doubler, BatchingParameters(max_batch_size=2), ("f", column(*range(9)))
     )
@@ -170,7 +170,7 @@ def test_the_rest_is_the_servables(doubler: Doubler) -> None:
     batched.close()
 
 
-def test_unexpected_errors_reach_who_waits(doubler: Doubler) -> None:
+def test_unexpected_errors_reach_those_who_wait(doubler: Doubler) -> None:
     doubler.go.set()
     batched = Batched(doubler, BatchingParameters())
 
@@ -185,7 +185,7 @@ def test_unexpected_errors_reach_who_waits(doubler: Doubler) -> None:
 
 
 class Meeting(Doubler):
-    """A Doubler whose calls of a signature named "meet" wait until so many run at once."""
+    """A Doubler whose calls of a signature named "meet" wait until that many run at once."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()

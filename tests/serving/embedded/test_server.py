@@ -137,7 +137,7 @@ def test_it_serves_without_tfx(conformance_models: Path, tmp_path: Path) -> None
     [
         (["--model_base_path=nowhere"], "is not a folder: name a model's base path"),
         (["--rest_api_port=65536"], "65536 should be from 0 to 65535"),
-        (["--rest_api_port=web"], "'web' is no integer"),
+        (["--rest_api_port=web"], "'web' is not an integer"),
         (["--batching_parameters_file=x"], "needs --enable_batching"),
         (["--model_config_file=x"], "x cannot be read: No such file or directory"),
         (["--model_config_file=x", "--model_base_path=y"], "leave out --model_base_path"),
@@ -269,7 +269,7 @@ def _resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def test_a_model_without_versions_is_said_once_and_its_first_version_later(
+def test_a_model_without_versions_is_reported_once_and_its_first_version_later(
     conformance_models: Path, tmp_path: Path
 ) -> None:
     base = tmp_path / "models"

@@ -14,7 +14,7 @@ from serving.embedded.versions import Model, Policy, State
 
 
 class Loaded:
-    """Stands for what is loaded of a version."""
+    """Stands in for what is loaded of a version."""
 
     signatures: Mapping[str, Signature] = {}
 
@@ -182,7 +182,7 @@ def test_a_half_written_version_is_not_touched(tmp_path: Path, missing: str) -> 
 
 
 @pytest.mark.parametrize("name", ["01", "-1", "1.5", "v1", "tmp-1", "9223372036854775808", "१"])
-def test_a_folder_of_another_name_is_no_version(tmp_path: Path, name: str) -> None:
+def test_a_folder_of_another_name_is_not_a_version(tmp_path: Path, name: str) -> None:
     write(tmp_path, name)
     model = model_of(tmp_path)
     model.refresh()

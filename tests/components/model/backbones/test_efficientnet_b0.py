@@ -90,7 +90,7 @@ def test_lite0_is_taken_when_the_host_refuses() -> None:
     assert_package_is_taken()
 
 
-def test_lite0_is_taken_when_a_proxy_says_no(
+def test_lite0_is_taken_when_a_proxy_refuses(
     server: type[BaseHTTPRequestHandler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server, "status", 403)
@@ -143,7 +143,7 @@ def test_b0_is_built_whole(b0: keras.Model) -> None:
 
 @pytest.fixture(scope="module")
 def published_b0(b0: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stand-in for the published weights: random, but for the standard deviations."""
+    """A stand-in for the published weights: random, except for the standard deviations."""
     file: Path = tmp_path_factory.mktemp("keras") / "efficientnetb0_notop.h5"
     (layer,) = [x for x in b0.layers if isinstance(x, keras.layers.Normalization)]
     identity = layer.get_weights()
@@ -157,7 +157,7 @@ def published_b0(b0: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> P
 
 @pytest.fixture
 def downloads(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What Keras' downloads end with, the last first: a path, or an error to raise."""
+    """The outcomes of Keras' downloads, the last first: a path, or an error to raise."""
     outcomes: list[Any] = []
 
     def get_file(*_: object, **__: object) -> str:
@@ -207,10 +207,10 @@ def test_a_failed_download_is_one_line_with_both_ways_out(
     assert socket.getdefaulttimeout() == before
 
 
-def test_no_download_is_begun_when_the_host_does_not_answer(
+def test_no_download_is_started_when_the_host_does_not_answer(
     downloads: list[Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    downloads.append(AssertionError("a download was begun"))
+    downloads.append(AssertionError("a download was started"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(efficientnet_b0, "host_answers", lambda: False)
     with pytest.raises(ComponentError, match=r"b0\.h5 cannot be reached: give"):

@@ -12,7 +12,7 @@ from components.model.torch_checkpoint import read_state_dict
 from components.model.weights import build_backbone
 
 CANIDS = range(151, 276)
-"""ImageNet's classes of dogs, wolves, foxes and their like."""
+"""ImageNet's classes of dogs, wolves, foxes and the like."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def test_the_architecture_is_that_of_lite0() -> None:
     assert model.output_shape == (None, 7, 7, 1280)
     assert len(model.layers) == 151
     assert model.count_params() == 3_413_024
-    # With the 1,281,000 of the top these are the 4.7 million parameters that are published:
+    # With the 1,281,000 of the top, these are the published 4.7 million parameters:
     # https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
     trainable = sum(int(np.prod(variable.shape)) for variable in model.trainable_variables)
     assert trainable == 3_371_008

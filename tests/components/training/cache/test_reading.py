@@ -41,13 +41,13 @@ MADE = CacheManifest(
 
 
 def number(split: str, view: int, photo: int) -> int:
-    """What all activations of one photo and view are in these tests."""
+    """The one value that all activations of a photo and view have in these tests."""
     return 1000 * SPLITS.index(split) + 100 * view + photo
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> str:
-    """Complete activations, each record of one number, the class id being that of the photo."""
+    """Complete activations, each record filled with one number; the class id is the photo's."""
     for split, photos in PHOTOS.items():
         (tmp_path / f"Split-{split}").mkdir()
         for view in range(VIEWS if split == "train" else 1):
@@ -146,7 +146,7 @@ def test_evaluation_sees_each_photo_once_in_a_fixed_order(folder: str, split: st
         assert found == [(number(split, 0, photo), photo) for photo in photos]
 
 
-def test_float16_rounds_by_a_half_of_its_last_place() -> None:
+def test_float16_rounds_by_half_of_its_last_place() -> None:
     values = np.random.default_rng(0).normal(0, 20, 100_000).astype(np.float32)
     rounded = to_float16(values)
     assert rounded.dtype == np.dtype("<f2")
@@ -209,7 +209,7 @@ def test_a_manifest_of_another_form_says_what_to_do(folder: str, damage: Any) ->
         assert str(error.value) == message
 
 
-def test_a_manifest_that_is_no_text_says_what_to_do(folder: str) -> None:
+def test_a_manifest_that_is_not_text_says_what_to_do(folder: str) -> None:
     (Path(folder) / MANIFEST).write_bytes(b"\xff\xfe")
     with pytest.raises(ComponentError, match="is missing or damaged"):
         read_manifest(folder)
