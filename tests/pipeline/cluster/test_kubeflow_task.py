@@ -150,7 +150,9 @@ def run_task(
     """CuratedSchema, as the launcher starts it; returns the status and the output file."""
     output_file = tmp_path / "kfp_outputs" / "output_metadata.json"
     told = {
-        "inputs": {"parameterValues": {"text": curated_schema(["calm", "wild"])}},
+        "inputs": {
+            "parameterValues": {"text": curated_schema(["calm", "wild"]), "code": "any hash"}
+        },
         "outputs": {
             "artifacts": {
                 "schema": {
