@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from components.model.classifier import build_classifier
 from components.model.freezing import boundary_layer_name, unfreeze_last
-from components.settings.model import ModelSettings
+from components.model.settings import ModelSettings
 
 BATCH = 32
 STEPS = 60

@@ -11,8 +11,8 @@ from benchmarks.keras_script import BATCH, batches, photos_of
 from benchmarks.results import write_json
 from components.model.extractor import Extractor
 from components.model.freezing import boundary_layer_of
+from components.model.settings import ModelSettings
 from components.model.weights import IMAGENET, build_backbone
-from components.settings.model import ModelSettings
 
 
 def main() -> None:

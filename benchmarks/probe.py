@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from components.training.cache.format import POOLED, read_manifest
 from components.training.cache.reading import evaluation_batches, training_batches
-from data.features import TEST, TRAIN, VAL
+from data.contract.features import TEST, TRAIN, VAL
 
 STRENGTHS = [10 ** (half / 2) for half in range(-10, 1)]
 """Of C, scikit-learn's inverse of the penalty's weight."""

@@ -30,11 +30,11 @@ import numpy as np
 from benchmarks import results
 from benchmarks.bench import RESULTS, machine
 from benchmarks.results import of_pairs
+from data.contract.model import MODEL_NAME, PHOTO_INPUT
+from data.contract.servable import DEFAULT_SIGNATURE
 from data.drawn_dogs import draw_photo
-from data.features import MODEL_NAME, PHOTO_INPUT
 from data.photos import prepare_photo
 from serving.asking.pushed import find_version, newest_model
-from serving.contract import DEFAULT_SIGNATURE
 
 DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 CLIENTS = (1, 8, 32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from data import features
+from data.contract import features
 from data.errors import DataError
 from data.ingest import ingest
 

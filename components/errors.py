@@ -1,5 +1,7 @@
 """The one exception of this room."""
 
+from data.contract.errors import UserError
 
-class ComponentError(Exception):
+
+class ComponentError(UserError):
     """A node cannot go on; the message is one line that names the bad value and the fix."""

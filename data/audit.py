@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from data.contract.features import SPLITS, TEST, TRAIN, VAL
 from data.errors import DataError
-from data.features import SPLITS, TEST, TRAIN, VAL
 
 SHARES = {TRAIN: 0.70, VAL: 0.15, TEST: 0.15}
 SMALLEST_CLASS = 20
@@ -25,6 +25,7 @@ class Fact:
     jpeg: str
     """Where the prepared photo waits to be written."""
     sha256: str = ""
+    """Of the file's bytes; empty if they could not be read."""
     group: str = ""
     """Photos of one group are copies of each other: the hash of their pixels."""
     reason: str = ""

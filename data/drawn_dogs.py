@@ -8,8 +8,9 @@ the right and y downwards, the origin between the eyes and the nose.
 
 import hashlib
 import json
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -61,6 +62,9 @@ class Coat:
     dark: Colour
 
 
+PICTURE = "|".join(rf"{label}/{label}-\d+\.jpg" for label in EXPRESSIONS)
+"""A regular expression of the names of drawn pictures."""
+
 COATS = (
     Coat((201, 150, 84), (240, 214, 168), (140, 92, 44)),  # golden
     Coat((112, 70, 44), (176, 128, 92), (66, 40, 26)),  # chocolate
@@ -81,27 +85,54 @@ def draw_dataset(folder: Path, *, per_class: int, seed: int) -> None:
     Raises:
         DataError: the folder holds something else, or cannot be written.
     """
-    code = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-    made_by = json.dumps({"per_class": per_class, "seed": seed, "code": code})
+    made_by = {
+        "per_class": per_class,
+        "seed": seed,
+        "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+        "versions": [np.__version__, cv2.__version__],
+    }
     marker, unfinished = folder / MARKER, folder.with_name(f".{folder.name}.unfinished")
+    drawn, replaced = unfinished / "drawn", unfinished / "replaced"
     try:
         if marker.is_file():
-            complete = len(list(folder.glob("*/*.jpg"))) == per_class * len(EXPRESSIONS)
-            if complete and marker.read_text() == made_by:
+            if marker.read_bytes() == _describe(folder, made_by).encode():
                 return
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DataError(f"{folder} exists and holds no drawn dogs: name an empty folder")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        for number, label in enumerate(EXPRESSIONS):
-            (unfinished / label).mkdir(parents=True)
-            for index in range(per_class):
-                content = draw_photo(label, np.random.default_rng((seed, number, index)))
-                (unfinished / label / f"{label}-{index:04d}.jpg").write_bytes(content)
-        (unfinished / MARKER).write_text(made_by)
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        for file in _list_files(folder):
+            if not re.fullmatch(PICTURE, file.relative_to(folder).as_posix()):
+                raise DataError(f"{file} was not drawn: move it away, as {folder} is drawn anew")
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by a run that was killed
+        try:
+            for number, label in enumerate(EXPRESSIONS):
+                (drawn / label).mkdir(parents=True)
+                for index in range(per_class):
+                    content = draw_photo(label, np.random.default_rng((seed, number, index)))
+                    (drawn / label / f"{label}-{index:04d}.jpg").write_bytes(content)
+            (drawn / MARKER).write_text(_describe(drawn, made_by))
+            if folder.exists():
+                folder.rename(replaced)
+            drawn.rename(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
     except OSError as error:
         raise DataError(f"cannot draw into {folder}: {error.strerror or error}") from error
+
+
+def _list_files(folder: Path) -> list[Path]:
+    """Every file that is in a folder, at any depth, but for those that a dot hides."""
+    return sorted(
+        file for file in folder.rglob("*") if not file.is_dir() and not file.name.startswith(".")
+    )
+
+
+def _describe(folder: Path, made_by: Mapping[str, object]) -> str:
+    """What the marker says: how the pictures were made, and which they are."""
+    digest = hashlib.sha256()
+    for file in _list_files(folder):
+        digest.update(f"{file.relative_to(folder).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return json.dumps({**made_by, "pictures": digest.hexdigest()})
 
 
 def draw_photo(label: str, rng: np.random.Generator) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+from data.contract.errors import UsageError
 from data.errors import DataError
 
 
@@ -50,6 +51,41 @@ def list_photos(source: Path) -> list[LabelledPhoto]:
     return photos
 
 
+def require_apart(out: Path, source: Path) -> None:
+    """Refuse a folder for records that the next listing of the photos would take for a class.
+
+    It does not have to exist. A table says itself what is a photo, wherever it lies.
+
+    Raises:
+        UsageError: the folder is, or lies in, the source or one of its class folders, whatever
+            links lead there.
+        DataError: the source cannot be read.
+    """
+    if not source.is_dir():
+        return
+    try:
+        taken = {_identify(folder) for folder in (source, *source.iterdir()) if folder.is_dir()}
+    except OSError as error:
+        raise DataError(f"cannot read {error.filename or source}: {error.strerror}") from error
+    for path in map(Path, (os.path.normpath(out.absolute()), os.path.realpath(out))):
+        if any(_identify(folder) in taken for folder in (path, *path.parents)):
+            raise UsageError(f"{out} is inside {source}: name a folder apart from the photos")
+
+
+def show(path: str | Path) -> str:
+    """A path as text that any table can hold: bytes that are no UTF-8 become a question mark."""
+    return os.fsencode(path).decode("utf-8", "replace")
+
+
+def _identify(folder: Path) -> tuple[int, int] | None:
+    """What is equal for all paths to one folder; None if there is none yet."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _list_folder(source: Path) -> Iterator[LabelledPhoto]:
     for folder in source.iterdir():
         if folder.name.startswith(".") or not folder.is_dir():
@@ -58,7 +94,7 @@ def _list_folder(source: Path) -> Iterator[LabelledPhoto]:
         if not files:
             raise DataError(f"class folder {folder} is empty: put photos in it, or remove it")
         for file in files:
-            yield LabelledPhoto(file, _show(file.relative_to(source)), _show(folder.name))
+            yield LabelledPhoto(file, show(file.relative_to(source)), show(folder.name))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -82,14 +118,9 @@ def _list_table(source: Path) -> Iterator[LabelledPhoto]:
                 path, label = row["path"], row["label"]
                 if not path or not label:
                     raise DataError(f"{source}, line {rows.line_num}: path or label is empty")
-                yield LabelledPhoto(source.parent / path, _show(path), label)
+                yield LabelledPhoto(source.parent / path, show(path), label)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{source} is no CSV table of path,label in UTF-8: {error}") from None
-
-
-def _show(path: str | Path) -> str:
-    """A path as text that any table can hold: bytes that are no UTF-8 become a question mark."""
-    return os.fsencode(path).decode("utf-8", "replace")
 
 
 def _check_label(label: str, source: Path) -> None:

@@ -3,27 +3,34 @@
 import csv
 import hashlib
 import importlib.metadata
-import itertools
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data import audit, spans
+from data import audit, photo_hashes, spans
 from data.audit import Counts, Fact
+from data.contract.features import SPLITS
+from data.contract.progress import Tell
 from data.errors import DataError
-from data.features import SPLITS
-from data.folder import LabelledPhoto, list_photos
+from data.folder import LabelledPhoto, list_photos, require_apart, show
 
 # Left to itself Beam's DirectRunner first tries Prism, a binary it wants to download. This is the
 # runner it falls back to, in this process.
 BEAM_OPTIONS = ("--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",)
 PHOTOS_PER_SHARD = 2_000
-RECORD_MODULES = ("audit.py", "features.py", "ingest.py", "photos.py", "shards.py")
+RECORD_MODULES = (
+    "audit.py",
+    "contract/features.py",
+    "contract/images.py",
+    "ingest.py",
+    "photos.py",
+    "shards.py",
+)
 """The code that decides what is in a record and in which file."""
-TOOLS = ("apache-beam", "numpy", "opencv-python-headless", "tensorflow")
+TOOLS = ("apache-beam", "numpy", "opencv-python-headless", "pillow", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -38,43 +45,62 @@ class IngestResult:
     cached: bool
     """The newest span already held these photos; nothing was written."""
 
+    @property
+    def span(self) -> int:
+        """The number of the span."""
+        return spans.read_number(self.span_dir)
+
 
 def ingest(
     source: Path,
     out: Path,
     *,
     max_reject_share: float = 0.2,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Tell = lambda done, total: None,
     beam_options: Sequence[str] = BEAM_OPTIONS,
 ) -> IngestResult:
     """Write the photos of `source` as the next span in `out`, unless the newest holds them.
 
     A span holds `{train,val,test}-NNNNN-of-NNNNN.tfrecord.gz`, `manifest.json`, `rejected.csv`
     (files that are no usable photo) and `conflicts.csv` (copies with different labels, used
-    nowhere). It appears by one rename, complete or not at all. `progress` is told how many
-    photos of how many are prepared. The workers of the
-    runner that `beam_options` name must see both folders.
+    nowhere). It appears by one rename, complete or not at all.
+
+    Args:
+        source: class folders, or a CSV table of path,label.
+        out: the folder of spans.
+        max_reject_share: the largest share of files that may be no usable photo.
+        progress: is told how many photos of how many are prepared.
+        beam_options: of a runner whose workers see both folders.
 
     Raises:
         DataError: the photos cannot be used, or `out` cannot be written.
     """
-    if out.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{out} is inside {source}: records need a folder apart from the photos")
+    require_apart(out, source)
     photos = list_photos(source)
     try:
         with spans.claim(out) as unfinished:
-            fingerprint = _fingerprint(photos, max_reject_share)
+            hashes = out / photo_hashes.FILE
+            identities = [photo_hashes.identify(photo) for photo in photos]  # before one is read
             newest = spans.find_newest(out)
-            manifest = spans.read_manifest(newest) if newest else {}
-            if newest and manifest.get("input") == fingerprint:
-                spans.check_shards(newest, manifest["shards"])
-                return _to_result(newest, manifest, cached=True)
-            manifest = _write_span(
+            if newest:
+                manifest = spans.read_manifest(newest)
+                kept = photo_hashes.load(hashes)
+                facts = [
+                    photo_hashes.find(photo, identity, kept)
+                    for photo, identity in zip(photos, identities, strict=True)
+                ]
+                if manifest["input"] == _fingerprint(facts, max_reject_share):
+                    spans.check_shards(newest, manifest["shards"])
+                    photo_hashes.store(hashes, identities, facts, unfinished)
+                    return _to_result(newest, manifest, cached=True)
+            facts, manifest = _write_span(
                 photos, unfinished, out, max_reject_share, progress, beam_options
             )
-            manifest = {"input": fingerprint, "source": str(source), **manifest}
+            fingerprint = _fingerprint(facts, max_reject_share)
+            manifest = {"input": fingerprint, "source": show(source), **manifest}
             span = unfinished / "span"
             spans.write_manifest(span, manifest)
+            photo_hashes.store(hashes, identities, facts, unfinished)
             return _to_result(spans.commit(span, out), manifest, cached=False)
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
@@ -85,20 +111,17 @@ def _write_span(
     unfinished: Path,
     out: Path,
     max_reject_share: float,
-    progress: Callable[[int, int], None],
+    progress: Tell,
     beam_options: Sequence[str],
-) -> dict[str, Any]:
-    """Fill `unfinished/span` with everything but the manifest, which is returned."""
+) -> tuple[list[Fact], dict[str, Any]]:
+    """Fill `unfinished/span` with everything but the manifest; return the facts and that."""
     from data import shards  # TensorFlow and Beam take seconds, and a cached run needs neither
 
     prepared, span = unfinished / "prepared", unfinished / "span"
     prepared.mkdir()
     span.mkdir()
     (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
-    done = itertools.count(1)
-    facts = shards.prepare_photos(
-        photos, prepared, lambda: progress(next(done), len(photos)), beam_options
-    )
+    facts = shards.prepare_photos(photos, prepared, progress, beam_options)
 
     rejected = [fact for fact in facts if fact.reason]
     conflicts = audit.find_conflicts(facts)
@@ -124,7 +147,7 @@ def _write_span(
     shards.write_shards(
         [shards.Shard(str(span / name), facts) for name, facts in planned.items()], beam_options
     )
-    return {
+    return facts, {
         "classes": sorted({fact.label for fact in used}),
         "counts": counts,
         "rejected": len(rejected),
@@ -151,20 +174,16 @@ def _plan_shards(facts: Iterable[Fact]) -> dict[str, tuple[Fact, ...]]:
     return planned
 
 
-def _fingerprint(photos: Iterable[LabelledPhoto], max_reject_share: float) -> str:
-    """SHA-256 over all that decides the content of a span, without opening a photo."""
+def _fingerprint(facts: Iterable[Fact], max_reject_share: float) -> str:
+    """SHA-256 over all that decides the content of a span."""
     digest = hashlib.sha256()
     folder = Path(__file__).parent
     for module in RECORD_MODULES:
         digest.update((folder / module).read_bytes())
     digest.update(json.dumps([_find_versions(), max_reject_share]).encode())
-    for photo in photos:
-        try:
-            status = photo.path.stat()
-            seen = (status.st_size, status.st_mtime_ns)
-        except OSError:  # it will be rejected, with the reason
-            seen = None
-        digest.update(json.dumps([photo.name, photo.label, seen]).encode())
+    for fact in facts:
+        content = fact.sha256 or fact.reason
+        digest.update(json.dumps([fact.name, fact.label, content]).encode())
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import stat
+import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from data.contract.images import MAX_FILE_PIXELS
 from data.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_BYTES = 50 * 2**20
-MAX_PIXELS = 100_000_000
 LONGEST_SIDE = 512
 JPEG_QUALITY = 95
 """At the model's 224 pixels the second compression then changes a value by 0.4 of 255 on average
@@ -25,7 +26,11 @@ JPEG_QUALITY = 95
 
 Pixels = NDArray[np.uint8]
 
-# Pillow reads headers here, never pixels; the bound on those is ours, and says the size.
+BIT_FIELDS = 3
+"""The compression of a bitmap whose masks tell where in a pixel each colour is."""
+
+# Pillow reads headers here, and pixels of bitmaps with bit fields; the bound on their number is
+# ours, and says the size.
 Image.MAX_IMAGE_PIXELS = None
 # A broken file is an expected input that gets its reason from us, not from a library's log.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -37,13 +42,12 @@ class PreparedPhoto:
     """A photo as the records hold it.
 
     `jpeg` is RGB and upright, its longest side at most 512 pixels; `width` and `height` are its
-    size. `sha256` is of the file's bytes, `pixel_sha256` of the upright pixels at full size.
+    size. `pixel_sha256` is of the upright pixels at full size.
     """
 
     jpeg: bytes
     width: int
     height: int
-    sha256: str
     pixel_sha256: str
 
 
@@ -79,15 +83,11 @@ def decode_photo(content: bytes) -> Pixels:
         raise DataError("empty file")
     if len(content) > MAX_BYTES:
         raise DataError(f"larger than {MAX_BYTES // 2**20} MB")
-    orientation = _check_header(content)
-    try:
-        # UNCHANGED keeps the alpha channel, and leaves the orientation to us.
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        image = None
+    header = _check_header(content)
+    image = _read_bit_fields(content) if header.has_bit_fields else _read_pixels(content)
     if image is None:
         raise DataError("truncated or damaged")
-    return _turn_upright(_to_rgb(_to_uint8(image)), orientation)
+    return _turn_upright(_to_rgb(_to_uint8(image)), header.orientation)
 
 
 def bound_side(image: Pixels, longest: int = LONGEST_SIDE) -> Pixels:
@@ -118,7 +118,6 @@ def prepare_photo(content: bytes) -> PreparedPhoto:
         jpeg=encode_jpeg(image),
         width=image.shape[1],
         height=image.shape[0],
-        sha256=hashlib.sha256(content).hexdigest(),
         pixel_sha256=hash_pixels(upright),
     )
 
@@ -130,22 +129,60 @@ def hash_pixels(image: Pixels) -> str:
     return digest.hexdigest()
 
 
-def _check_header(content: bytes) -> int:
-    """EXIF orientation (1 to 8) of a file whose header shows an allowed format and size."""
+@dataclass(frozen=True)
+class _Header:
+    orientation: int
+    """As EXIF has it, 1 to 8."""
+    has_bit_fields: bool
+    """It is of a bitmap whose masks tell where in a pixel each colour is."""
+
+
+def _check_header(content: bytes) -> _Header:
+    """What has to be known of a file whose header shows an allowed format and size."""
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as header:
             width, height = header.size
             orientation = Image.Image.getexif(header).get(0x0112, 1)
-            if width * height <= MAX_PIXELS:
+            has_bit_fields = header.format == "BMP" and header.info["compression"] == BIT_FIELDS
+            if width * height <= MAX_FILE_PIXELS:
                 header.verify()
     except UnidentifiedImageError:
         raise DataError("not a JPEG, PNG, WebP, BMP or GIF image") from None
     except Exception:  # Pillow's readers answer broken headers with exceptions of every kind.
         raise DataError("truncated or damaged") from None
-    if width * height > MAX_PIXELS:
-        limit = f"at most {MAX_PIXELS // 10**6} million"
+    if width * height > MAX_FILE_PIXELS:
+        limit = f"at most {MAX_FILE_PIXELS // 10**6} million"
         raise DataError(f"too many pixels ({width}x{height}, {limit})")
-    return orientation if orientation in range(1, 9) else 1
+    return _Header(orientation if orientation in range(1, 9) else 1, has_bit_fields)
+
+
+def _read_pixels(content: bytes) -> NDArray[Any] | None:
+    """OpenCV's pixels, grey, BGR or BGRA, of 8 or 16 bits; None if the file is damaged."""
+    try:
+        # UNCHANGED keeps the alpha channel, and leaves the orientation to us.
+        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+
+
+def _read_bit_fields(content: bytes) -> NDArray[Any] | None:
+    """The same of a bitmap with bit fields, from Pillow.
+
+    OpenCV overlooks the masks behind a short header, and then takes every fourth byte for alpha.
+    """
+    try:
+        with Image.open(io.BytesIO(content), formats=("BMP",)) as image:
+            if _has_alpha_mask(content):
+                return cv2.cvtColor(np.asarray(image.convert("RGBA")), cv2.COLOR_RGBA2BGRA)
+            return cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
+    except Exception:  # As with headers.
+        return None
+
+
+def _has_alpha_mask(bitmap: bytes) -> bool:
+    """Whether the header is long enough for a fourth mask (version 3 and later) and has one."""
+    (header_size,) = struct.unpack_from("<I", bitmap, 14)
+    return header_size >= 56 and any(bitmap[66:70])
 
 
 def _to_uint8(image: NDArray[Any]) -> Pixels:

@@ -6,9 +6,10 @@ photo: a shuffle of Beam's in-process runner keeps what passes through it in mem
 
 import dataclasses
 import errno
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ import apache_beam as beam
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data import features
 from data.audit import Fact
+from data.contract import features
+from data.contract.beam import StepCounter, step_errors_raised
+from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto
 from data.photos import prepare_photo, read_photo
@@ -34,28 +37,17 @@ class Shard:
     facts: tuple[Fact, ...]
 
 
-class _Counter:
-    """Counts prepared photos for whoever watches.
-
-    Beam pickles the functions of a pipeline; a callback would not survive that, a name in a
-    module does as long as the workers share this process. Elsewhere nothing is counted.
-    """
-
-    def __init__(self) -> None:
-        self.count: Callable[[], None] = lambda: None
-
-
-_counter = _Counter()
+_counter = StepCounter()
 
 
 def prepare_photos(
     photos: Sequence[LabelledPhoto],
     folder: Path,
-    count: Callable[[], None],
+    tell: Tell,
     beam_options: Sequence[str],
 ) -> list[Fact]:
-    """Prepare every photo into `folder`, and tell what was found in the order of the photos."""
-    _counter.count = count
+    """Prepare every photo into `folder`, and say what was found in the order of the photos."""
+    _counter.start(len(photos), tell)
     jpegs = [str(folder / f"{index}.jpg") for index in range(len(photos))]
     answers = folder / "facts"
     with _run_beam(beam_options) as pipeline:
@@ -79,41 +71,32 @@ def write_shards(shards: Sequence[Shard], beam_options: Sequence[str]) -> None:
 
 @contextmanager
 def _run_beam(options: Sequence[str]) -> Iterator[beam.Pipeline]:
-    """A pipeline that runs at the end of the block, and fails as its steps do.
-
-    Beam logs what a step raises, and raises something else that only quotes it: a full disk and
-    Ctrl-C both come back as RuntimeError.
-    """
+    """A pipeline that runs at the end of the block, and fails as its steps do."""
     logger = logging.getLogger("apache_beam")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
+        with (
+            step_errors_raised(),
+            beam.Pipeline(options=PipelineOptions(list(options))) as pipeline,
+        ):
             yield pipeline
-    except RuntimeError as error:
-        raise _find_cause(error) from None
     finally:
         logger.setLevel(level)
-
-
-def _find_cause(error: BaseException) -> BaseException:
-    """What Beam's error followed from, if that says more than Beam does; else the error."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, (OSError, KeyboardInterrupt)):
-        cause = cause.__cause__ or cause.__context__
-    return cause or error
 
 
 def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
     fact = Fact(photo.name, photo.label, jpeg)
     try:
-        prepared = prepare_photo(read_photo(photo.path))
+        content = read_photo(photo.path)
+        fact = dataclasses.replace(fact, sha256=hashlib.sha256(content).hexdigest())
+        prepared = prepare_photo(content)
     except DataError as error:
         fact = dataclasses.replace(fact, reason=str(error))
     else:
         Path(jpeg).write_bytes(prepared.jpeg)
-        fact = dataclasses.replace(fact, sha256=prepared.sha256, group=prepared.pixel_sha256)
-    _counter.count()
+        fact = dataclasses.replace(fact, group=prepared.pixel_sha256)
+    _counter.add()
     return fact
 
 

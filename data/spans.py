@@ -14,25 +14,33 @@ from typing import Any
 from data.errors import DataError
 
 MANIFEST = "manifest.json"
+KEYS = {"input", "classes", "counts", "rejected", "conflicts", "shards"}
+"""What a manifest has at the least."""
 UNFINISHED = ".unfinished"
 
 
 def find_newest(out: Path) -> Path | None:
-    """The span folder with the highest number."""
-    return max(_list_spans(out), key=_read_number, default=None)
+    """The span folder with the highest number; what is only named like one is left alone."""
+    folders = (span for span in _list_spans(out) if span.is_dir())
+    return max(folders, key=read_number, default=None)
+
+
+def read_number(span: Path) -> int:
+    """The number of a span, from 1."""
+    return int(span.name.removeprefix("span-"))
 
 
 def read_manifest(span: Path) -> dict[str, Any]:
     """The manifest of a span.
 
     Raises:
-        DataError: it is missing or no JSON object.
+        DataError: it is missing, or no JSON object with all `KEYS`.
     """
     try:
         manifest = json.loads((span / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         manifest = None
-    if not isinstance(manifest, dict):
+    if not isinstance(manifest, dict) or not manifest.keys() >= KEYS:
         raise DataError(f"{span / MANIFEST} is missing or damaged: delete {span} and run again")
     return manifest
 
@@ -47,8 +55,12 @@ def check_shards(span: Path, shards: dict[str, dict[str, Any]]) -> None:
     """Compare the shards with the hashes in the manifest.
 
     Raises:
-        DataError: naming the first file that is missing or differs.
+        DataError: naming the first file that is missing, differs or does not belong there: every
+            shard that lies in a span is read.
     """
+    for file in sorted(span.glob("*.tfrecord.gz")):
+        if file.name not in shards:
+            raise DataError(f"{file} is no part of its span: move it away and run again")
     for name, shard in shards.items():
         file = span / name
         if not file.is_file() or hash_file(file) != shard["sha256"]:
@@ -85,9 +97,8 @@ def _lock(handle: int, out: Path) -> None:
 
 
 def commit(folder: Path, out: Path) -> Path:
-    """Rename a finished folder to the next span."""
-    newest = find_newest(out)
-    span = out / f"span-{_read_number(newest) + 1 if newest else 1}"
+    """Rename a finished folder to the next span, whatever has taken the names before it."""
+    span = out / f"span-{max(map(read_number, _list_spans(out)), default=0) + 1}"
     folder.rename(span)
     return span
 
@@ -99,8 +110,5 @@ def hash_file(path: Path) -> str:
 
 
 def _list_spans(out: Path) -> list[Path]:
-    return [path for path in out.glob("span-*") if re.fullmatch(r"span-\d+", path.name)]
-
-
-def _read_number(span: Path) -> int:
-    return int(span.name.removeprefix("span-"))
+    """Whatever is named as `commit` names spans: `span-1.bak` and `span-01` are not."""
+    return [path for path in out.iterdir() if re.fullmatch("span-[1-9][0-9]{0,8}", path.name)]

@@ -5,7 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pipeline.commands.common import EXIT_STATUS, Exit, complain
+from data.contract.errors import Exit, UserError
+from pipeline.commands.common import EXIT_STATUS, complain
 from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
 from pipeline.commands.predict import add_predict
 from pipeline.commands.run import add_data, add_run
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = int(options.command(options))
         sys.stdout.flush()  # a reader that has gone shows here, not at exit
         return status
+    except UserError as error:
+        complain(error)
+        return error.exit_status
     except KeyboardInterrupt:
         complain("interrupted; the same command again goes on from here")
         return Exit.INTERRUPTED

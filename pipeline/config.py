@@ -8,15 +8,16 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from components.settings.gate import GateSettings
-from components.settings.model import ModelSettings
-from components.settings.section import Section, Share
-from components.settings.training import TrainingSettings
+from components.evaluation.settings import GateSettings
+from components.model.settings import ModelSettings
+from components.settings import Section, Share
+from components.training.settings import TrainingSettings
+from data.contract.errors import UsageError
 
 PROFILES = Path(__file__).with_name("profiles")
 
 
-class ConfigError(Exception):
+class ConfigError(UsageError):
     """The configuration or usage is wrong; the message names the key, the value and the fix."""
 
 

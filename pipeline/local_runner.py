@@ -9,15 +9,16 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 from tfx.proto.orchestration import pipeline_pb2
 
-from components.model.weights import ResolvedBackbone, resolve_auto
-from components.nodes.pusher import push_destination
+from components.model.auto import ResolvedBackbone, resolve_auto
+from data.contract.model import push_destination
+from data.contract.progress import tenths
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
 from data.ingest import ingest
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
 from pipeline.pipeline import UNCACHED, create_pipeline
-from pipeline.progress import NodeTimes, counter, describe_records
+from pipeline.progress import NodeTimes, describe_records
 from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
 from pipeline.workdir import Workdir
 
@@ -54,7 +55,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         photos,
         workdir.data,
         max_reject_share=config.data.max_reject_share,
-        progress=counter("photos    read"),
+        progress=tenths("photos    read"),
         beam_options=arguments,
     )
     print(f"records   {describe_records(ingested)}", flush=True)
@@ -65,6 +66,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         config,
         pipeline_root=str(workdir.pipeline_root),
         data_root=str(workdir.data),
+        span=ingested.span,
         push_destination=push_destination(str(workdir.serving)),
         beam_pipeline_args=arguments,
         metadata_connection_config=connection,

@@ -22,9 +22,16 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import (
 )
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
+from tfx.proto import (
+    example_gen_pb2,
+    pusher_pb2,
+    range_config_pb2,
+    trainer_pb2,
+    transform_pb2,
+)
 from tfx.types.channel import BaseChannel, Channel
 from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
+from tfx.utils import proto_utils
 
 from components.model.backbone import module_of
 from components.model.freezing import boundary_layer_of
@@ -37,7 +44,14 @@ from components.nodes.pusher import PusherExecutor
 from components.nodes.schema_gate import AnomalyGate, CuratedSchema, curated_schema
 from components.nodes.servable_gate import ServableGate
 from components.nodes.trainer import TrainerExecutor
-from data.features import SPLITS, TEST, TRAIN, VAL
+from data.contract.features import SPLITS, TEST, TRAIN, VAL
+from data.contract.nodes import (
+    LAST_PUSHED_MODEL,
+    LATEST_BLESSED_MODEL,
+    LATEST_PUSHED_MODEL,
+    PUSHER,
+    TRAINER,
+)
 from pipeline.code_hash import code_hash
 from pipeline.config import Config, Resources
 
@@ -45,9 +59,10 @@ PIPELINE_NAME = "dog-emotion"
 
 Platform = Literal["local", "kubeflow", "vertex"]
 
-PushDestination: TypeAlias = pusher_pb2.PushDestination | RuntimeParameter
+Parameter: TypeAlias = str | RuntimeParameter
+"""A value, or the name that a compiled pipeline gets it by."""
 
-UNCACHED = ("LatestPushedModel", "Pusher")
+UNCACHED = (LATEST_PUSHED_MODEL, PUSHER)
 """What they do depends on the folder of versions, which no input tells of."""
 
 
@@ -55,8 +70,9 @@ def create_pipeline(
     config: Config,
     *,
     pipeline_root: str,
-    data_root: str | RuntimeParameter,
-    push_destination: PushDestination,
+    data_root: Parameter,
+    span: int | None = None,
+    push_destination: Parameter,
     beam_pipeline_args: Sequence[str],
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
     platform: Platform = "local",
@@ -68,7 +84,9 @@ def create_pipeline(
         config: the run's configuration, `auto` resolved.
         pipeline_root: where artifacts go.
         data_root: the folder of `span-N` folders of TFRecord shards.
-        push_destination: the folder of model versions to push to; a RuntimeParameter is its JSON.
+        span: the number of the one to read; None is the newest, and then nothing else there may
+            be named `span-...`.
+        push_destination: the JSON of a PushDestination, from `data.contract.model`.
         beam_pipeline_args: of every Beam node.
         metadata_connection_config: the MLMD store; None where the platform has its own.
         platform: what runs the pipeline; it decides how the last pushed model is found.
@@ -80,7 +98,7 @@ def create_pipeline(
     augmentation = config.training.augmentation
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved before: {config.model}, {augmentation}")
-    data = _data_nodes(config, data_root)
+    data = _data_nodes(config, data_root, span)
     training = _training_nodes(config, data, image)
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
@@ -106,8 +124,13 @@ class _Data:
     transform_graph: BaseChannel
 
 
-def _data_nodes(config: Config, data_root: str | RuntimeParameter) -> _Data:
+def _data_nodes(config: Config, data_root: Parameter, span: int | None) -> _Data:
     classes = list(config.classes)
+    span_range = None
+    if span is not None:
+        # Looking for the newest, TFX takes all that follows `span-` for a number: `1.bak` too.
+        only = range_config_pb2.StaticRange(start_span_number=span, end_span_number=span)
+        span_range = range_config_pb2.RangeConfig(static_range=only)
     example_gen = ImportExampleGen(
         input_base=data_root,
         input_config=example_gen_pb2.Input(
@@ -118,6 +141,7 @@ def _data_nodes(config: Config, data_root: str | RuntimeParameter) -> _Data:
                 for split in SPLITS
             ]
         ),
+        range_config=span_range,
     )
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples)
@@ -209,7 +233,7 @@ def _gate_nodes(
     data: _Data,
     training: _Training,
     platform: Platform,
-    push_destination: PushDestination,
+    push_destination: Parameter,
 ) -> list[BaseNode]:
     """What a model passes on its way to being served."""
     servable_gate = ServableGate(
@@ -230,13 +254,22 @@ def _gate_nodes(
         custom_executor_spec=ExecutorClassSpec(training.pusher_executor),
         model=training.model,
         model_blessing=evaluator.outputs["blessing"],
-        push_destination=push_destination,
+        push_destination=_as_message(push_destination),
         custom_config=training.serving_config,
     )
     return [servable_gate, baseline, evaluator, pusher]
 
 
-def _baseline(platform: Platform, push_destination: PushDestination) -> BaseNode:
+def _as_message(push_destination: Parameter) -> pusher_pb2.PushDestination | RuntimeParameter:
+    """A PushDestination in the form that TFX's Pusher takes."""
+    if isinstance(push_destination, RuntimeParameter):
+        return push_destination
+    message = pusher_pb2.PushDestination()
+    proto_utils.json_to_proto(push_destination, message)
+    return message
+
+
+def _baseline(platform: Platform, push_destination: Parameter) -> BaseNode:
     """What finds the model that was pushed last, in the way that the platform can."""
     if platform == "kubeflow":
         return LatestPushedModel(push_destination=push_destination)
@@ -245,12 +278,12 @@ def _baseline(platform: Platform, push_destination: PushDestination) -> BaseNode
             strategy_class=LatestBlessedModelStrategy,
             model=Channel(type=Model),
             model_blessing=Channel(type=ModelBlessing),
-        ).with_id("LatestBlessedModel")
+        ).with_id(LATEST_BLESSED_MODEL)
     return Resolver(
         strategy_class=LastPushedStrategy,
         model=Channel(type=Model),
         pushed_model=Channel(type=PushedModel),
-    ).with_id("LastPushedModel")
+    ).with_id(LAST_PUSHED_MODEL)
 
 
 def _on_platform(
@@ -263,7 +296,7 @@ def _on_platform(
     from components.nodes import vertex  # takes 15 seconds of CPU
 
     where = {"project": settings.project, "region": settings.region}
-    resources = config.resources.get("Trainer", Resources())
+    resources = config.resources.get(TRAINER, Resources())
     return (
         vertex.VertexTrainerExecutor,
         vertex.training_config(

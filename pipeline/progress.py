@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,19 +66,6 @@ def chatter_to(log: Path) -> Iterator[None]:
                     sys.stderr.flush()
             os.dup2(terminal, 2)
             os.close(terminal)
-
-
-def counter(label: str) -> Callable[[int, int], None]:
-    """A callback that prints how many of how many are done, at every tenth of the way."""
-    tenths = 0
-
-    def progress(done: int, total: int) -> None:
-        nonlocal tenths
-        if done * 10 // total > tenths:
-            tenths = done * 10 // total
-            print(f"{label} {done:,} of {total:,}", flush=True)
-
-    return progress
 
 
 def describe_records(ingested: IngestResult) -> str:

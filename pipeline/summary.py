@@ -12,8 +12,9 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.evaluation.report import Condition, Evaluation, read_evaluation
-from components.nodes.curves import CURVES
+from components.nodes.curves import PICTURE
 from components.nodes.trainer import SUMMARY
+from data.contract.nodes import CURVES, EVALUATOR, PUSHER, TRAINER
 from pipeline.progress import NodeTimes
 
 
@@ -64,11 +65,11 @@ class Summary:
 
 def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Summary:
     """Collects the figures of a run that came to its end."""
-    pushed = outputs.artifacts["Pusher", "pushed_model"].custom_properties
+    pushed = outputs.artifacts[PUSHER, "pushed_model"].custom_properties
     return Summary(
         classes=tuple(classes),
-        evaluation=read_evaluation(str(outputs.uri("Evaluator", "evaluation")), classes),
-        training=json.loads((outputs.uri("Trainer", "model_run") / SUMMARY).read_text()),
+        evaluation=read_evaluation(str(outputs.uri(EVALUATOR, "evaluation")), classes),
+        training=json.loads((outputs.uri(TRAINER, "model_run") / SUMMARY).read_text()),
         nodes=[
             {
                 "node": node,
@@ -86,7 +87,7 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
 
 def copy_curves(outputs: Outputs, file: Path) -> None:
     """Puts the curves of the run's model where a user finds them."""
-    shutil.copyfile(outputs.uri("Curves", "curves") / CURVES, file)
+    shutil.copyfile(outputs.uri(CURVES, "curves") / PICTURE, file)
 
 
 def as_metrics(summary: Summary) -> dict[str, Any]:

@@ -2,19 +2,51 @@
 
 import fcntl
 import json
+import os
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.features import MODEL_NAME
+from data.contract.errors import UserError
+from data.contract.model import MODEL_NAME
 from pipeline.config import Config, ConfigError, parse_config
 
+_MEANINGFUL = frozenset("*?[]{}\\^$|")
+"""Each has a meaning to Beam's or TensorFlow's globbing, or to the regular expressions that TFX
+makes of paths."""
+_LONGEST_DATABASE = 504
+"""Bytes in the path of a database: SQLite's 512, less `-journal`."""
 
-class WorkdirError(Exception):
+
+class WorkdirError(UserError):
     """The folder cannot be used; the message is one line that names it and the fix."""
+
+
+def require_plain(option: str, folder: Path) -> None:
+    """Refuses a folder whose path the libraries take for something else, before it is made.
+
+    Args:
+        option: what named the folder.
+        folder: the path as they will be given it.
+
+    Raises:
+        ConfigError: the message names the characters.
+    """
+    wrong = sorted({char for char in str(folder) if char in _MEANINGFUL or _is_unwritable(char)})
+    if wrong:
+        raise ConfigError(
+            f"{option} {str(folder)!r}: a path with {' '.join(map(repr, wrong))} in it cannot be "
+            "used, as Beam, TFX and TensorFlow take it for a pattern or no text; name another"
+        )
+
+
+def _is_unwritable(char: str) -> bool:
+    """Whether it is a control character, or stands for a byte that is no UTF-8."""
+    return unicodedata.category(char) in ("Cc", "Cs")
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -73,6 +105,20 @@ class Workdir:
     @property
     def _config(self) -> Path:
         return self.root / "config.json"
+
+    def require_usable(self) -> None:
+        """Refuses a folder that a run would fail in, before it is made.
+
+        Raises:
+            ConfigError: the message names the folder and what is wrong with its path.
+        """
+        require_plain("--workdir", self.root)
+        beyond = len(os.fsencode(self.metadata)) - _LONGEST_DATABASE
+        if beyond > 0:
+            raise ConfigError(
+                f"--workdir {self.root}: SQLite opens no path that long; name one that is at "
+                f"least {beyond} bytes shorter"
+            )
 
     def stored_config(self) -> Config | None:
         """The resolved configuration of the run before, if there was one.

@@ -221,7 +221,7 @@ def test_what_the_package_is_made_from_is_copied_and_nothing_else(
 @pytest.mark.parametrize(
     ("path", "ignored"),
     [
-        ("data/features.py", False),
+        ("data/contract/features.py", False),
         ("data/__pycache__/features.cpython-311.pyc", True),
         ("pipeline/profiles/__pycache__", True),
         ("runs/data/metrics.json", True),

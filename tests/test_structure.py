@@ -3,6 +3,7 @@
 import ast
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,18 +12,39 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving", "benchmarks")
 FOLDERS = {*ROOMS, "tests", "requirements"}
-CONTRACT = "serving.contract"
-EXPORT_CHECK = "serving.checking.export_check"
-FEATURES = "data.features"
-"""The names of features, splits and signature: all that others may know of data/."""
+CONTRACT = "data.contract"
+"""What several rooms agree on: all that others may know of data/."""
 PARTS_OF_SERVING: dict[str, set[str]] = {
-    "contract": set(),
     "quiet_tensorflow": set(),
     "embedded": {CONTRACT},
-    "asking": {CONTRACT, "serving.quiet_tensorflow", FEATURES},
+    "asking": {CONTRACT, "serving.quiet_tensorflow"},
     "checking": {CONTRACT, "serving.embedded"},
 }
-"""What each may know of other parts and rooms."""
+PARTS_OF_COMPONENTS: dict[str, set[str]] = {
+    "errors": {CONTRACT},
+    "settings": set(),
+    "staging": set(),
+    "model": {CONTRACT, "components.errors", "components.settings", "components.staging"},
+    "training": {
+        CONTRACT,
+        "components.errors",
+        "components.model",
+        "components.settings",
+        "components.staging",
+    },
+    "evaluation": {CONTRACT, "components.settings"},
+    "nodes": {
+        CONTRACT,
+        "components.errors",
+        "components.evaluation",
+        "components.model",
+        "components.staging",
+        "components.training",
+        "serving.checking",
+    },
+}
+PARTS = {"components": PARTS_OF_COMPONENTS, "serving": PARTS_OF_SERVING}
+"""What each part of a room may know of other parts and rooms."""
 
 
 class Import(NamedTuple):
@@ -57,26 +79,39 @@ def test_data_imports_nothing_of_ours() -> None:
     assert not [each for each in _imports_of_ours("data") if each.room != "data"]
 
 
+@pytest.mark.parametrize("room", PARTS)
+def test_the_parts_of_a_room_are_listed(room: str) -> None:
+    found = {file.relative_to(ROOT / room).parts[0].removesuffix(".py") for file in _sources(room)}
+    assert found - {"__init__"} == PARTS[room].keys()
+
+
 @pytest.mark.parametrize(
-    ("room", "known"), [("components", {FEATURES, CONTRACT, EXPORT_CHECK}), ("serving", {FEATURES})]
+    ("room", "part", "known"),
+    [(room, part, known) for room, parts in PARTS.items() for part, known in parts.items()],
 )
-def test_components_and_serving_know_only_so_much_of_others(room: str, known: set[str]) -> None:
-    foreign = [each for each in _imports_of_ours(room) if each.room != room]
-    assert {each.module for each in foreign} == known
+def test_a_part_knows_only_so_much_of_others(room: str, part: str, known: set[str]) -> None:
+    imported = {".".join(each.module.split(".")[:2]) for each in _imports_of_ours(f"{room}/{part}")}
+    assert imported - {f"{room}.{part}"} == known
 
 
-def test_the_parts_of_serving_are_listed() -> None:
-    room = ROOT / "serving"
-    found = {file.relative_to(room).parts[0].removesuffix(".py") for file in _sources("serving")}
-    assert found - {"__init__"} == PARTS_OF_SERVING.keys()
-
-
-@pytest.mark.parametrize(("part", "known"), PARTS_OF_SERVING.items(), ids=PARTS_OF_SERVING)
-def test_a_part_of_serving_knows_only_so_much_of_others(part: str, known: set[str]) -> None:
-    imported = {
-        ".".join(each.module.split(".")[:2]) for each in _imports_of_ours(f"serving/{part}")
+def test_no_arrow_points_upward() -> None:
+    arrows = {
+        f"{room}.{part}": {below for below in known if below != CONTRACT}
+        for room, parts in PARTS.items()
+        for part, known in parts.items()
     }
-    assert imported - {f"serving.{part}"} == known
+    assert [*TopologicalSorter(arrows).static_order()]
+
+
+def test_tfx_is_imported_by_the_nodes_alone() -> None:
+    found = {
+        each.place.split(":")[0]
+        for part in PARTS["components"]
+        for each in _imports(f"components/{part}")
+        if each.room == "tfx"
+    }
+    assert found
+    assert all(file.startswith("components/nodes/") for file in found)
 
 
 def test_the_embedded_server_knows_nothing_of_dogs() -> None:
@@ -85,11 +120,15 @@ def test_the_embedded_server_knows_nothing_of_dogs() -> None:
     assert not [file for file in sources if "dog" in file.read_text().lower()]
 
 
-@pytest.mark.parametrize("part", ["serving/contract", "serving/embedded/options"])
+@pytest.mark.parametrize("part", ["data/contract", "serving/embedded/options"])
 def test_what_others_start_with_needs_the_standard_library_alone(part: str) -> None:
     at_once = [each for each in _imports(part) if each.function == ""]
     assert at_once
-    assert not [each for each in at_once if each.room not in sys.stdlib_module_names]
+    assert not [
+        each
+        for each in at_once
+        if each.room not in sys.stdlib_module_names and not each.module.startswith(CONTRACT)
+    ]
 
 
 def test_only_the_commands_of_the_command_line_import_serving() -> None:
@@ -111,7 +150,7 @@ def test_the_command_line_starts_with_the_standard_library_alone() -> None:
         if each.place.startswith(("pipeline/cli.py:", "pipeline/commands/")) and each.function == ""
     ]
     assert at_once
-    ours = ("pipeline.commands.", FEATURES)
+    ours = ("pipeline.commands.", CONTRACT)
     assert not [
         each
         for each in at_once
@@ -160,7 +199,7 @@ def _import_statements(
 
 
 def _modules(statement: ast.Import | ast.ImportFrom) -> list[str]:
-    """The modules a statement names; `from data import features` names data.features."""
+    """The modules a statement names; `from data import features` names data.contract.features."""
     if isinstance(statement, ast.Import):
         return [alias.name for alias in statement.names]
     assert statement.module, "imports are absolute"
@@ -176,7 +215,7 @@ def _is_module(name: str) -> bool:
 
 
 def _sources(part: str) -> list[Path]:
-    """The files of a folder, or the one file of a module, such as `serving/contract`."""
+    """The files of a folder, or the one file of a module, such as `serving/quiet_tensorflow`."""
     path = ROOT / part
     return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 

@@ -4,9 +4,9 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation import metrics
-from components.model.export import EVALUATION_SIGNATURE, TRANSFORM_SIGNATURE
-from components.settings.gate import GateSettings
-from data import features
+from components.evaluation.settings import GateSettings
+from data.contract import features
+from data.contract.model import EVALUATION_SIGNATURE, TRANSFORM_SIGNATURE
 
 SKILL_FLOOR = 0.15
 """0.36 accuracy for four even classes."""

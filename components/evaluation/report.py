@@ -12,7 +12,7 @@ from tensorflow_model_analysis.writers import eval_config_writer
 
 from components.evaluation.gate import ROUNDING
 from components.evaluation.metrics import ACCURACY, LOSS, SkillOverMajority
-from data import features
+from data.contract import features
 
 FLOOR, NO_DROP = "accuracy floor", "no drop from the last pushed model"
 

@@ -6,9 +6,9 @@ import keras
 
 from components.model.backbone import WeightsOrigin
 from components.model.folding import fold_batch_normalization
-from components.model.preprocessing import IMAGE_SIDE
+from components.model.settings import ModelSettings
 from components.model.weights import build_backbone
-from components.settings.model import ModelSettings
+from data.contract.images import IMAGE_SIDE
 
 
 class InferenceOnly(keras.layers.Layer):

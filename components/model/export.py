@@ -9,15 +9,17 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_serving.apis import prediction_log_pb2
 
-from components.model.preprocessing import IMAGE_SIDE
-from data import features
-from serving.contract import DEFAULT_SIGNATURE, WARM_UP
-
-EVALUATION_SIGNATURE = "serving_examples"
-TRANSFORM_SIGNATURE = "transform_features"
-
-MAX_PIXELS = 50_000_000
-"""Of a photo in a request: a telephone's 48 million pass, and decoding takes 150 MB at the most."""
+from data.contract import features
+from data.contract.images import IMAGE_SIDE, MAX_REQUEST_PIXELS
+from data.contract.model import (
+    BEST_LABEL,
+    CLASS_LABELS,
+    EVALUATION_SIGNATURE,
+    PHOTO_INPUT,
+    PROBABILITIES,
+    TRANSFORM_SIGNATURE,
+)
+from data.contract.servable import DEFAULT_SIGNATURE, WARM_UP
 
 WARM_UP_BATCHES = (1, 2)
 """Photos in each of the requests: what TensorFlow prepares anew for a second shape is done, too."""
@@ -48,7 +50,7 @@ class ServingModule(tf.Module):
         images = self._layer({features.IMAGE: encoded})[features.IMAGE_XF]
         return self._predict(images)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=features.PHOTO_INPUT)])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=PHOTO_INPUT)])
     def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Upright photos as JPEG or PNG bytes, string [N], to what a client wants to know.
 
@@ -60,9 +62,9 @@ class ServingModule(tf.Module):
         probabilities = self._probabilities(checked)
         labels = tf.constant(self._classes)
         return {
-            features.PROBABILITIES: probabilities,
-            features.BEST_LABEL: tf.gather(labels, tf.argmax(probabilities, axis=1)),
-            features.CLASS_LABELS: tf.tile(labels[tf.newaxis], [tf.shape(probabilities)[0], 1]),
+            PROBABILITIES: probabilities,
+            BEST_LABEL: tf.gather(labels, tf.argmax(probabilities, axis=1)),
+            CLASS_LABELS: tf.tile(labels[tf.newaxis], [tf.shape(probabilities)[0], 1]),
         }
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
@@ -70,7 +72,7 @@ class ServingModule(tf.Module):
         """Serialized tf.train.Example, string [N], to `probabilities` float32 [N, classes]."""
         spec = {features.IMAGE: self._spec[features.IMAGE]}
         encoded = tf.io.parse_example(examples, spec)[features.IMAGE]
-        return {features.PROBABILITIES: self._probabilities(encoded)}
+        return {PROBABILITIES: self._probabilities(encoded)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def transform_features(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -83,7 +85,7 @@ class ServingModule(tf.Module):
 
 
 def refuse_bombs(encoded: tf.Tensor) -> tf.Tensor:
-    """Passes on a photo whose header is that of a JPEG or PNG of at most `MAX_PIXELS`.
+    """Passes on a photo whose header is that of a JPEG or PNG of at most `MAX_REQUEST_PIXELS`.
 
     A file of a few kilobytes can claim gigabytes of pixels; only the header is read here.
 
@@ -106,9 +108,12 @@ def refuse_bombs(encoded: tf.Tensor) -> tf.Tensor:
             lambda: tf.io.extract_jpeg_shape(encoded, output_type=tf.int64)[:2],
             lambda: _png_size(encoded),
         )
-    pixels = tf.reduce_prod(tf.minimum(size, MAX_PIXELS + 1))  # 32 bits by 32 would overflow
+    pixels = tf.reduce_prod(
+        tf.minimum(size, MAX_REQUEST_PIXELS + 1)
+    )  # 32 bits by 32 would overflow
     small = tf.debugging.Assert(
-        pixels <= MAX_PIXELS, [f"a photo should have at most {MAX_PIXELS} pixels; found", size]
+        pixels <= MAX_REQUEST_PIXELS,
+        [f"a photo should have at most {MAX_REQUEST_PIXELS} pixels; found", size],
     )
     with tf.control_dependencies([small]):
         return tf.identity(encoded)
@@ -159,7 +164,5 @@ def _write_warm_up(file: Path) -> None:
             log = prediction_log_pb2.PredictionLog()
             request = log.predict_log.request
             request.model_spec.signature_name = DEFAULT_SIGNATURE
-            request.inputs[features.PHOTO_INPUT].CopyFrom(
-                tf.make_tensor_proto([photo.numpy()] * photos)
-            )
+            request.inputs[PHOTO_INPUT].CopyFrom(tf.make_tensor_proto([photo.numpy()] * photos))
             writer.write(log.SerializeToString())

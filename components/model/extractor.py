@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from components.errors import ComponentError
 from components.model.folding import fold_batch_normalization
 from components.model.freezing import unfreeze_last
-from components.model.preprocessing import IMAGE_SIDE
+from data.contract.images import IMAGE_SIDE
 
 TOLERANCE = 1e-4
 """The largest deviation from Keras, relative to the largest activation.

@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from data import features
+from data.contract import features
+from data.contract.images import IMAGE_SIDE
 
-IMAGE_SIDE = 224
 LABEL_VOCABULARY = "labels"
 
 
@@ -44,7 +44,7 @@ def preprocessing_fn(
     """Transforms a batch of records (the user function of TFX's Transform).
 
     Args:
-        inputs: the features of `data.features`, each string [N].
+        inputs: the features of `data.contract.features`, each string [N].
         custom_config: `classes`, the class names in the order of their ids.
 
     Returns:

@@ -1,13 +1,12 @@
-"""The weights that a backbone is given: what `auto` means here, loading, telling apart."""
+"""The weights that a backbone is given: loading them, and telling them from others."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
 from components.errors import ComponentError
-from components.model.backbone import ImageNet, WeightsOrigin, find, preferred
+from components.model.backbone import ImageNet, WeightsOrigin, find
 from components.model.files import one_line, sha256
 from components.staging import readable
 
@@ -17,54 +16,7 @@ AUTO, IMAGENET, RANDOM = "auto", "imagenet", "random"
 _SUFFIXES = (".weights.h5", ".h5", ".keras")
 
 
-@dataclass(frozen=True)
-class ResolvedBackbone:
-    """A backbone and its weights, neither of them `auto`, and the reason in words."""
-
-    backbone: str
-    weights: str
-    reason: str
-
-
-def resolve_auto(backbone: str, weights: str) -> ResolvedBackbone:
-    """Says which backbone and weights `auto` stands for, within seconds.
-
-    Args:
-        backbone: `auto` or one of `backbone.names()`.
-        weights: `auto`, `imagenet`, `random`, or a weights file, local or remote (`gs://…`).
-
-    Raises:
-        ComponentError: the two do not go together, or the weights cannot be had.
-    """
-    if weights not in (AUTO, IMAGENET, RANDOM):
-        require_weights_file(weights)
-    if backbone == AUTO and weights in (AUTO, IMAGENET):
-        return _first_to_be_had()
-    if backbone == AUTO:
-        return ResolvedBackbone(preferred()[0], weights, "as configured")
-    if weights == AUTO:
-        weights = IMAGENET if find(backbone).imagenet else RANDOM
-    if weights == IMAGENET:
-        _imagenet_of(backbone)
-    find(backbone)
-    return ResolvedBackbone(backbone, weights, "as configured")
-
-
-def _first_to_be_had() -> ResolvedBackbone:
-    """The best backbone whose ImageNet weights can be had here."""
-    problems: list[str] = []
-    for name in preferred():
-        try:
-            where = _imagenet_of(name).where()
-        except ComponentError as error:
-            problems.append(str(error))
-            continue
-        reason = f"{'; '.join(problems)}: those of {name} come {where}" if problems else where
-        return ResolvedBackbone(name, IMAGENET, reason)
-    raise ComponentError("; ".join(problems))
-
-
-def _imagenet_of(name: str) -> ImageNet:
+def imagenet_of(name: str) -> ImageNet:
     """The ImageNet weights of a backbone.
 
     Raises:
@@ -109,7 +61,7 @@ def build_backbone(name: str, weights: str) -> tuple[keras.Model, WeightsOrigin]
     if weights == RANDOM:
         return backbone.build(), WeightsOrigin(RANDOM, "none")
     if weights == IMAGENET:
-        return _imagenet_of(name).load()
+        return imagenet_of(name).load()
     model = backbone.build()
     origin = _load_file(model, weights)
     backbone.correct(model)
@@ -133,7 +85,7 @@ def weights_fingerprint(name: str, weights: str) -> str:
     if weights == RANDOM:
         return "none"
     if weights == IMAGENET:
-        return _imagenet_of(name).fingerprint
+        return imagenet_of(name).fingerprint
     require_weights_file(weights)
     try:
         with readable(weights) as file:

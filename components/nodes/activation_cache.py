@@ -22,11 +22,11 @@ from tfx.utils import io_utils
 
 from components.model.extractor import Extractor
 from components.model.weights import build_backbone, require_same_weights
-from components.settings.augmentation import AugmentationSettings
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import CacheManifest
 from components.training.cache.writing import BATCH, fill
 from components.training.photo_batches import labelled_images
-from data import features
+from data.contract import features
 
 _STATISTICS_FILE = "FeatureStats.pb"
 

@@ -13,11 +13,10 @@ from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.types import standard_artifacts, standard_component_specs
 from tfx.utils import io_utils, path_utils
 
-from components.nodes.pusher import base_directory, versions
+from components.nodes.evaluator import NO_BASELINE
+from components.nodes.pusher import versions
 from components.staging import copy_folder
-
-NO_BASELINE = "nothing-was-pushed"
-"""The file that an empty Model holds, so that one whose files are gone is not taken for it."""
+from data.contract.model import base_directory
 
 
 class LastPushedStrategy(ResolverStrategy):

@@ -8,7 +8,7 @@ from components.staging import readable, writable
 from components.training.curves import curves_figure
 from components.training.history import HISTORY, read_history
 
-CURVES = "curves.png"
+PICTURE = "curves.png"
 
 
 @component
@@ -28,4 +28,4 @@ def Curves(  # noqa: N802 (a TFX component is named like a class)
         figure = curves_figure(read_history(history))
     with writable(curves.uri) as folder:
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / CURVES, dpi=120)
+        figure.savefig(folder / PICTURE, dpi=120)

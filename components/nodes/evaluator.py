@@ -13,8 +13,10 @@ from tfx.utils import json_utils, path_utils
 
 from components.errors import ComponentError
 from components.evaluation.gate import eval_config
-from components.nodes.baseline import NO_BASELINE
-from components.settings.gate import GateSettings
+from components.evaluation.settings import GateSettings
+
+NO_BASELINE = "nothing-was-pushed"
+"""The file that an empty Model holds, so that one whose files are gone is not taken for it."""
 
 
 class EvaluatorSpec(standard_component_specs.EvaluatorSpec):

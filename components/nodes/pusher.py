@@ -9,12 +9,11 @@ from typing import Any
 import tensorflow as tf
 from tfx import types
 from tfx.components.pusher import executor
-from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
 
 from components.staging import copy_folder, is_remote, readable
-from serving.contract import NEEDED_FILES, SAVED_MODEL
+from data.contract.model import base_directory
+from data.contract.servable import NEEDED_FILES, SAVED_MODEL
 
 
 def fingerprint(model: Path) -> str:
@@ -88,20 +87,6 @@ def _rename_remote(unfinished: str, target: str, files: list[str]) -> None:
         tf.io.gfile.makedirs(file.rpartition("/")[0])
         tf.io.gfile.rename(f"{unfinished}/{name}", file)
     tf.io.gfile.rmtree(unfinished)
-
-
-def push_destination(base: str) -> pusher_pb2.PushDestination:
-    """What tells the Pusher the folder of versions."""
-    return pusher_pb2.PushDestination(
-        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=base)
-    )
-
-
-def base_directory(destination: str) -> str:
-    """The folder of versions that the JSON of a PushDestination names."""
-    parsed = pusher_pb2.PushDestination()
-    proto_utils.json_to_proto(destination, parsed)
-    return str(parsed.filesystem.base_directory).rstrip("/")
 
 
 class PusherExecutor(executor.Executor):

@@ -11,7 +11,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
 from components.errors import ComponentError
-from data import features
+from data.contract import features
 
 _CURATED = Path(__file__).with_name("schema.pbtxt")
 _SCHEMA_FILE = "schema.pbtxt"

@@ -20,9 +20,8 @@ from tfx.types import standard_component_specs
 from tfx.utils import io_utils
 
 from components.model.export import export
+from components.model.settings import ModelSettings
 from components.model.weights import require_same_weights
-from components.settings.model import ModelSettings
-from components.settings.training import TrainingSettings
 from components.staging import is_remote, writable
 from components.training import recipes
 from components.training.checkpoint import committed_epochs, remove
@@ -30,7 +29,8 @@ from components.training.history import HISTORY, write_history
 from components.training.phases import PhaseResult, best_phase, train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.recipes import Recipe
-from data.features import TEST, TRAIN, VAL
+from components.training.settings import TrainingSettings
+from data.contract.features import TEST, TRAIN, VAL
 
 SUMMARY = "training.json"
 
@@ -58,8 +58,8 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains and exports the classifier (the user function of TFX's Trainer).
 
     The examples are those of the pipeline, or ActivationCache's if the augmentation is `cached`.
-    `custom_config` holds `classes`, `model` and `training` (the sections of
-    `components.settings` as JSON, `auto` resolved) and `weights_hash`, the `weights_fingerprint`.
+    `custom_config` holds `classes`, `model` and `training` (ModelSettings and TrainingSettings as
+    JSON, `auto` resolved) and `weights_hash`, the `weights_fingerprint`.
     Leaves the history, the TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:

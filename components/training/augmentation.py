@@ -9,12 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.settings.augmentation import AugmentationSettings
+from components.training.augmentation_settings import AugmentationSettings
 
 Image = NDArray[np.float32]
 
 
-def augmented_view(image: Image, settings: AugmentationSettings, photo: str, view: int) -> Image:
+def augmented_view(image: Image, settings: AugmentationSettings, sha256: str, view: int) -> Image:
     """One randomly changed copy of a photo, always the same for the same photo and view.
 
     As Keras' layers do it, in their order: RandomFlip, RandomRotation about the centre with
@@ -23,7 +23,7 @@ def augmented_view(image: Image, settings: AugmentationSettings, photo: str, vie
     Args:
         image: float32 [height, width, 3] in [0, 255].
         settings: which changes, and how large.
-        photo: the photo's hexadecimal SHA-256.
+        sha256: of the photo's file, hexadecimal.
         view: the number of the copy.
 
     Returns:
@@ -31,7 +31,7 @@ def augmented_view(image: Image, settings: AugmentationSettings, photo: str, vie
     """
     # All three are drawn whatever the settings, so that each change stays when another is
     # turned off.
-    chance, turn, stretch = np.random.default_rng((int(photo, 16), view)).random(3)
+    chance, turn, stretch = np.random.default_rng((int(sha256, 16), view)).random(3)
     flip = settings.horizontal_flip and chance < 0.5
     if settings.rotation:
         angle = 2 * np.pi * settings.rotation * (2 * turn - 1)

@@ -8,9 +8,9 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from components.settings.training import PhaseSettings
 from components.training.checkpoint import PhaseCheckpoint
 from components.training.history import PhaseHistory
+from components.training.settings import PhaseSettings
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from numpy.typing import NDArray
 
-from components.settings.augmentation import AugmentationSettings
 from components.training.augmentation import augmented_view
-from data import features
+from components.training.augmentation_settings import AugmentationSettings
+from data.contract import features
 
 PREFETCH = 4
 """Batches."""
@@ -53,9 +53,8 @@ def photo_batches(
 
     def to_pixels(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         raw = tf.io.parse_example(serialized, spec)
-        photos = raw[features.SHA256]
         transformed = layer(raw)
-        return transformed[features.IMAGE_XF], transformed[features.LABEL_XF], photos
+        return transformed[features.IMAGE_XF], transformed[features.LABEL_XF], raw[features.SHA256]
 
     return records.batch(batch_size).map(to_pixels, num_parallel_calls=os.cpu_count())
 
@@ -69,13 +68,13 @@ def labelled_images(
 
 
 def augmented(
-    images: tf.Tensor, photos: tf.Tensor, view: tf.Tensor, settings: AugmentationSettings
+    images: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor, settings: AugmentationSettings
 ) -> tf.Tensor:
     """`augmented_view` of a batch, for use within a dataset.
 
     Args:
         images: float32 [N, height, width, 3] in [0, 255].
-        photos: string [N], the photos' hexadecimal SHA-256.
+        hashes: string [N], the hexadecimal SHA-256 of each photo.
         view: int64 scalar, the number of the copy.
         settings: which changes, and how large.
 
@@ -84,14 +83,14 @@ def augmented(
     """
 
     def augment(
-        images: NDArray[np.float32], photos: NDArray[np.object_], view: np.int64
+        images: NDArray[np.float32], hashes: NDArray[np.object_], view: np.int64
     ) -> NDArray[np.float32]:
         changed = np.empty_like(images)
-        for target, image, photo in zip(changed, images, photos, strict=True):
-            target[:] = augmented_view(image, settings, photo.decode(), int(view))
+        for target, image, sha256 in zip(changed, images, hashes, strict=True):
+            target[:] = augmented_view(image, settings, sha256.decode(), int(view))
         return changed
 
-    changed = tf.numpy_function(augment, [images, photos, view], tf.float32)
+    changed = tf.numpy_function(augment, [images, hashes, view], tf.float32)
     return tf.ensure_shape(changed, images.shape)
 
 

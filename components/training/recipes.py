@@ -17,8 +17,7 @@ from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
 from components.model.classifier import build_classifier
 from components.model.freezing import boundary_layer_name, unfreeze_last
-from components.settings.model import ModelSettings
-from components.settings.training import TrainingSettings
+from components.model.settings import ModelSettings
 from components.training.cache.format import POOLED, SPATIAL, WEIGHTS, Feature, read_manifest
 from components.training.cache.reading import evaluation_batches, training_batches
 from components.training.phases import Phase, Splits
@@ -29,7 +28,8 @@ from components.training.photo_batches import (
     photo_batches,
     prefetched,
 )
-from data.features import TEST, TRAIN, VAL
+from components.training.settings import TrainingSettings
+from data.contract.features import TEST, TRAIN, VAL
 
 FROZEN, UNFROZEN = PHASES = ("frozen", "unfrozen")
 
@@ -75,9 +75,9 @@ def on_the_fly(
     steps = math.ceil(sum(counts.values()) / batch_size)
 
     def changed(index: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
-        images, labels, photos = batch
+        images, labels, hashes = batch
         view = (seed << 32) + index // steps  # another one for each seed and epoch
-        return augmented(images, photos, view, settings.augmentation), labels
+        return augmented(images, hashes, view, settings.augmentation), labels
 
     train = photo_batches(files[TRAIN], transform, batch_size=batch_size, shuffle_seed=seed)
     splits = Splits(

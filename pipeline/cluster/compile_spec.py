@@ -11,11 +11,12 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunnerConfig,
 )
 
-from components.model.weights import resolve_auto
-from data.features import MODEL_NAME
+from components.model.auto import resolve_auto
+from data.contract.model import MODEL_NAME, push_destination
+from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.cluster.kubeflow_task import DRIVER_OPTION
-from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, push_destination
+from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION
 from pipeline.config import Config, ConfigError, Resources
 from pipeline.pipeline import UNCACHED, create_pipeline
 
@@ -23,7 +24,7 @@ Target = Literal["kubeflow", "vertex"]
 
 _KUBEFLOW_COMMAND = ("python", "-m", "pipeline.cluster.kubeflow_task")
 
-_NOT_ALWAYS_THERE = {"ActivationCache"}
+_NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
 """Resources of these are no mistake where the configuration does without the node."""
 
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
@@ -133,7 +134,7 @@ def _require_platform(target: Target, config: Config) -> None:
 def _resolved(config: Config) -> Config:
     """Fills in `auto`: the weights by what can be had here, the rest by what is asked for."""
     found = resolve_auto(config.model.backbone, config.model.weights)
-    gpu = config.resources.get("Trainer", Resources()).gpu > 0
+    gpu = config.resources.get(TRAINER, Resources()).gpu > 0
     return config.with_backbone(found.backbone, found.weights).with_augmentation_mode(gpu=gpu)
 
 
@@ -154,7 +155,7 @@ def _add_resources(spec: dict[str, Any], config: Config) -> None:
             known = ", ".join(sorted(containers))
             raise ConfigError(f"resources.{node}: no such node; there are {known}")
         limits: dict[str, Any] = {"cpuLimit": wanted.cpu, "memoryLimit": wanted.memory_gb}
-        trains_elsewhere = node == "Trainer" and config.vertex is not None
+        trains_elsewhere = node == TRAINER and config.vertex is not None
         if wanted.gpu and not trains_elsewhere:
             limits["accelerator"] = {"type": wanted.gpu_type, "count": str(wanted.gpu)}
         containers[node]["resources"] = {
@@ -169,7 +170,7 @@ def _fit_for_kubeflow(spec: dict[str, Any]) -> None:
             *_, module = lifecycle["preCacheCheck"]["command"]
             container["args"] = [f"{DRIVER_OPTION}={module}", *container["args"]]
     # Without its driver the span that it reads is no input that the cache could know.
-    _uncache(spec, ["ImportExampleGen"])
+    _uncache(spec, [IMPORT_EXAMPLE_GEN])
 
 
 def _uncache(spec: dict[str, Any], nodes: Iterable[str]) -> None:

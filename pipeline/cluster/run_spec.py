@@ -22,8 +22,9 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from data.features import MODEL_NAME
-from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec, push_destination
+from data.contract.errors import UserError
+from data.contract.model import MODEL_NAME, push_destination
+from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec
 from pipeline.code_hash import ROOT
 from pipeline.workdir import write_atomically
 
@@ -35,7 +36,7 @@ Artifacts = dict[str, list[Any]]
 """kfp RuntimeArtifacts by key."""
 
 
-class TaskError(Exception):
+class TaskError(UserError):
     """A task failed; the message names it, its log and the end of that."""
 
 

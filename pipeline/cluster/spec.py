@@ -10,6 +10,8 @@ from typing import Any
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from data.contract.errors import UsageError
+
 DATA_ROOT = "data_root"
 PUSH_DESTINATION = "push_destination"
 """The parameters of a run, besides the pipeline root that the platforms know."""
@@ -18,12 +20,7 @@ _SCHEMA_VERSION = "2.1.0"
 _MOST_BYTES = 10_000_000
 
 
-def push_destination(base: str) -> str:
-    """The value of `PUSH_DESTINATION` for a folder of model versions: TFX's PushDestination."""
-    return json.dumps({"filesystem": {"baseDirectory": base}})
-
-
-class SpecError(Exception):
+class SpecError(UsageError):
     """The file is no pipeline spec that could run; the message names the file and the place."""
 
 

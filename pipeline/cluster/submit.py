@@ -9,10 +9,12 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec, push_destination
+from data.contract.errors import UserError
+from data.contract.model import push_destination
+from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec
 
 
-class SubmitError(Exception):
+class SubmitError(UserError):
     """The platform could not be reached or said no; the message holds its words."""
 
 

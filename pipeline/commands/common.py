@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Callable
-from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,16 +13,6 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 """Where runs go, and where the newest model is looked for."""
-
-
-class Exit(IntEnum):
-    """What the exit status says."""
-
-    DONE = 0
-    FAILED = 1
-    USAGE = 2
-    BLOCKED = 3
-    INTERRUPTED = 130
 
 
 EXIT_STATUS = """\
@@ -85,12 +74,6 @@ def configuration(options: argparse.Namespace) -> "Config":
 
     profiles = options.profiles or options.default_profiles
     return load_config(*profiles, file=options.config, overrides=options.overrides)
-
-
-def fail(error: object, status: Exit = Exit.FAILED) -> int:
-    """Says what is wrong in one line, and returns the exit status."""
-    complain(error)
-    return status
 
 
 def complain(message: object) -> None:

@@ -3,17 +3,14 @@
 import argparse
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.commands.common import (
-    Exit,
-    add_command,
-    add_configuration,
-    complain,
-    configuration,
-    fail,
-)
+from data.contract.errors import Exit, UsageError, UserError
+from data.contract.nodes import PUSHER
+from pipeline.commands.common import add_command, add_configuration, complain, configuration
 
 if TYPE_CHECKING:
     from pipeline.cluster.run_spec import Execution
@@ -21,11 +18,11 @@ if TYPE_CHECKING:
 
 _TARGETS = ("kubeflow", "vertex")
 _SUFFIXES = (".json", ".yaml", ".yml")
-_NEEDS_KFP = "there is no package kfp here: TFX brings it with Python 3.11 alone"
 
 
-def _has_kfp() -> bool:
-    return importlib.util.find_spec("kfp") is not None
+def _require_kfp() -> None:
+    if importlib.util.find_spec("kfp") is None:
+        raise UserError("there is no package kfp here: TFX brings it with Python 3.11 alone")
 
 
 def add_compile(commands: "Commands") -> None:
@@ -58,40 +55,30 @@ def add_compile(commands: "Commands") -> None:
 
 
 def _compile(options: argparse.Namespace) -> int:
-    from components.errors import ComponentError
-    from pipeline.config import ConfigError
     from pipeline.progress import chatter_to
     from pipeline.workdir import write_atomically
 
-    try:
-        config = configuration(options)
-        if options.out.suffix not in _SUFFIXES:
-            raise ConfigError(f"--out {options.out}: it must end in {', '.join(_SUFFIXES)}")
-        if not options.out.parent.is_dir():
-            raise ConfigError(f"--out {options.out}: there is no folder {options.out.parent}")
-    except ConfigError as error:
-        return fail(error, Exit.USAGE)
-    if not _has_kfp():
-        return fail(_NEEDS_KFP)
+    config = configuration(options)
+    if options.out.suffix not in _SUFFIXES:
+        raise UsageError(f"--out {options.out}: it must end in {', '.join(_SUFFIXES)}")
+    if not options.out.parent.is_dir():
+        raise UsageError(f"--out {options.out}: there is no folder {options.out.parent}")
+    _require_kfp()
     with chatter_to(Path(os.devnull)):
         from pipeline.cluster.compile_spec import as_text, compile_spec
         from pipeline.cluster.spec import parse_spec
-    try:
-        with chatter_to(Path(os.devnull)):
-            job = compile_spec(
-                config,
-                options.target,
-                image=options.image,
-                root=options.root,
-                data=options.data,
-                serving=options.serving,
-            )
-        spec = parse_spec(job, options.out)
+
+        job = compile_spec(
+            config,
+            options.target,
+            image=options.image,
+            root=options.root,
+            data=options.data,
+            serving=options.serving,
+        )
+    spec = parse_spec(job, options.out)
+    with _system_errors_said():
         write_atomically(options.out, as_text(job, options.out.suffix))
-    except ConfigError as error:
-        return fail(error, Exit.USAGE)
-    except (ComponentError, OSError) as error:
-        return fail(error)
     print(f"{options.out}: {len(spec.order)} tasks for {options.target}, image {options.image}")
     return Exit.DONE
 
@@ -125,41 +112,29 @@ def add_submit(commands: "Commands") -> None:
 
 
 def _submit(options: argparse.Namespace) -> int:
-    if not _has_kfp():
-        return fail(_NEEDS_KFP)
-    from pipeline.cluster.spec import SpecError, read_spec
-    from pipeline.cluster.submit import (
-        Submission,
-        SubmitError,
-        submit_to_kubeflow,
-        submit_to_vertex,
-    )
+    _require_kfp()
+    from pipeline.cluster.spec import read_spec
+    from pipeline.cluster.submit import Submission, submit_to_kubeflow, submit_to_vertex
 
-    try:
-        spec = read_spec(options.spec)
-        if options.target == "kubeflow" and spec.needs_vertex:
-            raise SpecError(f"{options.spec}: it was compiled with --target vertex")
-        if options.target == "vertex" and not options.project:
-            raise SpecError("--target vertex needs --project")
-        submission = Submission.of(
-            options.spec,
-            spec,
-            root=options.root,
-            data=options.data,
-            serving=options.serving,
-            service_account=options.service_account,
+    spec = read_spec(options.spec)
+    if options.target == "kubeflow" and spec.needs_vertex:
+        raise UsageError(f"{options.spec}: it was compiled with --target vertex")
+    if options.target == "vertex" and not options.project:
+        raise UsageError("--target vertex needs --project")
+    submission = Submission.of(
+        options.spec,
+        spec,
+        root=options.root,
+        data=options.data,
+        serving=options.serving,
+        service_account=options.service_account,
+    )
+    if options.target == "vertex":
+        said = submit_to_vertex(
+            submission, options.project, options.region, dry_run=options.dry_run
         )
-    except SpecError as error:
-        return fail(error, Exit.USAGE)
-    try:
-        if options.target == "vertex":
-            said = submit_to_vertex(
-                submission, options.project, options.region, dry_run=options.dry_run
-            )
-        else:
-            said = submit_to_kubeflow(submission, options.host, dry_run=options.dry_run)
-    except SubmitError as error:
-        return fail(error)
+    else:
+        said = submit_to_kubeflow(submission, options.host, dry_run=options.dry_run)
     print(said)
     return Exit.DONE
 
@@ -184,32 +159,38 @@ def add_run_spec(commands: "Commands") -> None:
 
 
 def _run_spec(options: argparse.Namespace) -> int:
-    if not _has_kfp():
-        return fail(_NEEDS_KFP)
-    from pipeline.cluster.spec import SpecError, read_spec
+    _require_kfp()
+    from pipeline.cluster.spec import read_spec
+    from pipeline.workdir import require_plain
 
-    try:
-        spec = read_spec(options.spec)
-    except SpecError as error:
-        return fail(error, Exit.USAGE)
+    spec = read_spec(options.spec)
+    require_plain("--root", options.root)
+    require_plain("--data", options.data)
     if not options.data.is_dir():
-        return fail(f"--data {options.data}: there is no such folder", Exit.USAGE)
-    from pipeline.cluster.run_spec import TaskError, make_image_environment, run_spec
+        raise UsageError(f"--data {options.data}: there is no such folder")
+    from pipeline.cluster.run_spec import make_image_environment, run_spec
 
-    try:
+    with _system_errors_said():
         commands = make_image_environment()
         print(f"{'':8}{'task':<44}{'seconds':>8}{'CPU s':>8}{'peak MB':>9}", flush=True)
         executions = run_spec(
             spec, root=options.root, data=options.data, commands=commands, report=_show
         )
-    except (TaskError, OSError) as error:
-        return fail(error)
     destination = _pushed_destination(executions)
     if destination is None:
         complain("the gate blocked the model; nothing was pushed")
         return Exit.BLOCKED
     print(f"model   {destination}")
     return Exit.DONE
+
+
+@contextmanager
+def _system_errors_said() -> Iterator[None]:
+    """Says in one line what the file system has refused."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(error) from error
 
 
 def _show(done: int, total: int, execution: "Execution") -> None:
@@ -226,6 +207,6 @@ def _show(done: int, total: int, execution: "Execution") -> None:
 
 def _pushed_destination(executions: "list[Execution]") -> str | None:
     """Where the Pusher has put the model; None if it has not."""
-    (pusher,) = (each for each in executions if each.task == "Pusher")
+    (pusher,) = (each for each in executions if each.task == PUSHER)
     (pushed,) = pusher.outputs["pushed_model"]
     return str(pushed.metadata["pushed_destination"]) if pushed.metadata["pushed"] else None

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.commands.common import RUNS, Exit, add_command, fail
+from data.contract.errors import Exit, UsageError
+from pipeline.commands.common import RUNS, add_command
 
 if TYPE_CHECKING:
     from pipeline.commands.common import Commands
@@ -51,17 +52,13 @@ def _predict(options: argparse.Namespace) -> int:
     from data.errors import DataError
     from data.photos import PreparedPhoto, decode_photo, prepare_photo, read_photo
     from serving.asking.answers import Answer, as_json, as_text
-    from serving.asking.errors import ModelError
 
     if options.plot is not None:
         from serving.asking.figure import MAX_PHOTOS, draw_predictions, figure_format
 
-        try:
-            figure_format(options.plot)
-        except ModelError as error:
-            return fail(error, Exit.USAGE)
+        figure_format(options.plot)
         if len(options.photos) > MAX_PHOTOS:
-            return fail(f"--plot draws at most {MAX_PHOTOS} photos", Exit.USAGE)
+            raise UsageError(f"--plot draws at most {MAX_PHOTOS} photos")
 
     prepared: dict[str, PreparedPhoto | str] = {}
     for photo in options.photos:
@@ -70,28 +67,25 @@ def _predict(options: argparse.Namespace) -> int:
         except DataError as error:
             prepared[photo] = str(error)
     usable = {name: photo for name, photo in prepared.items() if not isinstance(photo, str)}
-    try:
-        predictions = {}
-        if usable:
-            answers = _predictor(options).predict([photo.jpeg for photo in usable.values()])
-            predictions = dict(zip(usable, answers, strict=True))
-        said: list[Answer] = [
-            (name, predictions[name] if name in usable else str(prepared[name]))
-            for name in options.photos
-        ]
-        print(as_json(said) if options.json else as_text(said, sys.stdout.encoding))
-        if options.plot is not None and usable:
-            draw_predictions(
-                [
-                    (decode_photo(photo.jpeg), Path(name).name, predictions[name])
-                    for name, photo in usable.items()
-                ],
-                options.plot,
-            )
-            if not options.json:
-                print(f"\nfigure: {options.plot}")
-    except ModelError as error:
-        return fail(error)
+    predictions = {}
+    if usable:
+        answers = _predictor(options).predict([photo.jpeg for photo in usable.values()])
+        predictions = dict(zip(usable, answers, strict=True))
+    said: list[Answer] = [
+        (name, predictions[name] if name in usable else str(prepared[name]))
+        for name in options.photos
+    ]
+    print(as_json(said) if options.json else as_text(said, sys.stdout.encoding))
+    if options.plot is not None and usable:
+        draw_predictions(
+            [
+                (decode_photo(photo.jpeg), Path(name).name, predictions[name])
+                for name, photo in usable.items()
+            ],
+            options.plot,
+        )
+        if not options.json:
+            print(f"\nfigure: {options.plot}")
     return Exit.DONE if len(usable) == len(prepared) else Exit.FAILED
 
 

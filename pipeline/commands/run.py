@@ -4,18 +4,17 @@ import argparse
 import errno
 import os
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.contract.beam import causes
+from data.contract.errors import Exit, UsageError, UserError
 from pipeline.commands.common import (
     RUNS,
-    Exit,
     add_command,
     add_configuration,
     complain,
     configuration,
-    fail,
 )
 
 if TYPE_CHECKING:
@@ -52,26 +51,31 @@ def add_run(commands: "Commands") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from pipeline.config import ConfigError
-    from pipeline.workdir import Workdir, WorkdirError
+    from data.folder import require_apart
+    from pipeline.workdir import Workdir
 
     options.default_profiles = ["photos" if options.photos else "demo"]
     profile = (options.profiles or options.default_profiles)[0]
-    try:
-        config = configuration(options)
-        if profile == "photos" and options.photos is None:
-            raise ConfigError("--profile photos needs --photos DIR")
-        if options.photos is not None and not options.photos.exists():
-            raise ConfigError(f"--photos {options.photos}: there is no such folder")
-    except ConfigError as error:
-        return fail(error, Exit.USAGE)
+    config = configuration(options)
+    if profile == "photos" and options.photos is None:
+        raise UsageError("--profile photos needs --photos DIR")
     workdir = Workdir((options.workdir or RUNS / profile).absolute())
+    workdir.require_usable()
+    if options.photos is not None:
+        _require_there("--photos ", options.photos)
+        require_apart(workdir.root, options.photos)
     print(f"workdir   {workdir.root}", flush=True)
+    with workdir.locked():
+        return _run_in(workdir, config, options.photos)
+
+
+def _require_there(option: str, photos: Path) -> None:
     try:
-        with workdir.locked():
-            return _run_in(workdir, config, options.photos)
-    except WorkdirError as error:
-        return fail(error)
+        photos.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{option}{photos}: there is no such folder") from None
+    except OSError as error:
+        raise UsageError(f"{option}{photos}: {error.strerror}") from None
 
 
 def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
@@ -90,7 +94,7 @@ def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
                 traceback.print_exc()
                 raise
     except Exception as error:
-        return _fail_run(error, workdir)
+        raise _in_our_words(error, workdir) from error
     print(as_text(summary))
     print(f"curves    {workdir.curves}\nmetrics   {workdir.metrics}")
     if summary.model is None:
@@ -100,29 +104,16 @@ def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
     return Exit.DONE
 
 
-def _fail_run(error: Exception, workdir: "Workdir") -> int:
-    """Says in one line why a run failed: in our words where the cause is known."""
-    from components.errors import ComponentError
-    from data.errors import DataError
-    from pipeline.config import ConfigError
-
-    if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
-        raise KeyboardInterrupt from None  # Beam turns it into an error of its own
-    if isinstance(error, ConfigError):
-        return fail(error, Exit.USAGE)
-    if isinstance(error, (ComponentError, DataError)):
-        return fail(error)
+def _in_our_words(error: Exception, workdir: "Workdir") -> BaseException:
+    """What a run that failed is to end with, which says why in one line."""
+    if any(isinstance(cause, KeyboardInterrupt) for cause in causes(error)):
+        return KeyboardInterrupt()  # Beam turns it into an error of its own
+    if isinstance(error, UserError):
+        return error
     if cause := _storage_problem(error):
-        return fail(f"{cause}; make room or name another --workdir, then run again")
+        return UserError(f"{cause}; make room or name another --workdir, then run again")
     reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".splitlines()[0]
-    return fail(f"{reason[:300]} (all of it: {workdir.log})")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those it followed from."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+    return UserError(f"{reason[:300]} (all of it: {workdir.log})")
 
 
 def _storage_problem(error: BaseException) -> str | None:
@@ -130,7 +121,7 @@ def _storage_problem(error: BaseException) -> str | None:
 
     TensorFlow, MLMD and Beam wrap the system's error, and keep only its text.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRORS:
             return f"{cause.filename or 'the workdir'}: {cause.strerror}"
         for text in ("No space left on device", "disk is full", "readonly database"):
@@ -159,29 +150,25 @@ def add_data(commands: "Commands") -> None:
 
 
 def _data(options: argparse.Namespace) -> int:
-    from data.errors import DataError
+    from data.contract.progress import tenths
+    from data.folder import require_apart
     from data.ingest import ingest
     from pipeline.beam_args import beam_args, prepared_workers
-    from pipeline.config import ConfigError
-    from pipeline.progress import chatter_to, counter, describe_records
+    from pipeline.progress import chatter_to, describe_records
+    from pipeline.workdir import require_plain
 
-    if not options.photos.exists():
-        return fail(f"{options.photos}: there is no such folder", Exit.USAGE)
-    try:
-        config = configuration(options)
-        beam_options = beam_args(config.beam, root=str(options.out))
-    except ConfigError as error:
-        return fail(error, Exit.USAGE)
-    try:
-        with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
-            ingested = ingest(
-                options.photos,
-                options.out,
-                max_reject_share=config.data.max_reject_share,
-                progress=counter("read"),
-                beam_options=beam_options,
-            )
-    except DataError as error:
-        return fail(error)
+    _require_there("", options.photos)
+    require_plain("--out", options.out)
+    require_apart(options.out, options.photos)
+    config = configuration(options)
+    beam_options = beam_args(config.beam, root=str(options.out))
+    with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
+        ingested = ingest(
+            options.photos,
+            options.out,
+            max_reject_share=config.data.max_reject_share,
+            progress=tenths("read"),
+            beam_options=beam_options,
+        )
     print(describe_records(ingested))
     return Exit.DONE

@@ -4,8 +4,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.features import MODEL_NAME
-from pipeline.commands.common import RUNS, Exit, add_command, complain, fail, number
+from data.contract.errors import Exit, UsageError
+from data.contract.model import MODEL_NAME
+from pipeline.commands.common import RUNS, add_command, complain, number
 
 if TYPE_CHECKING:
     from pipeline.commands.common import Commands
@@ -82,36 +83,28 @@ def add_serve(commands: "Commands") -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from serving.asking.errors import ModelError
-    from serving.embedded.errors import ServerError
     from serving.quiet_tensorflow import import_tensorflow
 
-    try:
-        batching = _batching(options)
-        models = _models_to_serve(options)
-    except (ModelError, ServerError) as error:
-        return fail(error, Exit.USAGE)
+    batching = _batching(options)
+    models = _models_to_serve(options)
     import_tensorflow()
     from serving.asking.page_files import PAGE
     from serving.embedded.options import ServerOptions
     from serving.embedded.server import EmbeddedServer
 
-    try:
-        server = EmbeddedServer(
-            ServerOptions(
-                models=models,
-                page=PAGE,
-                host=options.host,
-                rest_api_port=options.rest_api_port,
-                rest_api_num_threads=options.rest_api_num_threads,
-                rest_api_timeout_in_ms=options.rest_api_timeout_in_ms,
-                file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
-                batching=batching,
-            ),
-            announce=lambda line: print(line, flush=True),
-        )
-    except ServerError as error:
-        return fail(error)
+    server = EmbeddedServer(
+        ServerOptions(
+            models=models,
+            page=PAGE,
+            host=options.host,
+            rest_api_port=options.rest_api_port,
+            rest_api_num_threads=options.rest_api_num_threads,
+            rest_api_timeout_in_ms=options.rest_api_timeout_in_ms,
+            file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
+            batching=batching,
+        ),
+        announce=lambda line: print(line, flush=True),
+    )
     try:
         server.run()
     except KeyboardInterrupt:
@@ -121,30 +114,37 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
-    from serving.asking.pushed import newest_model
     from serving.embedded.config_files import ModelConfig, read_models
-    from serving.embedded.errors import ServerError
 
     if options.model_config_file and options.model_base_path:
-        raise ServerError("--model_config_file names the models: leave out --model_base_path")
+        raise UsageError("--model_config_file names the models: leave out --model_base_path")
     if options.model_config_file:
         models = read_models(options.model_config_file)
     else:
-        base_path = options.model_base_path or newest_model(RUNS).parent
+        base_path = options.model_base_path or _newest_base_path()
         models = [ModelConfig(options.model_name, base_path.absolute())]
     for model in models:
         if not model.base_path.is_dir():
-            raise ServerError(f"{model.base_path} is not a folder: name a model's base path")
+            raise UsageError(f"{model.base_path} is not a folder: name a model's base path")
     return models
+
+
+def _newest_base_path() -> Path:
+    from serving.asking.errors import ModelError
+    from serving.asking.pushed import newest_model
+
+    try:
+        return newest_model(RUNS).parent
+    except ModelError as error:
+        raise UsageError(error) from None  # there is none: an option has to name it
 
 
 def _batching(options: argparse.Namespace) -> "BatchingParameters | None":
     from serving.embedded.config_files import default_batching, read_batching
-    from serving.embedded.errors import ServerError
 
     if not options.enable_batching:
         if options.batching_parameters_file:
-            raise ServerError("--batching_parameters_file needs --enable_batching")
+            raise UsageError("--batching_parameters_file needs --enable_batching")
         return None
     if options.batching_parameters_file:
         return read_batching(options.batching_parameters_file)
@@ -169,17 +169,13 @@ def add_check(commands: "Commands") -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from serving.asking.errors import ModelError
     from serving.asking.pushed import find_version
     from serving.quiet_tensorflow import import_tensorflow
 
     import_tensorflow()
     from serving.checking.export_check import check_export
 
-    try:
-        version = find_version(options.model)
-    except ModelError as error:
-        return fail(error)
+    version = find_version(options.model)
     print(version)
     problems = 0
     for check in check_export(version):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from data.features import BEST_LABEL, CLASS_LABELS, MODEL_NAME, PROBABILITIES
+from data.contract.model import BEST_LABEL, CLASS_LABELS, MODEL_NAME, PROBABILITIES
 from serving.asking.errors import ModelError
 from serving.asking.predictor import BATCH, Prediction
 

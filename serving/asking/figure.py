@@ -14,6 +14,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import BoxStyle, FancyBboxPatch, Rectangle
 from matplotlib.textpath import text_to_path
 
+from data.contract.errors import UsageError
 from serving.asking.errors import ModelError
 from serving.asking.predictor import Prediction
 
@@ -55,12 +56,12 @@ def figure_format(file: Path) -> str:
     """The format that the name of a figure file asks for: one of `FORMATS`.
 
     Raises:
-        ModelError: it asks for none of them.
+        UsageError: it asks for none of them.
     """
     extension = file.suffix.lower().removeprefix(".")
     if extension not in FORMATS:
         allowed = ", ".join(f".{name}" for name in FORMATS)
-        raise ModelError(f"{file} cannot be drawn: its name must end in one of {allowed}")
+        raise UsageError(f"{file} cannot be drawn: its name must end in one of {allowed}")
     return extension
 
 
@@ -68,7 +69,8 @@ def draw_predictions(items: Sequence[Item], file: Path) -> None:
     """Write the figure of `items` (see `predictions_figure`) to `file`, whole or not at all.
 
     Raises:
-        ModelError: unknown extension, no photo or too many, or `file` cannot be written.
+        UsageError: unknown extension.
+        ModelError: no photo or too many, or `file` cannot be written.
     """
     kind = figure_format(file)
     figure = predictions_figure(items)

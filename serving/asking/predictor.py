@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from data.features import PHOTO_INPUT, PHOTO_OUTPUTS
+from data.contract.model import PHOTO_INPUT, PHOTO_OUTPUTS
+from data.contract.servable import DEFAULT_SIGNATURE
 from serving.asking.errors import ModelError
 from serving.asking.pushed import find_version
-from serving.contract import DEFAULT_SIGNATURE
 from serving.quiet_tensorflow import import_tensorflow
 
 BATCH = 32

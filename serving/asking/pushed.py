@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.features import MODEL_NAME
+from data.contract.model import MODEL_NAME
+from data.contract.servable import SAVED_MODEL, is_complete
 from serving.asking.errors import ModelError
-from serving.contract import SAVED_MODEL, is_complete
 
 
 def find_version(model_dir: Path) -> Path:

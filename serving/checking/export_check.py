@@ -12,8 +12,8 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from data.contract.servable import DEFAULT_SIGNATURE, SAVED_MODEL
 from serving.checking import c_loader
-from serving.contract import DEFAULT_SIGNATURE, SAVED_MODEL
 from serving.embedded.saved_model import SavedModel, type_name, warm_up
 from serving.embedded.status import RequestError
 from serving.embedded.tensors import NUMPY

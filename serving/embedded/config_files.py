@@ -16,7 +16,7 @@ from google.protobuf import (
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.embedded.batching import BatchingParameters
-from serving.embedded.errors import ServerError
+from serving.embedded.errors import ServerConfigError
 from serving.embedded.versions import Policy
 
 _PACKAGE = "tensorflow.serving"
@@ -46,15 +46,15 @@ def read_models(file: Path) -> list[ModelConfig]:
     """The models that a `--model_config_file` names (a text ModelServerConfig).
 
     Raises:
-        ServerError: it cannot be read, or does not name models that can be served.
+        ServerConfigError: it cannot be read, or does not name models that can be served.
     """
     config = _parse(file, model_server_config_pb2.ModelServerConfig())
     models = [_model(file, each) for each in config.model_config_list.config]
     if not models:
-        raise ServerError(f"{file}: model_config_list names no model")
+        raise ServerConfigError(f"{file}: model_config_list names no model")
     names = [model.name for model in models]
     if len(set(names)) < len(names):
-        raise ServerError(f"{file}: two models have the same name; found: {', '.join(names)}")
+        raise ServerConfigError(f"{file}: two models have the same name; found: {', '.join(names)}")
     return models
 
 
@@ -62,19 +62,19 @@ def read_batching(file: Path) -> BatchingParameters:
     """What a `--batching_parameters_file` sets (a text BatchingParameters).
 
     Raises:
-        ServerError: it cannot be read, or sets something that this server does not do.
+        ServerConfigError: it cannot be read, or sets something that this server does not do.
     """
     parameters = _parse(file, _BatchingParameters())
     for name in ("allowed_batch_sizes", "pad_variable_length_inputs"):
         if getattr(parameters, name):
-            raise ServerError(f"{file}: {name} is for TF Serving itself; leave it out here")
+            raise ServerConfigError(f"{file}: {name} is for TF Serving itself; leave it out here")
     set_here = {
         name: getattr(parameters, name).value for name in _WRAPPED if parameters.HasField(name)
     }
     for name, value in set_here.items():
         least = 0 if name == "batch_timeout_micros" else 1
         if value < least:
-            raise ServerError(f"{file}: {name} = {value}: should be at least {least}")
+            raise ServerConfigError(f"{file}: {name} = {value}: should be at least {least}")
     return dataclasses.replace(default_batching(), **set_here)
 
 
@@ -85,9 +85,13 @@ def default_batching() -> BatchingParameters:
 
 def _model(file: Path, config: model_server_config_pb2.ModelConfig) -> ModelConfig:
     if not config.name or not config.base_path:
-        raise ServerError(f"{file}: a model needs a name and a base_path; found: {config}".strip())
+        raise ServerConfigError(
+            f"{file}: a model needs a name and a base_path; found: {config}".strip()
+        )
     if config.model_platform not in ("", "tensorflow"):
-        raise ServerError(f"{file}: model_platform = {config.model_platform}: should be tensorflow")
+        raise ServerConfigError(
+            f"{file}: model_platform = {config.model_platform}: should be tensorflow"
+        )
     return ModelConfig(
         name=config.name,
         base_path=Path(config.base_path),
@@ -109,9 +113,9 @@ def _parse(file: Path, into: Any) -> Any:
     try:
         return text_format.Parse(file.read_text(encoding="utf-8"), into)
     except OSError as error:
-        raise ServerError(f"{file} cannot be read: {error.strerror}") from error
+        raise ServerConfigError(f"{file} cannot be read: {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
-        raise ServerError(f"{file} is not a text {into.DESCRIPTOR.name}: {error}") from error
+        raise ServerConfigError(f"{file} is not a text {into.DESCRIPTOR.name}: {error}") from error
 
 
 def _batching_message() -> Callable[[], Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-from serving.contract import DEFAULT_SIGNATURE
+from data.contract.servable import DEFAULT_SIGNATURE
 from serving.embedded import examples, json_values, tensors
 from serving.embedded.json_values import Json, quote
 from serving.embedded.metrics import Metrics

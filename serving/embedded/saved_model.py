@@ -10,7 +10,7 @@ from google.protobuf import json_format
 from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.contract import DEFAULT_SIGNATURE, WARM_UP
+from data.contract.servable import DEFAULT_SIGNATURE, WARM_UP
 from serving.embedded.servable import Signature, Tensor, TensorInfo
 from serving.embedded.status import Code, RequestError, invalid
 

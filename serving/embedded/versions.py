@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from serving.contract import is_complete
+from data.contract.servable import is_complete
 from serving.embedded.servable import Servable
 from serving.embedded.status import Code, RequestError, invalid
 

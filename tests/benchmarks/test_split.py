@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.split import write_split
-from data import features
+from data.contract import features
 from data.drawn_dogs import draw_dataset
 from data.ingest import ingest
 

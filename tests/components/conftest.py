@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from components.settings.augmentation import AugmentationSettings
-from components.settings.model import ModelSettings
-from components.settings.training import TrainingSettings
+from components.model.settings import ModelSettings
+from components.training.augmentation_settings import AugmentationSettings
+from components.training.settings import TrainingSettings
+from data.contract.features import SPLITS
 from data.drawn_dogs import draw_dataset
-from data.features import SPLITS
 from data.ingest import IngestResult, ingest
 from pipeline.config import Config
 
@@ -115,7 +115,7 @@ def run_node(
     from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
     from tfx.dsl.components.base.base_executor import BaseExecutor
 
-    from components.nodes.pusher import push_destination
+    from data.contract.model import push_destination
     from pipeline.beam_args import LOCAL_BEAM_ARGS
     from pipeline.pipeline import create_pipeline
 

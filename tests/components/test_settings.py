@@ -1,11 +1,11 @@
 import pytest
 from pydantic import ValidationError
 
-from components.settings.augmentation import AugmentationSettings
-from components.settings.gate import GateSettings
-from components.settings.model import ModelSettings
-from components.settings.section import Section
-from components.settings.training import PhaseSettings, TrainingSettings
+from components.evaluation.settings import GateSettings
+from components.model.settings import ModelSettings
+from components.settings import Section
+from components.training.augmentation_settings import AugmentationSettings
+from components.training.settings import PhaseSettings, TrainingSettings
 
 
 @pytest.mark.parametrize(

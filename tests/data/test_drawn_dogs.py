@@ -1,9 +1,13 @@
+import errno
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from data import drawn_dogs
 from data.drawn_dogs import EXPRESSIONS, draw_dataset, draw_photo
 from data.errors import DataError
 from data.folder import list_photos
@@ -59,6 +63,48 @@ def test_complete_folder_is_left_alone_and_another_is_replaced(tmp_path: Path) -
     assert contents(folder) == before
     draw_dataset(folder, per_class=2, seed=1)
     assert len(list_photos(folder)) == 8
+
+
+def test_pictures_that_are_not_as_drawn_are_drawn_anew(drawn: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dogs"
+    draw_dataset(folder, per_class=3, seed=7)
+    (folder / "sad/sad-0000.jpg").write_bytes(b"half")
+    (folder / "happy/happy-0000.jpg").rename(folder / "aside")
+    (folder / "angry/angry-0000.jpg").rename(folder / "happy/happy-0000.jpg")
+    (folder / "aside").rename(folder / "angry/angry-0000.jpg")
+    draw_dataset(folder, per_class=3, seed=7)
+    assert contents(folder) == contents(drawn)
+    assert [file.name for file in tmp_path.iterdir()] == ["dogs"]
+
+
+@pytest.mark.parametrize("name", ["sad/mine.jpg", "bored/bored-0001.jpg", "notes.txt"])
+def test_files_of_somebody_else_among_drawn_pictures_are_not_lost(
+    tmp_path: Path, name: str
+) -> None:
+    draw_dataset(tmp_path, per_class=1, seed=1)
+    mine = tmp_path / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.write_text("mine")
+    for per_class in (1, 2):
+        with pytest.raises(DataError, match=rf"^{mine} was not drawn: move it away"):
+            draw_dataset(tmp_path, per_class=per_class, seed=1)
+        assert mine.read_text() == "mine"
+
+
+def test_drawing_that_fails_leaves_what_was_there(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "dogs"
+    shutil.copytree(drawn, folder)
+
+    def fail(label: str, rng: object) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(drawn_dogs, "draw_photo", fail)
+    with pytest.raises(DataError, match=rf"^cannot draw into {folder}: No space left on device$"):
+        draw_dataset(folder, per_class=4, seed=7)
+    assert contents(folder) == contents(drawn)
+    assert [file.name for file in tmp_path.iterdir()] == ["dogs"]
 
 
 def test_folder_of_something_else_is_not_touched(tmp_path: Path) -> None:

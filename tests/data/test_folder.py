@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from data.contract.errors import UsageError
 from data.errors import DataError
-from data.folder import LabelledPhoto, list_photos
+from data.folder import LabelledPhoto, list_photos, require_apart
 
 
 def touch(*files: Path) -> None:
@@ -133,3 +134,44 @@ def test_class_names_that_break_lists_are_refused(tmp_path: Path, name: str) -> 
     touch(tmp_path / "happy/a.jpg", tmp_path / name / "b.jpg")
     with pytest.raises(DataError, match="cannot be used: rename it"):
         list_photos(tmp_path)
+
+
+@pytest.fixture
+def dogs(tmp_path: Path) -> Path:
+    """Two class folders, one of which is a link to elsewhere."""
+    touch(tmp_path / "dogs/happy/a.jpg", tmp_path / "elsewhere/b.jpg")
+    (tmp_path / "dogs/sad").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "alias").symlink_to(tmp_path / "dogs")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "big").mkdir()
+    (tmp_path / "dogs/runs").symlink_to(tmp_path / "big")
+    return tmp_path / "dogs"
+
+
+@pytest.mark.parametrize(
+    ("out", "source"),
+    [
+        ("dogs", "dogs"),
+        ("dogs/records", "dogs"),
+        ("dogs/happy/records/1", "dogs"),
+        ("alias/records", "dogs"),
+        ("dogs/records", "alias"),
+        ("elsewhere/records", "dogs"),
+        ("dogs/runs/records", "dogs"),
+        ("alias/runs/records", "dogs"),
+        ("other/../dogs/records", "dogs"),
+    ],
+)
+def test_records_among_the_photos_are_refused(dogs: Path, out: str, source: str) -> None:
+    with pytest.raises(UsageError, match=r"is inside .*: name a folder apart from the photos$"):
+        require_apart(dogs.parent / out, dogs.parent / source)
+
+
+@pytest.mark.parametrize("out", ["records", "dogs-run", "dogs/../records", "loop/records"])
+def test_records_beside_the_photos_are_not(dogs: Path, out: str) -> None:
+    require_apart(dogs.parent / out, dogs)
+
+
+def test_records_may_lie_beside_a_table(dogs: Path) -> None:
+    touch(dogs / "photos.csv")
+    require_apart(dogs / "records", dogs / "photos.csv")

@@ -1,9 +1,11 @@
 import csv
 import errno
 import hashlib
+import importlib.metadata
 import json
 import math
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -12,12 +14,15 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from data import features, shards, spans
+import data
+from data import shards, spans
 from data.audit import choose_split
+from data.contract import features
+from data.contract.errors import UsageError
+from data.contract.features import SPLITS
 from data.errors import DataError
-from data.features import SPLITS
-from data.ingest import IngestResult, ingest
-from data.photos import decode_photo, hash_pixels
+from data.ingest import RECORD_MODULES, IngestResult, ingest
+from data.photos import decode_photo, hash_pixels, prepare_photo, read_photo
 
 Draw = Callable[[Path, int], bytes]
 
@@ -49,6 +54,12 @@ def ingested(source: Path, tmp_path_factory: pytest.TempPathFactory) -> IngestRe
 def out(ingested: IngestResult, tmp_path: Path) -> Path:
     """A copy of the ingested folder, to spoil."""
     return Path(shutil.copytree(ingested.span_dir.parent, tmp_path / "records"))
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The photos were written a while ago."""
+    monkeypatch.setattr("data.photo_hashes.SETTLED_NS", 0)
 
 
 def read_records(span: Path) -> dict[str, list[dict[str, bytes]]]:
@@ -141,12 +152,131 @@ def test_progress_counts_every_file(source: Path, tmp_path: Path) -> None:
     assert told == [(done, total) for done in range(1, total + 1)]
 
 
-def test_same_photos_again_change_nothing(source: Path, out: Path) -> None:
-    before = snapshot(out)
-    again = ingest(source, out)
-    assert again.cached
-    assert again.span_dir == out / "span-1"
+def test_same_photos_again_change_nothing(source: Path, out: Path, later: None) -> None:
+    for _ in range(2):  # the first keeps the hashes of photos that were new before
+        before = snapshot(out)
+        again = ingest(source, out)
+        assert again.cached
+        assert again.span_dir == out / "span-1"
     assert snapshot(out) == before
+
+
+def test_untouched_photos_are_not_read_again(
+    source: Path, tmp_path: Path, later: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(source, tmp_path)
+    read: list[Path] = []
+
+    def note(path: Path) -> bytes:
+        read.append(path)
+        return read_photo(path)
+
+    monkeypatch.setattr("data.photo_hashes.read_photo", note)
+    assert ingest(source, tmp_path).cached
+    assert read == [source / "sad/dangling.jpg"]  # what could not be read is tried again
+
+
+@pytest.fixture
+def copied(source: Path, tmp_path: Path) -> Path:
+    """The photos, to change."""
+    return Path(shutil.copytree(source, tmp_path / "photos", symlinks=True))
+
+
+def test_photos_of_the_same_content_are_the_same_whatever_their_time(
+    copied: Path, out: Path, later: None
+) -> None:
+    assert ingest(copied, out).cached
+    (copied / "sad/05.png").touch()
+    shutil.copy(copied / "sad/06.png", copied / "sad/new")
+    (copied / "sad/new").replace(copied / "sad/06.png")
+    assert ingest(copied, out).cached
+
+
+def test_photos_that_swap_their_names_are_noticed(copied: Path, out: Path, later: None) -> None:
+    """Their size and time are the same."""
+    happy, sad, aside = copied / "happy/03.png", copied / "sad/03.png", copied / "aside"
+    assert happy.stat().st_size == sad.stat().st_size
+    for file in (happy, sad):
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+    span = ingest(copied, out).span_dir
+    happy.rename(aside)
+    sad.rename(happy)
+    aside.rename(sad)
+    result = ingest(copied, out)
+    assert result.span_dir != span
+    held = {
+        record[features.FILENAME].decode(): record[features.SHA256].decode()
+        for records in read_records(result.span_dir).values()
+        for record in records
+    }
+    assert held["happy/03.png"] == spans.hash_file(happy)
+    assert held["sad/03.png"] == spans.hash_file(sad)
+
+
+def test_photo_that_can_be_read_again_is_used_again(
+    copied: Path, out: Path, later: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stood in the way, the file may look the same as before."""
+    photo, read_bytes = copied / "sad/07.png", Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path == photo:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return read_bytes(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        result = ingest(copied, out)
+        assert ["sad/07.png", "cannot be read (Permission denied)"] in read_table(
+            result.span_dir / "rejected.csv"
+        )
+        assert ingest(copied, out).cached
+    result = ingest(copied, out)
+    assert not result.cached
+    assert result.rejected == 4
+
+
+def test_photo_that_changes_while_it_is_prepared(
+    copied: Path, out: Path, draw_noise: Draw, later: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A span never claims to hold what it was not made of."""
+    photo = copied / "sad/08.png"
+    original = photo.read_bytes()
+
+    def change_first(content: bytes) -> object:
+        if content == original:
+            draw_noise(photo, 9000)
+        return prepare_photo(content)
+
+    (copied / "sad/new.png").write_bytes(draw_noise(copied / "sad/new.png", 9001))
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "prepare_photo", change_first)
+        assert not ingest(copied, out).cached
+    assert not ingest(copied, out).cached
+    assert ingest(copied, out).cached
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}'])
+def test_damaged_hashes_are_made_anew(source: Path, out: Path, later: None, text: str) -> None:
+    assert ingest(source, out).cached
+    hashes = out / "photo-hashes.json"
+    whole = hashes.read_text()
+    hashes.write_text(text)
+    assert ingest(source, out).cached
+    assert hashes.read_text() == whole
+
+
+def test_hash_of_a_photo_of_this_moment_is_not_kept(
+    copied: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a coarse clock it may change once more and look the same."""
+    hashes = out / "photo-hashes.json"
+    (copied / "sad/09.png").touch()
+    assert ingest(copied, out).cached
+    assert not hashes.exists() or "sad/09.png" not in hashes.read_text()
+    monkeypatch.setattr("data.photo_hashes.SETTLED_NS", 0)
+    assert ingest(copied, out).cached
+    assert "sad/09.png" in hashes.read_text()
 
 
 def test_shards_are_the_same_bytes_wherever_they_are_written(
@@ -208,6 +338,17 @@ def test_damaged_shard_is_named(source: Path, out: Path, spoil: Callable[[Path],
     assert spans.hash_file(shard) == good
 
 
+def test_shard_that_does_not_belong_to_its_span_is_named(source: Path, out: Path) -> None:
+    """All shards in the span are read: a copy of one would be trained on twice."""
+    shard = out / "span-1/train-00000-of-00001.tfrecord.gz"
+    copy = shard.with_name("train-00000-of-00001 (copy).tfrecord.gz")
+    shutil.copy(shard, copy)
+    with pytest.raises(DataError, match=rf"^{re.escape(str(copy))} is no part of its span: move"):
+        ingest(source, out)
+    copy.unlink()
+    assert ingest(source, out).cached
+
+
 def test_too_many_rejects_stop_and_list_them(source: Path, out: Path) -> None:
     before = snapshot(out)
     table = out / "rejected.csv"
@@ -263,9 +404,18 @@ def test_out_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
 
 
 def test_out_inside_the_photos_is_refused(source: Path) -> None:
-    with pytest.raises(DataError, match="is inside"):
+    with pytest.raises(UsageError, match="is inside"):
         ingest(source, source / "records")
     assert not (source / "records").exists()
+
+
+def test_photos_may_lie_where_the_path_is_no_text(
+    source: Path, ingested: IngestResult, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9 [1] {SPAN}\n?*")
+    shutil.copytree(source, odd, symlinks=True)
+    (odd / "sad/10.png").rename(odd / "sad" / os.fsdecode(b"\xe9[1].png"))
+    assert ingest(odd, tmp_path / "records").counts == ingested.counts
 
 
 def test_interrupted_run_leaves_no_span_and_the_next_one_works(
@@ -281,6 +431,43 @@ def test_interrupted_run_leaves_no_span_and_the_next_one_works(
                 ingest(source, tmp_path)
         assert not list(tmp_path.iterdir())
     assert ingest(source, tmp_path).counts == ingested.counts
+
+
+def test_every_module_of_the_room_decides_about_records_or_does_not() -> None:
+    """A new one has to be put where it belongs: an edit of some must give a new span."""
+    others = {
+        "__init__.py",
+        "drawn_dogs.py",
+        "contract/beam.py",
+        "contract/errors.py",
+        "contract/model.py",
+        "contract/nodes.py",
+        "contract/progress.py",
+        "contract/servable.py",
+        "errors.py",
+        "folder.py",  # the names and labels it finds are in the fingerprint themselves
+        "photo_hashes.py",
+        "spans.py",
+    }
+    assert not others & {*RECORD_MODULES}
+    room = Path(data.__file__).parent
+    modules = {
+        file.relative_to(room).as_posix()
+        for file in room.rglob("*.py")
+        if file != room / "contract/__init__.py"
+    }
+    assert modules == others | {*RECORD_MODULES}
+
+
+@pytest.mark.parametrize("tool", ["opencv-python-headless", "pillow"])
+def test_another_version_of_what_reads_photos_gives_a_new_span(
+    source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, tool: str
+) -> None:
+    version = importlib.metadata.version
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: "99" if name == tool else version(name)
+    )
+    assert not ingest(source, out).cached
 
 
 @pytest.mark.photos

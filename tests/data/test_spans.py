@@ -46,6 +46,29 @@ def test_spans_count_upwards(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_what_is_only_named_like_a_span_is_none(tmp_path: Path) -> None:
+    names = ["span-3.bak", "span-03", "span-4 (copy)", "span-x", "span-\u0663", "span-0", "span--5"]
+    for name in ("span-2", *names):
+        (tmp_path / name).mkdir()
+    assert spans.find_newest(tmp_path) == tmp_path / "span-2"
+    (tmp_path / "span-7").touch()
+    (tmp_path / "span-8").symlink_to(tmp_path / "gone")
+    assert spans.find_newest(tmp_path) == tmp_path / "span-2"
+    with spans.claim(tmp_path) as folder:
+        (folder / "span").mkdir()
+        assert spans.commit(folder / "span", tmp_path) == tmp_path / "span-9"
+
+
+def test_empty_span_is_not_passed_over(tmp_path: Path) -> None:
+    """A number that was given once must not become older than what follows."""
+    (tmp_path / "span-2").mkdir()
+    (tmp_path / "span-9").mkdir()
+    newest = spans.find_newest(tmp_path)
+    assert newest == tmp_path / "span-9"
+    with pytest.raises(DataError, match=r"span-9/manifest\.json is missing or damaged: delete"):
+        spans.read_manifest(newest)
+
+
 def test_second_writer_is_refused(tmp_path: Path) -> None:
     refused = pytest.raises(DataError, match="another run is writing to")
     with other_writer(tmp_path), refused, spans.claim(tmp_path):
@@ -73,7 +96,7 @@ def test_interrupted_writer_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]"])
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"input": "the same"}'])
 def test_damaged_manifest_says_what_to_do(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "manifest.json").write_text(text)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from data.contract.errors import Exit
 from data.drawn_dogs import draw_dataset
 from data.ingest import ingest
 from pipeline.cli import main
-from pipeline.commands.common import Exit
 from pipeline.config import load_config
 from pipeline.workdir import Workdir
 

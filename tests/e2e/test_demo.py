@@ -16,7 +16,7 @@ import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from data.features import MODEL_NAME
+from data.contract.model import MODEL_NAME
 from serving.embedded.config_files import ModelConfig
 from tests.serving.conftest import serving, wait_for
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.contract.model import MODEL_NAME
 from data.drawn_dogs import draw_photo
-from data.features import MODEL_NAME
 from serving.embedded.config_files import ModelConfig
 from tests.serving.asking.photo_model import LABELS, write_photo_model
 from tests.serving.conftest import Client, serving, wait_for

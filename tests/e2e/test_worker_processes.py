@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from data.features import SHA256
+from data.contract.features import SHA256
 
 Result = subprocess.CompletedProcess[str]
 Command = Callable[..., Result]

@@ -1,13 +1,14 @@
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from data.contract.errors import Exit
 from data.drawn_dogs import draw_dataset
 from pipeline.cli import main
-from pipeline.commands import deploy, run
-from pipeline.commands.common import Exit
+from pipeline.commands import run
 from pipeline.workdir import Workdir
 
 ROOT = Path(__file__).parents[2]
@@ -138,6 +139,86 @@ def test_a_wrong_configuration_is_2_in_one_line_and_makes_no_folder(
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "--photos=."],
+        ["run", "--photos=.", "--workdir=happy/run"],
+        ["run", "--photos=../photos", "--workdir=."],
+        ["data", ".", "--out=./records"],
+    ],
+)
+def test_a_folder_inside_the_photos_is_2_and_not_made(
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+    elsewhere: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The next run would take it for a class."""
+    (elsewhere / "photos" / "happy").mkdir(parents=True)
+    monkeypatch.chdir(elsewhere / "photos")
+    assert main(arguments) == Exit.USAGE
+    assert "name a folder apart from the photos" in said(capsys)
+    assert [path.name for path in (elsewhere / "photos").rglob("*")] == ["happy"]
+
+
+UNUSABLE = [
+    ("a[1]", "'[' ']'"),
+    ("{SPAN}", "'{' '}'"),
+    ("what?", "'?'"),
+    ("all*", "'*'"),
+    ("a\\b", r"'\\'"),
+    ("a$b", "'$'"),
+    ("^a", "'^'"),
+    ("a|b", "'|'"),
+    ("a\nb", r"'\n'"),
+    ("caf\udce9", r"'\udce9'"),
+]
+
+
+@pytest.mark.parametrize(("name", "characters"), UNUSABLE)
+def test_a_path_that_the_libraries_misread_is_2_and_not_made(
+    name: str, characters: str, capsys: pytest.CaptureFixture[str], elsewhere: Path
+) -> None:
+    (elsewhere / "photos").mkdir()
+    for option, arguments in (
+        ("--workdir", ["run", f"--workdir={name}/runs"]),
+        ("--out", ["data", "photos", f"--out={name}"]),
+    ):
+        assert main(arguments) == Exit.USAGE
+        line = said(capsys)
+        assert line.startswith(f"{option} '")
+        assert f"a path with {characters} in it cannot be used" in line
+    assert [path.name for path in elsewhere.iterdir()] == ["photos"]
+
+
+def test_a_workdir_in_a_folder_with_such_a_name_is_refused_too(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (elsewhere / "dogs [1]").mkdir()
+    monkeypatch.chdir(elsewhere / "dogs [1]")
+    assert main(["run"]) == Exit.USAGE
+    assert f"--workdir '{elsewhere}/dogs [1]/runs/demo': a path with '[' ']'" in said(capsys)
+
+
+@pytest.mark.parametrize("arguments", [["run", "--photos"], ["data", "--out=out"]])
+def test_photos_of_too_long_a_name_are_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], elsewhere: Path
+) -> None:
+    assert main([*arguments, "x" * 300]) == Exit.USAGE
+    assert said(capsys).endswith("x: File name too long")
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_workdir_too_long_for_its_database_is_2(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path
+) -> None:
+    folders = ["x" * 200, "y" * 200, "z" * 100]
+    assert main(["run", "--workdir", "/".join(folders)]) == Exit.USAGE
+    assert "SQLite opens no path that long; name one that is at least" in said(capsys)
+    assert not list(elsewhere.iterdir())
+
+
 def test_a_workdir_that_cannot_be_written_is_1_and_named(
     capsys: pytest.CaptureFixture[str], elsewhere: Path
 ) -> None:
@@ -158,7 +239,7 @@ def test_a_workdir_in_use_is_1_and_left_alone(
 
 @pytest.mark.parametrize(
     ("arguments", "folder"),
-    [([], "demo"), (["--profile", "tiny"], "tiny"), (["--photos", "."], "photos")],
+    [([], "demo"), (["--profile", "tiny"], "tiny"), (["--photos", "dogs"], "photos")],
 )
 def test_each_profile_has_a_folder_of_its_own_under_runs(
     arguments: list[str],
@@ -166,6 +247,7 @@ def test_each_profile_has_a_folder_of_its_own_under_runs(
     capsys: pytest.CaptureFixture[str],
     elsewhere: Path,
 ) -> None:
+    (elsewhere / "dogs").mkdir()
     with Workdir(elsewhere / "runs" / folder).locked():
         assert main(["run", *arguments]) == Exit.FAILED
     assert f"another run is using {elsewhere / 'runs' / folder}" in said(capsys)
@@ -210,10 +292,11 @@ def test_data_writes_records_and_leaves_them_when_nothing_changed(
     last = capsys.readouterr().out.splitlines()[-1]
     assert "1 rejected" in last
     assert last.endswith("out/span-1")
-    before = {path: path.stat().st_mtime_ns for path in (elsewhere / "out").rglob("*")}
+    span = elsewhere / "out" / "span-1"
+    before = {path: path.stat().st_mtime_ns for path in span.rglob("*")}
     assert main(command) == Exit.DONE
     assert "unchanged" in capsys.readouterr().out
-    assert before == {path: path.stat().st_mtime_ns for path in (elsewhere / "out").rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in span.rglob("*")}
 
 
 def test_data_without_a_folder_is_2(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:
@@ -287,6 +370,9 @@ def test_a_figure_that_cannot_be_drawn_is_2_before_any_work(
 def test_without_kfp_it_says_why_it_cannot(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(deploy, "_has_kfp", lambda: False)
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "kfp" else find_spec(name)
+    )
     assert main(arguments) == Exit.FAILED
     assert said(capsys) == "there is no package kfp here: TFX brings it with Python 3.11 alone"

@@ -3,15 +3,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
+from tfx.components.example_gen.input_processor import FileBasedInputProcessor
 from tfx.dsl.compiler.compiler import Compiler
+from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import ComponentError
-from components.nodes.pusher import push_destination
+from components.model.settings import ModelSettings
 from components.nodes.schema_gate import curated_schema
-from components.settings.augmentation import AugmentationSettings
-from components.settings.model import ModelSettings
-from components.settings.training import TrainingSettings
+from components.training.augmentation_settings import AugmentationSettings
+from components.training.settings import TrainingSettings
+from data.contract.model import push_destination
 from pipeline import pipeline
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.code_hash import code_hash
@@ -40,12 +43,13 @@ RESOLVED = ("model.weights=random", "training.augmentation.mode=cached")
 ON_THE_FLY = "training.augmentation.mode=on_the_fly"
 
 
-def compiled(*overrides: str) -> pipeline_pb2.Pipeline:
+def compiled(*overrides: str, span: int | None = None) -> pipeline_pb2.Pipeline:
     """The graph in TFX's own form, made where there is neither data nor a folder."""
     graph = create_pipeline(
         load_config("tiny", overrides=(*RESOLVED, *overrides)),
         pipeline_root="/nowhere/pipeline",
         data_root="/nowhere/data",
+        span=span,
         push_destination=push_destination("/nowhere/serving"),
         beam_pipeline_args=LOCAL_BEAM_ARGS,
     )
@@ -115,6 +119,22 @@ def test_the_splits_are_those_that_ingestion_wrote(nodes: Nodes) -> None:
         split: f"span-{{SPAN}}/{split}-*.tfrecord.gz" for split in ("train", "val", "test")
     }
     assert parameter(nodes["ImportExampleGen"], "input_base") == "/nowhere/data"
+
+
+def test_the_span_of_a_run_is_read_whatever_lies_beside_it(tmp_path: Path) -> None:
+    for name in ("span-2", "span-3", "span-2.bak", "span-02", "span-22", "span-4 (copy)", "span-x"):
+        (tmp_path / name).mkdir()
+        for split in ("train", "val", "test"):
+            (tmp_path / name / f"{split}-00000-of-00001.tfrecord.gz").write_text(name)
+    node = nodes_of(compiled(span=2))["ImportExampleGen"]
+    found = FileBasedInputProcessor(
+        str(tmp_path),
+        json_format.Parse(parameter(node, "input_config"), example_gen_pb2.Input()).splits,
+        json_format.Parse(parameter(node, "range_config"), range_config_pb2.RangeConfig()),
+    )
+    assert found.resolve_span_and_version() == (2, None)
+    pattern = "span-{SPAN}/val-*.tfrecord.gz"
+    assert found.get_pattern_for_span_version(pattern, 2, None) == "span-2/val-*.tfrecord.gz"
 
 
 def test_transform_learns_from_train_alone_and_writes_no_pixels(nodes: Nodes) -> None:

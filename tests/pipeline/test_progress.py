@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data.ingest import IngestResult
-from pipeline.progress import NodeTimes, chatter_to, counter, describe_records
+from pipeline.progress import NodeTimes, chatter_to, describe_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -131,25 +131,6 @@ def test_a_log_on_a_full_disk_hides_nothing_of_what_follows() -> None:
     )
     assert shown.stderr == "failed: No space left on device\n"
     assert shown.returncode == 0
-
-
-def test_photos_are_counted_by_tenths(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = counter("read")
-    for done in range(1, 2_001):
-        progress(done, 2_000)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "read 200 of 2,000"
-    assert lines[-1] == "read 2,000 of 2,000"
-    assert len(lines) == 10
-
-
-def test_a_few_photos_are_counted_without_saying_a_number_twice(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    progress = counter("read")
-    for done in range(1, 4):
-        progress(done, 3)
-    assert capsys.readouterr().out.splitlines() == ["read 1 of 3", "read 2 of 3", "read 3 of 3"]
 
 
 @pytest.mark.parametrize(("cached", "said"), [(False, "left out: "), (True, "; unchanged: ")])

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 
 from pipeline.config import ConfigError, load_config
 from pipeline.workdir import Workdir, WorkdirError, write_atomically
@@ -22,6 +23,33 @@ def test_the_lock_makes_the_folder_and_its_parents(tmp_path: Path) -> None:
     workdir = Workdir(tmp_path / "a" / "b")
     with workdir.locked():
         assert workdir.root.is_dir()
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "día, 100 %", "#1 (copy)", "-x", "x;y&z=~'\"`<>!@+:", "犬"]
+)
+def test_a_path_without_a_meaning_to_the_libraries_is_usable(tmp_path: Path, name: str) -> None:
+    Workdir(tmp_path / name).require_usable()
+
+
+def test_the_longest_path_is_the_longest_that_the_database_can_be_opened_at(
+    tmp_path: Path,
+) -> None:
+    def connect(root: Path) -> None:
+        with Metadata(sqlite_metadata_connection_config(str(Workdir(root).metadata))) as metadata:
+            metadata.store.get_artifact_types()
+
+    root = tmp_path / ("x" * 200)
+    root /= "y" * (504 - len(str(root)) - len("//metadata.sqlite"))
+    root.mkdir(parents=True)
+    Workdir(root).require_usable()
+    connect(root)
+    longer = root.with_name(f"{root.name}y")
+    longer.mkdir()
+    with pytest.raises(ConfigError, match="at least 1 bytes shorter"):
+        Workdir(longer).require_usable()
+    with pytest.raises(RuntimeError, match="unable to open database file"):
+        connect(longer)
 
 
 def test_a_second_holder_is_refused_until_the_first_has_gone(workdir: Workdir) -> None:

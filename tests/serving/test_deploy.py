@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from data.features import MODEL_NAME
+from data.contract.model import MODEL_NAME
 from serving.embedded.app import METRICS_PATH
 from serving.embedded.batching import BatchingParameters
 from serving.embedded.config_files import read_batching

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
-from components.settings.augmentation import AugmentationSettings
-from data import features
+from components.training.augmentation_settings import AugmentationSettings
+from data.contract import features
 
 MANIFEST = "activations.json"
 WEIGHTS = "backbone.weights.h5"

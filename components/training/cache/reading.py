@@ -12,7 +12,7 @@ from components.training.cache.format import (
     view_file,
 )
 from components.training.photo_batches import prefetched
-from data import features
+from data.contract import features
 
 SHUFFLE_BUFFER = 4096
 """Records: 90 MB at 7x7x192."""

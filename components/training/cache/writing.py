@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from components.errors import ComponentError
 from components.model.extractor import Extractor
 from components.model.weights import build_backbone
-from components.settings.augmentation import AugmentationSettings
 from components.staging import is_remote
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import (
     WEIGHTS,
     CacheManifest,
@@ -35,7 +35,9 @@ from components.training.cache.format import (
     write_manifest,
 )
 from components.training.photo_batches import augmented, photo_batches, prefetched
-from data import features
+from data.contract import features
+from data.contract.beam import StepCounter, step_errors_raised
+from data.contract.progress import tenths
 
 BATCH = 16
 """Photos a forward pass."""
@@ -75,10 +77,10 @@ def fill(
     _save_weights(backbone, weights_file)
     shards = _plan_shards(sources, manifest, folder)
     write = _WriteActivations(manifest, weights_file, transform_graph)
-    _progress.start(_count_records(manifest))
+    _counter.start(_count_records(manifest), tenths("  activations"))
     _extractors[weights_file] = extractor
     try:
-        with _causes_raised(), new_pipeline() as pipeline:
+        with step_errors_raised(), new_pipeline() as pipeline:
             _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(write)
     finally:
         del _extractors[weights_file]
@@ -121,24 +123,24 @@ class _WriteActivations(beam.DoFn):
         )
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
-            for spatial, pooled, labels, photos, view in _in_parallel(
+            for spatial, pooled, labels, hashes, view in _in_parallel(
                 self._to_activations, prefetched(batches)
             ):
-                columns = _rounded(spatial), _rounded(pooled), labels.numpy(), photos.numpy()
+                columns = _rounded(spatial), _rounded(pooled), labels.numpy(), hashes.numpy()
                 records = itertools.starmap(encode_record, zip(*columns, strict=True))
                 with _storage_errors_raised():
                     for record in records:
                         writers[view].write(record)
-                _progress.add(len(labels))
+                _counter.add(len(labels))
                 if view == 0:
                     Metrics.counter(_WriteActivations, shard.split).inc(len(labels))
             with _storage_errors_raised():
                 stack.close()
 
     def _to_activations(
-        self, images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor, view: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        return *self._extract(images), labels, photos, view
+        return *self._extract(images), labels, hashes, view
 
 
 def _in_parallel(
@@ -161,16 +163,16 @@ def _in_parallel(
 def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.data.Dataset:
     """All views of each of the `photo_batches`, one after the other, each with its number."""
 
-    def views(images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> tf.data.Dataset:
+    def views(images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.range(settings.views).map(
-            lambda view: (augmented(images, photos, view, settings), labels, photos, view)
+            lambda view: (augmented(images, hashes, view, settings), labels, hashes, view)
         )
 
     return batches.flat_map(views)
 
 
-def _as_they_are(images: tf.Tensor, labels: tf.Tensor, photos: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    return images, labels, photos, tf.constant(0, tf.int64)
+def _as_they_are(images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    return images, labels, hashes, tf.constant(0, tf.int64)
 
 
 def _rounded(values: tf.Tensor) -> NDArray[np.float16]:
@@ -186,27 +188,7 @@ def _storage_errors_raised() -> Iterator[None]:
         raise OSError(errno.EIO, error.message) from None
 
 
-class _Progress:
-    """Counts finished records and says so at every tenth of the way.
-
-    Beam pickles the functions of a pipeline; a callback would not survive that, a name in a
-    module does as long as the workers share this process. Elsewhere nothing is said.
-    """
-
-    def __init__(self) -> None:
-        self._done = self._total = 0
-
-    def start(self, total: int) -> None:
-        self._done, self._total = 0, total
-
-    def add(self, records: int) -> None:
-        tenth = 10 * self._done // self._total if self._total else 0
-        self._done += records
-        if self._total and 10 * self._done // self._total > tenth:
-            print(f"  activations {self._done:,} of {self._total:,}", flush=True)
-
-
-_progress = _Progress()
+_counter = StepCounter()
 
 _extractors: dict[str, Extractor] = {}
 """Of this process, by weights file, so that its workers need not build it again."""
@@ -266,20 +248,6 @@ def _plan_shards(
             targets = (view_file(folder, split, view, index, len(files)) for view in views)
             shards.append(_Shard(split, source, tuple(targets)))
     return shards
-
-
-@contextmanager
-def _causes_raised() -> Iterator[None]:
-    """Raises what a step of Beam raised; Beam raises something else that only quotes it."""
-    try:
-        yield
-    except RuntimeError as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(
-            cause, ComponentError | OSError | KeyboardInterrupt
-        ):
-            cause = cause.__cause__ or cause.__context__
-        raise cause or error from None
 
 
 def _require_all_written(result: Any, photos: dict[str, int]) -> None:

@@ -5,7 +5,7 @@ from tensorflow_model_analysis.metrics.multi_class_confusion_matrix_metrics impo
 
 from components.evaluation.gate import SKILL_FLOOR, eval_config
 from components.evaluation.metrics import skill_over_majority
-from components.settings.gate import GateSettings
+from components.evaluation.settings import GateSettings
 
 
 def matrix(*rows: tuple[int, ...]) -> dict[MatrixEntryKey, float]:

@@ -17,9 +17,9 @@ from components.evaluation.report import (
     read_evaluation,
     wilson_interval,
 )
+from components.evaluation.settings import GateSettings
 from components.model.classifier import build_classifier
 from components.model.export import export
-from components.settings.gate import GateSettings
 from components.training.photo_batches import labelled_images
 from data.ingest import IngestResult
 from pipeline.config import Config

@@ -11,7 +11,7 @@ from components.model.backbone import WeightsOrigin
 from components.model.classifier import build_classifier
 from components.model.export import export
 from components.model.freezing import boundary_layer_name, unfreeze_last
-from components.settings.model import ModelSettings
+from components.model.settings import ModelSettings
 from pipeline.config import Config
 
 TINY = ModelSettings(backbone="tiny", weights="random", dropout=0.5)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from components.model.classifier import build_classifier
 from components.model.export import export
 from components.training.photo_batches import labelled_images
-from data import features
+from data.contract import features
 from data.drawn_dogs import draw_photo
 from data.photos import decode_photo, prepare_photo
 from pipeline.config import Config

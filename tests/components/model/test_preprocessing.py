@@ -12,7 +12,7 @@ from PIL import Image
 
 from components.model.preprocessing import decode_and_fit
 from components.training.photo_batches import label_counts
-from data import features
+from data.contract import features
 from data.drawn_dogs import draw_photo
 from data.photos import decode_photo, prepare_photo
 from pipeline.config import Config

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from components.errors import ComponentError
+from components.model.auto import resolve_auto
 from components.model.backbones import efficientnet_b0, efficientnet_lite0
 from components.model.files import sha256
-from components.model.weights import build_backbone, resolve_auto
+from components.model.weights import build_backbone
 
 
 @pytest.fixture(autouse=True)

@@ -16,14 +16,14 @@ from tfx.types import standard_artifacts
 from components.errors import ComponentError
 from components.model.extractor import TOLERANCE
 from components.model.weights import build_backbone
-from components.settings.augmentation import AugmentationSettings
 from components.staging import readable
 from components.training.augmentation import augmented_view
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache import writing
 from components.training.cache.format import MANIFEST, WEIGHTS, read_manifest
 from components.training.photo_batches import labelled_images
-from data import features
-from data.features import SPLITS, TEST, TRAIN, VAL
+from data.contract import features
+from data.contract.features import SPLITS, TEST, TRAIN, VAL
 from data.ingest import IngestResult
 from pipeline.config import Config
 

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
-from tfx.utils.proto_utils import proto_to_json
 
-from components.nodes.baseline import NO_BASELINE, LatestPushedModel
-from components.nodes.pusher import push_destination
+from components.nodes.baseline import LatestPushedModel
+from components.nodes.evaluator import NO_BASELINE
 from components.staging import is_remote
+from data.contract.model import push_destination
 
 Artifact = Any
 
@@ -38,7 +38,7 @@ def latest(base: str, new_artifact: Any, new_remote_artifact: Any) -> Any:
         new = new_remote_artifact if is_remote(base) else new_artifact
         model = new(standard_artifacts.Model)
         LatestPushedModel.EXECUTOR_SPEC.executor_class().Do(
-            {}, {"model": [model]}, {"push_destination": proto_to_json(push_destination(base))}
+            {}, {"model": [model]}, {"push_destination": push_destination(base)}
         )
         return model
 

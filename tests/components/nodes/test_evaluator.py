@@ -7,8 +7,7 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
-from components.nodes.baseline import NO_BASELINE
-from components.nodes.evaluator import Evaluator, EvaluatorExecutor
+from components.nodes.evaluator import NO_BASELINE, Evaluator, EvaluatorExecutor
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from components.errors import ComponentError
 from components.nodes import schema_gate
 from components.nodes.schema_gate import curated_schema, describe
 from components.staging import readable
-from data import features
-from data.features import SPLITS
+from data.contract import features
+from data.contract.features import SPLITS
 from pipeline.config import Config
 
 Edit = Callable[[tf.train.Example], None]

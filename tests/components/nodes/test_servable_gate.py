@@ -13,9 +13,9 @@ from components.model.classifier import build_classifier
 from components.model.export import export
 from components.nodes import servable_gate
 from components.nodes.servable_gate import ServableGate
+from data.contract.servable import WARM_UP
 from pipeline.config import Config
 from serving.checking.export_check import Check
-from serving.contract import WARM_UP
 
 
 def check(model: Any) -> None:

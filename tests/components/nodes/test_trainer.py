@@ -4,17 +4,16 @@ import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
-from components.settings.augmentation import AugmentationSettings
-from components.settings.training import PhaseSettings, TrainingSettings
 from components.training import phases as training
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.checkpoint import PhaseCheckpoint
+from components.training.settings import PhaseSettings, TrainingSettings
 from data.ingest import IngestResult
 from pipeline.config import Config
 
@@ -163,14 +162,6 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
         run = run_node("Trainer", inputs, config=config)["model_run"]
         return Path(run.uri), capsys.readouterr().out
 
-    seeds = []
-
-    def recorded(seed: int) -> None:
-        seeds.append(seed)
-        set_random_seed(seed)
-
-    set_random_seed = keras.utils.set_random_seed
-    monkeypatch.setattr(keras.utils, "set_random_seed", recorded)
     killed = trained_by(config, mode, frozen=EPOCHS, unfrozen=LEFT_OUT)
     with monkeypatch.context() as patches:
         patches.setattr(training, "PhaseCheckpoint", Killed)
@@ -184,7 +175,6 @@ def test_a_killed_run_goes_on_and_another_one_begins_anew(
     assert "phase frozen: going on after epoch 1" in output
     (phase,) = json.loads((run_dir / "training.json").read_text())["phases"]
     assert phase["epochs"] == 2
-    assert seeds == [0, 0, 1], "what has been learnt does not meet the same chance again"
     assert not list((run_dir.parent / "unfinished").iterdir())
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.settings.augmentation import AugmentationSettings
 from components.training.augmentation import augmented_view
+from components.training.augmentation_settings import AugmentationSettings
 
 Array = np.ndarray[Any, np.dtype[np.float32]]
 

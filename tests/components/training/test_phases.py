@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from components.model.freezing import unfreeze_last
-from components.settings.training import PhaseSettings
 from components.training import phases as training
 from components.training.checkpoint import PhaseCheckpoint
 from components.training.phases import (
@@ -20,6 +19,7 @@ from components.training.phases import (
     train_phase,
 )
 from components.training.recipes import FROZEN, UNFROZEN
+from components.training.settings import PhaseSettings
 
 WEIGHTS = {0: 1.0, 1: 1.0}
 STEPS = 4

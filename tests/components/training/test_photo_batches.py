@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from components.model.preprocessing import decode_and_fit
-from components.settings.augmentation import AugmentationSettings
 from components.training.augmentation import augmented_view
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.photo_batches import (
     augmented,
     balanced_class_weights,
@@ -15,7 +15,7 @@ from components.training.photo_batches import (
     labelled_images,
     photo_batches,
 )
-from data import features
+from data.contract import features
 from data.ingest import IngestResult
 from pipeline.config import Config
 

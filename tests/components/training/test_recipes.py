@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from components.errors import ComponentError
-from components.settings.model import ModelSettings
-from components.settings.training import TrainingSettings
+from components.model.settings import ModelSettings
 from components.training import recipes
 from components.training.cache.format import read_manifest
 from components.training.phases import Splits, train_in_phases
 from components.training.photo_batches import labelled_images
 from components.training.recipes import FROZEN, UNFROZEN, Recipe
+from components.training.settings import TrainingSettings
 from pipeline.config import Config
 
 # float16 rounds an activation by at most 2**-11 = 4.9e-4 of itself, and the probabilities that

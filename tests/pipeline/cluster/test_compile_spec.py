@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 import pipeline
-from components.nodes.pusher import base_directory, push_destination
 from components.nodes.schema_gate import curated_schema
 from components.nodes.vertex import VertexPusherExecutor, VertexTrainerExecutor
+from data.contract.errors import Exit
+from data.contract.model import base_directory, push_destination
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.cli import main
 from pipeline.cluster.compile_spec import Target, as_text, compile_spec
 from pipeline.cluster.spec import read_spec
-from pipeline.commands.common import Exit
 from pipeline.config import ConfigError, load_config
 from pipeline.pipeline import create_pipeline
 

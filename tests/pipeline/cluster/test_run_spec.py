@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
-from pipeline.cluster import run_spec as module
+from data.contract.errors import Exit
 from pipeline.cli import main
+from pipeline.cluster import run_spec as module
 from pipeline.cluster.run_spec import Execution, TaskError, make_image_environment, run_spec
 from pipeline.cluster.spec import parse_spec
-from pipeline.commands.common import Exit
 
 Values = dict[str, Any]
 Run = Callable[[Values], list[Execution]]

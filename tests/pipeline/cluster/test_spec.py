@@ -10,13 +10,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.spec import (
-    DATA_ROOT,
-    PUSH_DESTINATION,
-    SpecError,
-    push_destination,
-    read_spec,
-)
+from data.contract.model import push_destination
+from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, SpecError, read_spec
 
 Values = dict[str, Any]
 

@@ -17,10 +17,10 @@ from google.cloud.aiplatform_v1.services.pipeline_service import PipelineService
 from google.cloud.aiplatform_v1.types import PipelineJob
 from kfp.client import Client
 
+from data.contract.errors import Exit
+from data.contract.model import push_destination
 from pipeline.cli import main
 from pipeline.cluster.compile_spec import Target, as_text, compile_spec
-from pipeline.cluster.spec import push_destination
-from pipeline.commands.common import Exit
 from pipeline.config import load_config
 
 Values = dict[str, Any]

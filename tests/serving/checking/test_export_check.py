@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from data.contract.servable import WARM_UP
 from serving.checking.export_check import check_export
-from serving.contract import WARM_UP
 from tests.serving.embedded.models import warm_up_with
 
 

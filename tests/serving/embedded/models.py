@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.contract import WARM_UP
+from data.contract.servable import WARM_UP
 
 NAME = "conformance"
 PREDICT = "tensorflow/serving/predict"

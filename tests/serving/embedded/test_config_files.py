@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from serving.embedded.config_files import ModelConfig, read_batching, read_models
-from serving.embedded.errors import ServerError
+from serving.embedded.errors import ServerConfigError
 from serving.embedded.versions import Policy
 
 
@@ -62,7 +62,7 @@ def test_models_policies_and_labels_are_read(tmp_path: Path) -> None:
 )
 def test_a_wrong_file_is_named(text: str, words: str, tmp_path: Path) -> None:
     file = write(tmp_path, text)
-    with pytest.raises(ServerError) as caught:
+    with pytest.raises(ServerConfigError) as caught:
         read_models(file)
     assert str(caught.value).startswith(str(file))
     assert words in str(caught.value)
@@ -82,6 +82,6 @@ def test_a_wrong_file_is_named(text: str, words: str, tmp_path: Path) -> None:
 def test_wrong_batching_parameters_are_named(text: str, words: str, tmp_path: Path) -> None:
     file = tmp_path / "batching.txt"
     file.write_text(text)
-    with pytest.raises(ServerError, match=str(file)) as caught:
+    with pytest.raises(ServerConfigError, match=str(file)) as caught:
         read_batching(file)
     assert words in str(caught.value)

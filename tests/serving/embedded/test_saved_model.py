@@ -12,7 +12,7 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.contract import WARM_UP
+from data.contract.servable import WARM_UP
 from serving.embedded.saved_model import SavedModel, type_name, warm_up
 from serving.embedded.status import Code, RequestError
 

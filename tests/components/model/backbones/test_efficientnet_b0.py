@@ -13,10 +13,11 @@ import pytest
 from keras.src.utils import file_utils
 
 from components.errors import ComponentError
+from components.model.auto import resolve_auto
 from components.model.backbones import efficientnet_b0
 from components.model.files import sha256
 from components.model.freezing import freeze_boundary
-from components.model.weights import build_backbone, resolve_auto
+from components.model.weights import build_backbone
 
 
 @pytest.fixture(autouse=True)

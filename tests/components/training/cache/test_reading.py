@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
-from components.settings.augmentation import AugmentationSettings
+from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import (
     MANIFEST,
     CacheManifest,
@@ -22,7 +22,7 @@ from components.training.cache.format import (
     write_manifest,
 )
 from components.training.cache.reading import evaluation_batches, training_batches
-from data.features import SPLITS
+from data.contract.features import SPLITS
 
 SHAPE, POOLED_SIZE, VIEWS, SHARDS = (2, 3, 4), 5, 3, 2
 PHOTOS = {"train": 10, "val": 4, "test": 3}

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from components.model.backbone import names
-from components.settings.section import Section
+from components.settings import Section
 
 
 class ModelSettings(Section):

@@ -1,4 +1,4 @@
-"""Names shared by every room: of a record's features, of the splits, of the model's signature.
+"""The features of a record, and the splits.
 
 The keys follow the convention of TensorFlow's image datasets (`image/encoded`,
 `image/class/text`); the suffix `_xf` marks a transformed feature, as in the TFX templates.
@@ -19,9 +19,3 @@ LABEL_XF = "label_xf"
 """int64 scalar: the position of the label in the class names."""
 
 TRAIN, VAL, TEST = SPLITS = ("train", "val", "test")
-
-MODEL_NAME = "dog_emotion"
-"""The model in TF Serving's terms: versions are pushed to `<run>/serving/dog_emotion/<version>`."""
-
-PHOTO_INPUT = "image_bytes"
-PROBABILITIES, BEST_LABEL, CLASS_LABELS = PHOTO_OUTPUTS = ("probabilities", "label", "labels")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.settings.section import Section
+from components.settings import Section
 
 
 class AugmentationSettings(Section):

@@ -1,4 +1,8 @@
-"""What every section of the settings is made of."""
+"""What every section of the settings is made of: typed, validated, with defaults.
+
+The sections lie in the rooms that they are for, so that a new default throws away only what
+depends on it. `pipeline.config` embeds them; they travel to the nodes as JSON.
+"""
 
 from typing import Annotated
 

@@ -1,6 +1,6 @@
 """The gate's settings."""
 
-from components.settings.section import Section, Share
+from components.settings import Section, Share
 
 
 class GateSettings(Section):

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.settings.augmentation import AugmentationSettings
-from components.settings.section import Count, Rate, Section
+from components.settings import Count, Rate, Section
+from components.training.augmentation_settings import AugmentationSettings
 
 
 class PhaseSettings(Section):

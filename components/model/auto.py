@@ -1,0 +1,54 @@
+"""What `auto` means on this machine, for a backbone and its weights."""
+
+from dataclasses import dataclass
+
+from components.errors import ComponentError
+from components.model.backbone import find, preferred
+from components.model.weights import AUTO, IMAGENET, RANDOM, imagenet_of, require_weights_file
+
+
+@dataclass(frozen=True)
+class ResolvedBackbone:
+    """A backbone and its weights, neither of them `auto`, and the reason in words."""
+
+    backbone: str
+    weights: str
+    reason: str
+
+
+def resolve_auto(backbone: str, weights: str) -> ResolvedBackbone:
+    """Says which backbone and weights `auto` stands for, within seconds.
+
+    Args:
+        backbone: `auto` or one of `backbone.names()`.
+        weights: `auto`, `imagenet`, `random`, or a weights file, local or remote (`gs://…`).
+
+    Raises:
+        ComponentError: the two do not go together, or the weights cannot be had.
+    """
+    if weights not in (AUTO, IMAGENET, RANDOM):
+        require_weights_file(weights)
+    if backbone == AUTO and weights in (AUTO, IMAGENET):
+        return _first_to_be_had()
+    if backbone == AUTO:
+        return ResolvedBackbone(preferred()[0], weights, "as configured")
+    if weights == AUTO:
+        weights = IMAGENET if find(backbone).imagenet else RANDOM
+    if weights == IMAGENET:
+        imagenet_of(backbone)
+    find(backbone)
+    return ResolvedBackbone(backbone, weights, "as configured")
+
+
+def _first_to_be_had() -> ResolvedBackbone:
+    """The best backbone whose ImageNet weights can be had here."""
+    problems: list[str] = []
+    for name in preferred():
+        try:
+            where = imagenet_of(name).where()
+        except ComponentError as error:
+            problems.append(str(error))
+            continue
+        reason = f"{'; '.join(problems)}: those of {name} come {where}" if problems else where
+        return ResolvedBackbone(name, IMAGENET, reason)
+    raise ComponentError("; ".join(problems))

@@ -1,0 +1,1 @@
+"""What several rooms agree on, each thing in one place; the standard library is enough here."""

@@ -1,0 +1,11 @@
+"""The ids of the pipeline's nodes, as far as others ask for them by name."""
+
+IMPORT_EXAMPLE_GEN = "ImportExampleGen"
+ACTIVATION_CACHE = "ActivationCache"
+TRAINER = "Trainer"
+CURVES = "Curves"
+LAST_PUSHED_MODEL = "LastPushedModel"
+LATEST_PUSHED_MODEL = "LatestPushedModel"
+LATEST_BLESSED_MODEL = "LatestBlessedModel"
+EVALUATOR = "Evaluator"
+PUSHER = "Pusher"
