@@ -14,6 +14,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends g++ python3-dev python3-pip \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
+COPY pyproject.toml .
 COPY setup.py .
 COPY requirements requirements
 COPY data data

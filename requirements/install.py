@@ -4,7 +4,8 @@ The C library picks the lock, the lock decides which Pythons will do, and uv ins
 one of them. A finished .venv carries a stamp and is left alone; anything else is made anew.
 
 With `--image FOLDER`, as in the Dockerfile, FOLDER is made in the same way, but does without the
-checkout: our own package is built and installed, and again whenever the code has changed.
+checkout: our own package is built and installed, and again whenever the code has changed. In .venv,
+where the package is the checkout itself, only a change of its packaging does that.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 OWN_UV = ROOT / ".uv"
 ROOMS = ("data", "components", "pipeline", "serving")  # what setup.py packages
+PACKAGING = (ROOT / "pyproject.toml", ROOT / "setup.py")
 
 
 class SetupError(Exception):
@@ -88,7 +90,7 @@ def wait_for_turn(file: BinaryIO) -> None:
 def prepare(lock: Lock, environment: Environment) -> None:
     name, stamp = environment.folder.name, environment.folder / "setup-stamp"
     packages = fingerprint(lock, environment)
-    code = "editable" if environment.editable else digest(own_files())
+    code = digest(PACKAGING if environment.editable else own_files())
     installed = stamp.read_text().split() if stamp.is_file() else []
     if installed == [packages, code]:
         say(f"{name} is up to date")
@@ -124,7 +126,7 @@ def install_packages(uv: str, lock: Lock, environment: Environment) -> str:
 
 def install_own(uv: str, environment: Environment) -> None:
     """Install our own package: as the checkout itself, or a copy of what is in it now."""
-    alone = ("--no-deps", "--no-build-isolation")
+    alone = ("--reinstall", "--no-deps", "--no-build-isolation")
     if environment.editable:
         uv_pip(uv, environment, "install", *alone, "--editable", str(ROOT))
         return
@@ -134,13 +136,13 @@ def install_own(uv: str, environment: Environment) -> None:
             target = Path(copy, file.relative_to(ROOT))
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, target)
-        uv_pip(uv, environment, "install", *alone, "--reinstall", copy)
+        uv_pip(uv, environment, "install", *alone, copy)
 
 
 def own_files() -> list[Path]:
     """The source of our own package."""
     below = (file for room in ROOMS for file in (ROOT / room).rglob("*") if file.is_file())
-    return [ROOT / "setup.py", *sorted(file for file in below if file.suffix != ".pyc")]
+    return [*PACKAGING, *sorted(file for file in below if file.suffix != ".pyc")]
 
 
 def pick_lock() -> Lock:
@@ -158,7 +160,7 @@ def fingerprint(lock: Lock, environment: Environment) -> str:
     """A hash of what makes the packages stale when it changes, including the two folders."""
     python = environment.python
     place = f"{ROOT} {environment.folder} {python.resolve()} {python.exists()}"
-    return digest((lock.file, ROOT / "setup.py"), place)
+    return digest([lock.file], place)
 
 
 def digest(files: Iterable[Path], start: str = "") -> str:

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-_NEED_KFP = [
-    "e2e/test_run_spec.py",
-    "pipeline/test_compile_spec.py",
-    "pipeline/test_kubeflow_task.py",
-    "pipeline/test_run_spec.py",
-    "pipeline/test_spec.py",
-    "pipeline/test_submit.py",
-]
+NEED_KFP = ["e2e/test_run_spec.py", "pipeline/cluster"]
 
-collect_ignore = [] if importlib.util.find_spec("kfp") else _NEED_KFP
+collect_ignore = [] if importlib.util.find_spec("kfp") else NEED_KFP
 
 
 def pytest_report_header() -> str | None:

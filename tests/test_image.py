@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 DOCKERFILE = ROOT / "Dockerfile"
 ROOMS = ("data", "components", "pipeline", "serving")
-SOURCES = {"setup.py", "requirements", *ROOMS}
+SOURCES = {"pyproject.toml", "setup.py", "requirements", *ROOMS}
 SITE_PACKAGES = "/opt/dog-emotion/lib/python3.11/site-packages"
 
 IMPORT_ALL = f"""

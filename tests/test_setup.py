@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving")
+PACKAGING = ("pyproject.toml", "setup.py")
 LOCKS = ("new-glibc", "old-glibc")
 
 # Stands in for uv: notes each call and the files of a folder to be installed, has the Pythons named
@@ -40,7 +41,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "a project"
     shutil.copytree(ROOT / "requirements", root / "requirements")
     shutil.copy(ROOT / "Makefile", root)
-    shutil.copy(ROOT / "setup.py", root)
+    for file in PACKAGING:
+        shutil.copy(ROOT / file, root)
     for room in ROOMS:
         (root / room).mkdir()
         (root / room / "__init__.py").touch()
@@ -82,15 +84,22 @@ def test_makes_an_environment_and_then_leaves_it_alone(
     assert _calls(project) == calls
 
 
-@pytest.mark.parametrize("file", ["setup.py", "requirements/new-glibc.txt"])
-def test_makes_it_anew_when_what_it_is_made_from_changes(
+def test_makes_it_anew_when_the_lock_changes(project: Path, set_up: Callable[[], int]) -> None:
+    set_up()
+    _change(project / "requirements" / "new-glibc.txt")
+    assert set_up() == 0
+    assert _calls(project).count("venv --quiet") == 2
+
+
+@pytest.mark.parametrize("file", PACKAGING)
+def test_installs_our_own_package_anew_when_its_packaging_changes(
     project: Path, set_up: Callable[[], int], file: str
 ) -> None:
     set_up()
-    with (project / file).open("a") as changed:
-        changed.write("# changed\n")
+    calls = _calls(project)
+    _change(project / file)
     assert set_up() == 0
-    assert _calls(project).count("venv --quiet") == 2
+    assert _calls(project) == [*calls, "--version ", "pip install"]
 
 
 def test_makes_it_anew_where_the_folder_was_moved_to(
@@ -133,7 +142,7 @@ def test_an_image_holds_a_copy_of_the_code_alone(
     assert set_up_image() == 0
     assert (image / "bin" / "python").is_symlink()
     assert not (project / ".venv").exists()
-    code = ["./setup.py", *(f"./{room}/__init__.py" for room in ROOMS)]
+    code = [*(f"./{file}" for file in PACKAGING), *(f"./{room}/__init__.py" for room in ROOMS)]
     assert sorted(_installed_files(project)) == sorted(code)
 
 
@@ -166,13 +175,11 @@ def test_an_image_is_not_up_to_date_after_its_code_failed_to_install(
     assert _calls(project)[-1] == "pip install"
 
 
-@pytest.mark.parametrize("file", ["setup.py", "requirements/new-glibc.txt"])
-def test_an_image_is_made_anew_when_what_its_packages_are_made_from_changes(
-    project: Path, set_up_image: Callable[[], int], file: str
+def test_an_image_is_made_anew_when_the_lock_changes(
+    project: Path, set_up_image: Callable[[], int]
 ) -> None:
     set_up_image()
-    with (project / file).open("a") as changed:
-        changed.write("# changed\n")
+    _change(project / "requirements" / "new-glibc.txt")
     assert set_up_image() == 0
     assert _calls(project).count("venv --quiet") == 2
 
@@ -314,7 +321,8 @@ def test_make_run_hands_on_what_was_given(
 
 
 def test_the_wheel_holds_every_file_of_the_rooms(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "setup.py", tmp_path)
+    for file in PACKAGING:
+        shutil.copy(ROOT / file, tmp_path)
     for room in ROOMS:
         shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
     files = {
@@ -324,7 +332,7 @@ def test_the_wheel_holds_every_file_of_the_rooms(tmp_path: Path) -> None:
         if path.is_file()
     }
     own_files = _load(ROOT).own_files()
-    assert {path.relative_to(ROOT).as_posix() for path in own_files} == {"setup.py", *files}
+    assert {path.relative_to(ROOT).as_posix() for path in own_files} == {*PACKAGING, *files}
     build = "from setuptools.build_meta import build_wheel; build_wheel('dist')"
     subprocess.run([sys.executable, "-c", build], cwd=tmp_path, capture_output=True, check=True)
     (wheel,) = (tmp_path / "dist").iterdir()
@@ -341,6 +349,11 @@ def _load(project: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _change(file: Path) -> None:
+    with file.open("a") as changed:
+        changed.write("# changed\n")
 
 
 def _program(file: Path, text: str) -> None:

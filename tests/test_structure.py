@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.conftest import NEED_KFP
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving", "benchmarks")
 FOLDERS = {*ROOMS, "tests", "requirements"}
@@ -169,6 +171,10 @@ def test_keras_comes_as_itself_and_tfx_without_its_slow_front(room: str) -> None
         for node in ast.walk(_parse(file))
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("tf.keras", "tensorflow.keras")
     ]
+
+
+def test_what_is_left_out_without_kfp_is_there() -> None:
+    assert all((ROOT / "tests" / name).exists() for name in NEED_KFP)
 
 
 def _imports_of_ours(part: str) -> list[Import]:

@@ -1,0 +1,50 @@
+"""The documents: their links lead somewhere, and the code that they name is there."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    page.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "benchmarks/*.md", "docs/**/*.md")
+    for page in ROOT.glob(pattern)
+)
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+def anchors(page: Path) -> set[str]:
+    """What a link can name of a page, as GitHub makes it of the headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_within_the_project_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    broken = []
+    for link in links:
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken
+
+
+def test_every_decision_is_listed() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = set(re.findall(r"\]\((.+\.md)\)", (folder / "README.md").read_text()))
+    assert listed == {page.name for page in folder.glob("*.md")} - {"README.md"}
+
+
+def test_the_walk_of_a_photo_names_what_is_there() -> None:
+    found = re.findall(r"`([\w/]+\.(?:py|js))`((?:,? `\w+`)+)", ARCHITECTURE.read_text())
+    assert len(found) > 20
+    for file, names in found:
+        source = (ROOT / file).read_text()
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"\b(def|class|function) {name}\b", source), f"{file} {name}"
