@@ -153,7 +153,7 @@ def _conditions(
                     remark = f"one photo is {1 / photos:.3f}, more than the {drop:.3f} allowed"
                 conditions.append(Condition(NO_DROP, baseline - drop, accuracy, remark))
     if baseline is None:  # TFMA has left out the threshold
-        conditions.append(Condition(NO_DROP, None, accuracy, "none was pushed before"))
+        conditions.append(Condition(NO_DROP, None, accuracy, "this pipeline has pushed none"))
     return conditions
 
 

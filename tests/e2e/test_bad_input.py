@@ -4,9 +4,11 @@ All of these end before the first node runs, so they are run in this process.
 """
 
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,13 +35,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a good run leaves that a bad one might spoil; the model is a stand-in."""
+    """What a good run leaves of what a bad one might spoil; model and metadata are stand-ins."""
     workdir = Workdir(tmp_path_factory.mktemp("finished"))
     span = ingest(photos, workdir.data)
     classes = f"classes={[*span.classes]}"
     with workdir.locked():
         workdir.store_config(load_config("tiny", overrides=["model.weights=random", classes]))
-    workdir.metadata.write_bytes(b"the metadata")
+    with closing(sqlite3.connect(workdir.metadata)) as metadata:
+        metadata.execute("CREATE TABLE stand_in (id INTEGER)")
     (workdir.serving / "1" / "variables").mkdir(parents=True)
     (workdir.serving / "1" / "saved_model.pb").write_bytes(b"the model")
     return workdir.root

@@ -124,7 +124,7 @@ def test_the_figures_are_those_of_the_models_answers(
     assert evaluation.majority == pytest.approx(majority)
     floor, no_drop = evaluation.conditions
     assert (floor.name, no_drop.name) == (FLOOR, NO_DROP)
-    assert (no_drop.required, no_drop.remark) == (None, "none was pushed before")
+    assert (no_drop.required, no_drop.remark) == (None, "this pipeline has pushed none")
     assert floor.required == pytest.approx(majority + SKILL_FLOOR * (1 - majority), abs=1e-5)
     assert floor.measured == evaluation.accuracy
     assert floor.passed
