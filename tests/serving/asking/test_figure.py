@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from data.contract.errors import UsageError
 from serving.asking.errors import ModelError
 from serving.asking.figure import MAX_PHOTOS, Item, draw_predictions, predictions_figure
 from serving.asking.predictor import Prediction
@@ -119,7 +120,7 @@ def test_the_extension_chooses_the_format(tmp_path: Path, extension: str, magic:
 
 @pytest.mark.parametrize("name", ["figure.gif", "figure", ".png"])
 def test_an_unknown_extension_names_the_allowed_ones(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ModelError, match=r"\.png, \.pdf, \.svg"):
+    with pytest.raises(UsageError, match=r"\.png, \.pdf, \.svg"):
         draw_predictions([item()], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -37,7 +37,10 @@ def publish(source: Path, base: Path, version: int) -> None:
 def process(*arguments: object, cwd: Path) -> Iterator[tuple[subprocess.Popen[str], Client]]:
     """`dog-emotion serve` on a free port."""
     command = [str(DOG_EMOTION), "serve", "--rest_api_port=0", *map(str, arguments)]
+    # A child inherits that its parent ignores an interruption, as in a background job.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, text=True) as server:
+        signal.signal(signal.SIGINT, ours)
         assert server.stdout is not None
         line = server.stdout.readline()
         assert line.startswith("serving   http://127.0.0.1:"), line
