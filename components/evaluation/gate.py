@@ -1,6 +1,5 @@
 """The gate: the conditions of a blessing, as TFMA's configuration."""
 
-import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation import metrics
@@ -23,20 +22,20 @@ def eval_config(gate: GateSettings) -> config_pb2.EvalConfig:
     Args:
         gate: what a model must reach.
     """
-    accuracy = tfma.MetricThreshold(
-        change_threshold=tfma.GenericChangeThreshold(
-            direction=tfma.MetricDirection.HIGHER_IS_BETTER,
+    accuracy = config_pb2.MetricThreshold(
+        change_threshold=config_pb2.GenericChangeThreshold(
+            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER,
             absolute={"value": -gate.accuracy_drop - ROUNDING},
         )
     )
     skill = None
     if gate.accuracy_floor is None:
-        skill = tfma.MetricThreshold(value_threshold=_at_least(SKILL_FLOOR))
+        skill = config_pb2.MetricThreshold(value_threshold=_at_least(SKILL_FLOOR))
     else:
         accuracy.value_threshold.CopyFrom(_at_least(gate.accuracy_floor))
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(
+            config_pb2.ModelSpec(
                 # A plain SavedModel: TFMA's Keras loader knows Keras 2 models only.
                 model_type="tf_generic",
                 signature_name=EVALUATION_SIGNATURE,
@@ -44,15 +43,18 @@ def eval_config(gate: GateSettings) -> config_pb2.EvalConfig:
                 label_key=features.LABEL_XF,
             )
         ],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[features.LABEL])],
+        slicing_specs=[
+            config_pb2.SlicingSpec(),
+            config_pb2.SlicingSpec(feature_keys=[features.LABEL]),
+        ],
         metrics_specs=[
-            tfma.MetricsSpec(
+            config_pb2.MetricsSpec(
                 metrics=[
-                    tfma.MetricConfig(class_name="ExampleCount"),
+                    config_pb2.MetricConfig(class_name="ExampleCount"),
                     _over_all_photos("SparseCategoricalAccuracy", accuracy),
                     _over_all_photos("SkillOverMajority", skill, module=metrics.__name__),
-                    tfma.MetricConfig(class_name="SparseCategoricalCrossentropy"),
-                    tfma.MetricConfig(
+                    config_pb2.MetricConfig(class_name="SparseCategoricalCrossentropy"),
+                    config_pb2.MetricConfig(
                         class_name="MultiClassConfusionMatrixPlot", config='{"thresholds": [0.0]}'
                     ),
                 ]
@@ -62,7 +64,7 @@ def eval_config(gate: GateSettings) -> config_pb2.EvalConfig:
 
 
 def _at_least(value: float) -> config_pb2.GenericValueThreshold:
-    return tfma.GenericValueThreshold(lower_bound={"value": value - ROUNDING})
+    return config_pb2.GenericValueThreshold(lower_bound={"value": value - ROUNDING})
 
 
 def _over_all_photos(
@@ -75,10 +77,12 @@ def _over_all_photos(
     thresholds = (
         [
             config_pb2.PerSliceMetricThreshold(
-                slicing_specs=[tfma.SlicingSpec()], threshold=threshold
+                slicing_specs=[config_pb2.SlicingSpec()], threshold=threshold
             )
         ]
         if threshold is not None
         else []
     )
-    return tfma.MetricConfig(class_name=class_name, module=module, per_slice_thresholds=thresholds)
+    return config_pb2.MetricConfig(
+        class_name=class_name, module=module, per_slice_thresholds=thresholds
+    )
