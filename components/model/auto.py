@@ -35,8 +35,8 @@ def resolve_auto(backbone: str, weights: str) -> ResolvedBackbone:
     published = find(backbone).imagenet
     if weights == AUTO:
         weights = IMAGENET if published else RANDOM
-    if weights == IMAGENET and published is None:
-        raise ComponentError(f"backbone {backbone} has no {IMAGENET} weights")
+    if weights == IMAGENET:
+        imagenet_of(backbone)  # raises where there are none
     return ResolvedBackbone(backbone, weights, "as configured")
 
 
