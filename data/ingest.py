@@ -249,6 +249,7 @@ def _write_span(
         "counts": counts,
         "rejected": len(rejected),
         "conflicts": len(conflicts),
+        "only_new": task.number is not None,
         "earlier": sum(fact.span > 0 for fact in facts),
         "relabelled": sum(
             label != photo.label

@@ -107,9 +107,36 @@ def find_pairs(hashes: Hashes, radius: int) -> Pairs:
     """
     found = [np.zeros((0, 3), np.int64)]
     if radius >= 0:
-        found += list(_search(hashes, np.flatnonzero(hashes.any(axis=(1, 2))), radius))
+        found += (block for block, _ in search(hashes, radius))
     first, second, distance = _nearest_of_each(np.concatenate(found)).T
     return Pairs(first, second, distance.astype(np.int32))
+
+
+def search(hashes: Hashes, radius: int) -> Iterator[tuple[Indices, int]]:
+    """Looks for the near-duplicates of a few photos at a time, in their order.
+
+    Args:
+        hashes: as in `find_pairs`.
+        radius: bits.
+
+    Yields:
+        int64 [P, 3]: the lower and the higher index of a pair, and its distance; and how many
+        photos were looked for. A pair may come twice, when either is looked for.
+    """
+    known = np.flatnonzero(hashes.any(axis=(1, 2)))
+    index = faiss.IndexBinaryFlat(BITS)
+    index.add(np.ascontiguousarray(hashes[known, :INDEXED]).reshape(-1, BYTES))
+    block = max(1, ANSWERS // (12 * len(ASKED) * max(1, index.ntotal)))
+    for start in range(0, len(known), block):
+        members = known[start : start + block]
+        queries = np.ascontiguousarray(hashes[members][:, ASKED]).reshape(-1, BYTES)
+        limits, distances, rows = index.range_search(queries, radius + 1)
+        one = np.repeat(np.repeat(members, len(ASKED)), np.diff(limits).astype(np.int64))
+        other = known[rows // INDEXED]
+        apart = one != other
+        low, high = np.minimum(one, other)[apart], np.maximum(one, other)[apart]
+        found = np.stack([low, high, distances[apart].astype(np.int64)], axis=1)
+        yield _nearest_of_each(found), len(members)
 
 
 def find_leaders(pairs: Pairs, photos: int) -> Indices:
@@ -133,22 +160,6 @@ def find_leaders(pairs: Pairs, photos: int) -> Indices:
 def find_components(pairs: Pairs, photos: int) -> Indices:
     """Numbers the sets of photos that pairs connect, however indirectly, int64 [photos]."""
     return connected_components(pairs.graph(photos), directed=False)[1].astype(np.int64)
-
-
-def _search(hashes: Hashes, known: Indices, radius: int) -> Iterator[Indices]:
-    """Blocks of int64 [P, 3]: a lower and a higher index, and their distance."""
-    index = faiss.IndexBinaryFlat(BITS)
-    index.add(np.ascontiguousarray(hashes[known, :INDEXED]).reshape(-1, BYTES))
-    block = max(1, ANSWERS // (12 * len(ASKED) * max(1, index.ntotal)))
-    for start in range(0, len(known), block):
-        members = known[start : start + block]
-        queries = np.ascontiguousarray(hashes[members][:, ASKED]).reshape(-1, BYTES)
-        limits, distances, rows = index.range_search(queries, radius + 1)
-        one = np.repeat(np.repeat(members, len(ASKED)), np.diff(limits).astype(np.int64))
-        other = known[rows // INDEXED]
-        apart = one != other
-        low, high = np.minimum(one, other)[apart], np.maximum(one, other)[apart]
-        yield _nearest_of_each(np.stack([low, high, distances[apart].astype(np.int64)], axis=1))
 
 
 def _nearest_of_each(found: Indices) -> Indices:

@@ -1,5 +1,7 @@
 """Which split each picture is in: near-duplicates in the same one, and for good."""
 
+import hashlib
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,7 +27,7 @@ def assign_splits(pictures: Sequence[str], near: Pairs, known: Mapping[str, str]
     """The split of every picture.
 
     One that has had a split keeps it. Others that near-duplicates connect, however indirectly,
-    share one: that of their near-duplicates among the former, or else that of their smallest hash.
+    share one: that of their near-duplicates among the former, or else one that their hashes decide.
 
     Args:
         pictures: hashes of their pixels, each once.
@@ -36,17 +38,26 @@ def assign_splits(pictures: Sequence[str], near: Pairs, known: Mapping[str, str]
     is_known = np.array([bool(split) for split in splits], bool)
     components = find_components(near.among(~is_known), len(pictures))
     inherited: dict[int, str] = {}
-    smallest: dict[int, str] = {}
+    members: defaultdict[int, list[str]] = defaultdict(list)
     for one, other in near.both_ways():
         if is_known[one] and not is_known[other]:
             found = inherited.setdefault(components[other], splits[one])
             inherited[components[other]] = min(found, splits[one], key=SPLITS.index)
     for component, pixels in zip(components, pictures, strict=True):
-        smallest[component] = min(pixels, smallest.get(component, pixels))
+        members[component].append(pixels)
     return [
-        split or inherited.get(component) or choose_split(smallest[component])
+        split or inherited.get(component) or choose_split(_stand_for(members[component]))
         for split, component in zip(splits, components, strict=True)
     ]
+
+
+def _stand_for(pictures: Sequence[str]) -> str:
+    """A hash for a set of pictures; of a single one, its own.
+
+    The smallest hash of several is a small number, which mostly means training: it is hashed again.
+    """
+    smallest = min(pictures)
+    return smallest if len(pictures) == 1 else hashlib.sha256(smallest.encode()).hexdigest()
 
 
 def find_leaks(splits: Sequence[str], near: Pairs, fixed: NDArray[np.bool_]) -> dict[int, int]:

@@ -5,7 +5,7 @@ classifier is trained twice on a frozen backbone's features: on the splits of th
 splits at random, as they are made where nobody looks for near-duplicates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,18 +69,22 @@ def prove(records: Path, model: ModelSettings) -> Proof:
     """Compares all photos of a span's records, and trains on them twice.
 
     Args:
-        records: a folder `span-N`, or one that holds such folders, of which the newest counts.
+        records: a folder `span-N`, or one that holds such folders: then the newest counts, with
+            those that it adds to.
         model: the backbone and its weights; `auto` as in a run.
 
     Raises:
         DataError: there are no such records, or they are damaged.
         ComponentError: the backbone or its weights are not available.
     """
-    span = _find_span(records)
-    manifest = spans.read_manifest(span)
-    spans.check_shards(span, manifest["shards"])
-    found = _read(span)
-    radius = manifest["alike"]["radius"]
+    folders = find_spans(records)
+    manifests = [spans.read_manifest(folder) for folder in folders]
+    for folder, manifest in zip(folders, manifests, strict=True):
+        spans.check_shards(folder, manifest["shards"])
+        if "alike" not in manifest:
+            raise DataError(f"{folder} is from before near-duplicates were looked for: ingest anew")
+    found = _read(folders)
+    radius = min(manifest["alike"]["radius"] for manifest in manifests)
     hashes = np.array([hash_changes(decode_photo(jpeg)) for jpeg in found.jpegs])
     groups = find_components(find_pairs(hashes, radius), len(found.jpegs))
     chosen = resolve_auto(model.backbone, model.weights)
@@ -125,17 +129,26 @@ def count_spanning(groups: NDArray[np.int64], splits: NDArray[np.str_]) -> int:
     return int((times > 1).sum())
 
 
-def _find_span(records: Path) -> Path:
+def find_spans(records: Path) -> list[Path]:
+    """The spans to look at: that folder, or the newest one in it and those that it adds to.
+
+    Raises:
+        DataError: there are none.
+    """
     if (records / spans.MANIFEST).exists():
-        return records
-    newest = spans.find_newest(records) if records.is_dir() else None
-    if newest is None:
+        return [records]
+    found: list[Path] = []
+    for folder in reversed(spans.list_spans(records) if records.is_dir() else []):
+        found.append(folder)
+        if not spans.read_manifest(folder).get("only_new"):
+            break
+    if not found:
         raise DataError(f"no records at {records}: name a folder span-N, or one that holds some")
-    return newest
+    return found
 
 
-def _read(span: Path) -> _Records:
-    rows = list(_read_rows(span))
+def _read(folders: Sequence[Path]) -> _Records:
+    rows = [row for folder in folders for row in _read_rows(folder)]
     jpegs, labels, splits = zip(*rows, strict=True)
     return _Records(list(jpegs), np.array(labels), np.array(splits))
 

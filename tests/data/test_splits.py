@@ -50,9 +50,27 @@ def test_pictures_without_near_duplicates_go_where_their_hash_says() -> None:
     assert assign_splits(pictures, near(), {}) == ["train", "val", "test"]
 
 
-def test_near_duplicates_share_the_split_of_their_smallest_hash() -> None:
+def test_near_duplicates_share_a_split_whatever_their_order() -> None:
     pictures = [picture("test"), picture("val"), picture("train"), picture("test", 1)]
-    assert assign_splits(pictures, near((0, 1), (1, 3)), {}) == ["val", "val", "train", "val"]
+    split, also, alone, third = assign_splits(pictures, near((0, 1), (1, 3)), {})
+    assert split == also == third
+    assert alone == "train"
+    others = [pictures[3], pictures[0], pictures[1]]
+    assert assign_splits(others, near((0, 2), (1, 2)), {}) == [split] * 3
+
+
+@pytest.mark.parametrize("copies", [1, 2, 8])
+def test_shares_hold_however_many_near_duplicates_there_are(copies: int) -> None:
+    number = 5_000
+    pictures = [
+        hashlib.sha256(str(n).encode()).hexdigest() for n in range(10_000, 10_000 + number * copies)
+    ]
+    starts = range(0, len(pictures), copies)
+    pairs = near(*((start, start + other) for start in starts for other in range(1, copies)))
+    splits = assign_splits(pictures, pairs, {})[::copies]
+    for split, share in (("train", 0.70), ("val", 0.15), ("test", 0.15)):
+        error = math.sqrt(share * (1 - share) / number)
+        assert abs(splits.count(split) / number - share) < 4 * error
 
 
 def test_a_picture_keeps_its_split_and_newcomers_share_it() -> None:

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from components.model.settings import ModelSettings
+from data.errors import DataError
+from data.ingest import ingest
+from data.photos import Pixels
+from pipeline.proof import as_text, count_spanning, find_spans, prove
+
+LITE = ModelSettings(backbone="efficientnet_lite0", weights="imagenet")
+
+
+def draw_scene(seed: int) -> Pixels:
+    """Soft coloured shapes, RGB uint8 [200, 240, 3], as unlike from seed to seed as photos are."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.normal(0, 1, (16, 20, 3)).astype(np.float32)
+    soft = cv2.resize(coarse, (240, 200), interpolation=cv2.INTER_CUBIC)
+    return np.clip(128 + 50 * soft + rng.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
+
+
+def augment(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """As a notebook does it before it splits: mirrored or not, cropped, brighter or darker."""
+    top, left = rng.integers(0, 8, 2)
+    cropped = image[top : top + 190, left : left + 230, ::1]
+    mirrored = cropped[:, ::-1] if rng.random() < 0.5 else cropped
+    return np.clip(mirrored * rng.uniform(0.8, 1.2), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def augmented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of 120 scenes, four photos of each, labelled by the toss of a coin for each scene."""
+    folder = tmp_path_factory.mktemp("augmented")
+    rng = np.random.default_rng(0)
+    for label in ("heads", "tails"):
+        (folder / "photos" / label).mkdir(parents=True)
+    for scene in range(120):
+        label = "heads" if scene % 2 else "tails"
+        for copy in range(4):
+            file = folder / "photos" / label / f"{scene}-{copy}.png"
+            Image.fromarray(augment(draw_scene(scene), rng)).save(file)
+    ingest(folder / "photos", folder / "records")
+    return folder / "records"
+
+
+def test_augmenting_before_the_split_claims_what_is_not_there(augmented: Path) -> None:
+    """Nothing can tell a coin's side from the scene; a random split says that it can."""
+    proof = prove(augmented, LITE)
+    assert proof.photos == 480
+    assert proof.groups == 120
+    assert proof.spanning == 0
+    assert proof.random_spanning > 60
+    assert min(proof.claimed) > 0.9
+    assert proof.honest < 0.8
+    assert f"{proof.honest:.3f}" in as_text(proof)
+
+
+def test_groups_in_two_splits_are_counted_once() -> None:
+    groups = np.array([0, 0, 0, 1, 1, 2, 3, 3])
+    splits = np.array(["train", "val", "test", "val", "val", "test", "train", "test"])
+    assert count_spanning(groups, splits) == 2
+
+
+def test_spans_that_add_to_others_are_looked_at_together(augmented: Path, tmp_path: Path) -> None:
+    photos = augmented.parent / "photos"
+    out = tmp_path / "records"
+    ingest(photos, out)
+    extra = photos / "heads" / "new.png"
+    Image.fromarray(draw_scene(1000)).save(extra)
+    ingest(photos, out, span=2)
+    assert [span.name for span in find_spans(out)] == ["span-2", "span-1"]
+    assert [span.name for span in find_spans(out / "span-2")] == ["span-2"]
+    extra.unlink()
+    ingest(photos, out)
+    assert [span.name for span in find_spans(out)] == ["span-3"]
+
+
+def test_no_records_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"no records at {tmp_path}"):
+        prove(tmp_path, LITE)
+    with pytest.raises(DataError, match="no records at"):
+        prove(tmp_path / "nothing", LITE)
