@@ -57,7 +57,7 @@ def default_file(source: Path) -> Path:
 
 
 def read(file: Path) -> dict[str, Relabel]:
-    """The decision in force about each photo, by the SHA-256 of the photo's file.
+    """The decision in force about each photo, by the SHA-256 of the photo's file, the latest last.
 
     Args:
         file: the table; if there is none, nothing has been decided.
@@ -84,7 +84,11 @@ def read(file: Path) -> dict[str, Relabel]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(f"{file}, line {line} is not UTF-8: save the table as UTF-8") from None
-    return {each.sha256: each for each in _parse(file, text.splitlines())}
+    found: dict[str, Relabel] = {}
+    for each in _parse(file, text.splitlines()):
+        found.pop(each.sha256, None)  # so that it goes to the end
+        found[each.sha256] = each
+    return found
 
 
 def append(file: Path, relabel: Relabel) -> None:
