@@ -4,9 +4,7 @@ import errno
 import itertools
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 
 from components.errors import ComponentError
 from components.model.extractor import Extractor
+from components.model.parallel import in_parallel
 from components.model.weights import build_backbone
 from components.staging import is_remote
 from components.training.augmentation_settings import AugmentationSettings
@@ -41,9 +40,6 @@ from data.contract.progress import tenths
 
 BATCH = 16
 """Photos per forward pass."""
-
-_FORWARD_PASSES = 3
-"""How many run at the same time."""
 
 
 def fill(
@@ -123,7 +119,7 @@ class _WriteActivations(beam.DoFn):
         )
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
-            for spatial, pooled, labels, hashes, view in _in_parallel(
+            for spatial, pooled, labels, hashes, view in in_parallel(
                 self._to_activations, prefetched(batches)
             ):
                 columns = _rounded(spatial), _rounded(pooled), labels.numpy(), hashes.numpy()
@@ -141,23 +137,6 @@ class _WriteActivations(beam.DoFn):
         self, images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
         return *self._extract(images), labels, hashes, view
-
-
-def _in_parallel(
-    function: Callable[..., tuple[tf.Tensor, ...]], batches: Iterable[tuple[tf.Tensor, ...]]
-) -> Iterator[tuple[tf.Tensor, ...]]:
-    """Maps in a few threads, keeping the order: a core that waits in one call works in another.
-
-    tf.data could do it too, but does not optimize the graph of the function.
-    """
-    with ThreadPoolExecutor(_FORWARD_PASSES) as pool:
-        running: deque[Future[tuple[tf.Tensor, ...]]] = deque()
-        for batch in batches:
-            running.append(pool.submit(function, *batch))
-            if len(running) == _FORWARD_PASSES:
-                yield running.popleft().result()
-        for call in running:
-            yield call.result()
 
 
 def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.data.Dataset:
