@@ -18,7 +18,7 @@ Counts = dict[str, dict[str, int]]
 
 @dataclass(frozen=True)
 class Fact:
-    """What was found out about one photo: its hashes, or why it is rejected."""
+    """What was found out about one photo: its hashes and figures, or why it is rejected."""
 
     name: str
     label: str
@@ -28,6 +28,10 @@ class Fact:
     """Of the file's bytes; empty if they could not be read, or not be decoded this time."""
     group: str = ""
     """Photos of one group are copies of each other: the hash of their pixels."""
+    width: int = 0
+    """Of the upright photo at full size, as are the height and the mean luma (0 to 255)."""
+    height: int = 0
+    brightness: float = 0.0
     reason: str = ""
 
 

@@ -41,13 +41,14 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 class PreparedPhoto:
     """A photo as the records hold it.
 
-    `jpeg` is RGB and upright, its longest side at most 512 pixels; `width` and `height` are its
-    size. `pixel_sha256` is the hash of the upright pixels at full size.
+    `jpeg` is RGB and upright, its longest side at most 512 pixels. All else is of the upright
+    pixels at full size: their `width` and `height`, their mean luma and their hash.
     """
 
     jpeg: bytes
     width: int
     height: int
+    brightness: float
     pixel_sha256: str
 
 
@@ -116,13 +117,19 @@ def prepare_photo(content: bytes) -> PreparedPhoto:
         DataError: the photo cannot be used; the message is just the reason.
     """
     upright = decode_photo(content)
-    image = bound_side(upright)
     return PreparedPhoto(
-        jpeg=encode_jpeg(image),
-        width=image.shape[1],
-        height=image.shape[0],
+        jpeg=encode_jpeg(bound_side(upright)),
+        width=upright.shape[1],
+        height=upright.shape[0],
+        brightness=mean_luma(upright),
         pixel_sha256=hash_pixels(upright),
     )
+
+
+def mean_luma(image: Pixels) -> float:
+    """The mean of Rec. 601 luma over an RGB image, uint8 [height, width, 3], from 0 to 255."""
+    red, green, blue, _ = cv2.mean(image)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def hash_pixels(image: Pixels) -> str:

@@ -97,7 +97,13 @@ def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
         fact = dataclasses.replace(fact, reason=str(error))
     else:
         Path(jpeg).write_bytes(prepared.jpeg)
-        fact = dataclasses.replace(fact, group=prepared.pixel_sha256)
+        fact = dataclasses.replace(
+            fact,
+            group=prepared.pixel_sha256,
+            width=prepared.width,
+            height=prepared.height,
+            brightness=prepared.brightness,
+        )
     _counter.add()
     return fact
 
@@ -123,17 +129,23 @@ def _write(shard: Shard) -> None:
 
 def _to_example(fact: Fact) -> tf.train.Example:
     values = {
-        features.IMAGE: Path(fact.jpeg).read_bytes(),
-        features.FILENAME: fact.name.encode(),
-        features.LABEL: fact.label.encode(),
-        features.SHA256: fact.sha256.encode(),
-        features.GROUP: fact.group.encode(),
+        features.IMAGE: _bytes(Path(fact.jpeg).read_bytes()),
+        features.FILENAME: _bytes(fact.name.encode()),
+        features.LABEL: _bytes(fact.label.encode()),
+        features.SHA256: _bytes(fact.sha256.encode()),
+        features.GROUP: _bytes(fact.group.encode()),
+        features.BRIGHTNESS: tf.train.Feature(
+            float_list=tf.train.FloatList(value=[fact.brightness])
+        ),
+        features.WIDTH: _integer(fact.width),
+        features.HEIGHT: _integer(fact.height),
     }
-    return tf.train.Example(
-        features=tf.train.Features(
-            feature={
-                key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-                for key, value in values.items()
-            }
-        )
-    )
+    return tf.train.Example(features=tf.train.Features(feature=values))
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _integer(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))

@@ -10,9 +10,12 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import data
 from data import shards, spans
@@ -62,13 +65,16 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("data.photo_hashes.SETTLED_NS", 0)
 
 
-def read_records(span: Path) -> dict[str, list[dict[str, bytes]]]:
+def read_records(span: Path) -> dict[str, list[dict[str, Any]]]:
     """The features of every record, by split."""
-    records: dict[str, list[dict[str, bytes]]] = {split: [] for split in SPLITS}
+    records: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
     for file in sorted(span.glob("*.tfrecord.gz")):
         for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator():
             found = tf.train.Example.FromString(record).features.feature
-            values = {key: feature.bytes_list.value[0] for key, feature in found.items()}
+            values = {
+                key: getattr(feature, feature.WhichOneof("kind")).value[0]
+                for key, feature in found.items()
+            }
             records[file.name.partition("-")[0]].append(values)
     return records
 
@@ -96,6 +102,10 @@ def test_records_hold_the_photos(source: Path, ingested: IngestResult) -> None:
             assert record[features.GROUP].decode() == hash_pixels(decode_photo(file.read_bytes()))
             assert record[features.LABEL].decode() == file.parent.name
             assert decode_photo(record[features.IMAGE]).shape == (12, 16, 3)
+            assert (record[features.WIDTH], record[features.HEIGHT]) == (16, 12)
+            with Image.open(file) as photo:
+                luma = np.asarray(photo.convert("L")).mean()
+            assert record[features.BRIGHTNESS] == pytest.approx(luma, abs=1)
             assert record[features.IMAGE].startswith(b"\xff\xd8\xff")
             assert choose_split(record[features.GROUP].decode()) == split
             assert set(record) == {
@@ -104,6 +114,9 @@ def test_records_hold_the_photos(source: Path, ingested: IngestResult) -> None:
                 features.LABEL,
                 features.SHA256,
                 features.GROUP,
+                features.BRIGHTNESS,
+                features.WIDTH,
+                features.HEIGHT,
             }
             seen.add(record[features.FILENAME].decode())
     assert len(seen) == sum(map(len, records.values())) == 2 * PER_CLASS

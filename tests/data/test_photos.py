@@ -363,7 +363,16 @@ def test_prepared_photo_is_an_upright_bounded_jpeg(save: Save, scene: Image.Imag
     with Image.open(io.BytesIO(prepared.jpeg)) as image:
         assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (341, 512))
         assert not image.getexif()
-    assert (prepared.width, prepared.height) == (341, 512)
+
+
+def test_the_figures_of_a_photo_are_of_the_whole_of_it_upright(save: Save) -> None:
+    picture = Image.new("RGB", (1200, 600), "white")
+    picture.paste((255, 0, 0), (0, 0, 300, 600))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 8
+    prepared = prepare_photo(save(picture, "PNG", exif=exif))
+    assert (prepared.width, prepared.height) == (600, 1200)
+    assert prepared.brightness == pytest.approx(0.75 * 255 + 0.25 * 0.299 * 255)
 
 
 def test_pixel_hash_knows_copies_whatever_the_file(save: Save, scene: Image.Image) -> None:

@@ -35,6 +35,9 @@ def test_the_schema_in_the_repository_names_every_feature_of_a_record(
         features.LABEL,
         features.SHA256,
         features.GROUP,
+        features.BRIGHTNESS,
+        features.WIDTH,
+        features.HEIGHT,
     }
 
 
