@@ -13,7 +13,7 @@ setup(
     include_package_data=False,  # nothing but what is named here
     package_data={
         "components": ["nodes/*.pbtxt"],
-        "pipeline": ["profiles/*.toml"],
+        "pipeline": ["profiles/*.toml", "review/page/*"],
         "serving": ["deploy/*"],
         "serving.asking": ["page/*"],
     },

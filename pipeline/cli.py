@@ -9,6 +9,7 @@ from data.contract.errors import Exit, UserError
 from pipeline.commands.common import EXIT_STATUS, complain
 from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
 from pipeline.commands.predict import add_predict
+from pipeline.commands.review import add_review
 from pipeline.commands.run import add_data, add_run
 from pipeline.commands.serve import add_check, add_serve
 
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_run(commands)
     add_data(commands)
+    add_review(commands)
     add_predict(commands)
     add_serve(commands)
     add_check(commands)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.contract.errors import UsageError
+
 if TYPE_CHECKING:
     from pipeline.config import Config
 
@@ -79,6 +81,24 @@ def configuration(options: argparse.Namespace) -> "Config":
 def complain(message: object) -> None:
     """Prints a message on standard error, under the program's name."""
     print(f"dog-emotion: {message}", file=sys.stderr, flush=True)
+
+
+def require_there(option: str, photos: Path) -> None:
+    """Refuses photos that do not exist.
+
+    Args:
+        option: what named them, as in `--photos `; may be empty.
+        photos: a folder or a file.
+
+    Raises:
+        UsageError: the message names them.
+    """
+    try:
+        photos.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{option}{photos}: there is no such folder") from None
+    except OSError as error:
+        raise UsageError(f"{option}{photos}: {error.strerror}") from None
 
 
 def number(least: int, most: int) -> Callable[[str], int]:

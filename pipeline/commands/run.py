@@ -15,6 +15,7 @@ from pipeline.commands.common import (
     add_configuration,
     complain,
     configuration,
+    require_there,
 )
 
 if TYPE_CHECKING:
@@ -62,20 +63,11 @@ def _run(options: argparse.Namespace) -> int:
     workdir = Workdir((options.workdir or RUNS / profile).absolute())
     workdir.require_usable()
     if options.photos is not None:
-        _require_there("--photos ", options.photos)
+        require_there("--photos ", options.photos)
         require_apart(workdir.root, options.photos)
     print(f"workdir   {workdir.root}", flush=True)
     with workdir.locked():
         return _run_in(workdir, config, options.photos)
-
-
-def _require_there(option: str, photos: Path) -> None:
-    try:
-        photos.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{option}{photos}: there is no such folder") from None
-    except OSError as error:
-        raise UsageError(f"{option}{photos}: {error.strerror}") from None
 
 
 def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
@@ -157,7 +149,7 @@ def _data(options: argparse.Namespace) -> int:
     from pipeline.progress import chatter_to, describe_records
     from pipeline.workdir import require_plain
 
-    _require_there("", options.photos)
+    require_there("", options.photos)
     require_plain("--out", options.out)
     require_apart(options.out, options.photos)
     config = configuration(options)

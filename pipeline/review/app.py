@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -20,11 +19,14 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Respon
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from components.pages.rendering import SHARED, render
 from data.contract.errors import UserError
+from data.relabels import UNDO
 from pipeline.review.decisions import Decisions, OutdatedError
 from pipeline.review.doubts import Doubts
 
 PAGE = Path(__file__).with_name("page")
+_FILES = (SHARED / "theme.css", PAGE / "review.css", PAGE / "review.js")
 MOST_BODY_BYTES = 4096
 DECODERS = 2
 """Photos that are decoded at once: each may take 300 MB."""
@@ -78,7 +80,7 @@ def keys(classes: Sequence[str]) -> dict[str, str]:
 
 
 def create_app(
-    doubts: Doubts, decisions: Decisions, read_photo: Callable[[int], bytes], authority: str
+    doubts: Doubts, decisions: Decisions, read_photo: Callable[[int], bytes], port: int
 ) -> Starlette:
     """The page and what it asks for.
 
@@ -86,13 +88,12 @@ def create_app(
         doubts: the photos and their order.
         decisions: about these photos.
         read_photo: the JPEG of the photo at a position; raises UserError if it is not there.
-        authority: the host and port that a browser on this machine knows the page by; requests
-            to others are refused.
+        port: where a browser on this machine finds the page.
     """
     return Starlette(
         routes=_Routes(doubts, decisions, read_photo).all(),
-        middleware=[Middleware(_Guard, authority=authority)],
-        exception_handlers={UserError: _complain},
+        middleware=[Middleware(_Guard, port=port)],
+        exception_handlers={UserError: _say_user_error, HTTPException: _say_http_error},
     )
 
 
@@ -116,7 +117,7 @@ class _Routes:
     def all(self) -> list[Route]:
         return [
             Route("/", self._page),
-            *(Route(f"/{name}", _file(name)) for name in ("review.css", "review.js")),
+            *(Route(f"/{file.name}", _file(file)) for file in _FILES),
             Route("/state", self._state),
             Route("/photos/{position:int}", self._photo),
             Route("/items/{position:int}", self._item),
@@ -124,9 +125,6 @@ class _Routes:
         ]
 
     def _page(self, _: Request) -> Response:
-        environment = Environment(
-            loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined
-        )
         letters: dict[str, list[str]] = {name: [] for name in self._doubts.classes}
         for key, name in self._keys.items():
             letters[name].append(key)
@@ -135,8 +133,7 @@ class _Routes:
             "keys": self._keys,
             "total": len(self._doubts.photos),
         }
-        template = environment.get_template("review.html")
-        return HTMLResponse(template.render(letters=letters, settings=settings))
+        return HTMLResponse(render(PAGE / "review.html", letters=letters, settings=settings))
 
     def _state(self, _: Request) -> Response:
         return JSONResponse(self._current_state())
@@ -190,6 +187,8 @@ class _Routes:
             raise HTTPException(409, "the review was started anew: load the page again")
         if answer.position >= len(self._doubts.photos):
             raise HTTPException(400, f"there is no photo {answer.position}")
+        if answer.reason == UNDO:
+            raise HTTPException(400, f"the reason {UNDO!r} has a meaning of its own: say more")
         if answer.to is None:
             self._decisions.undo(answer.position, seen=answer.seen)
         elif answer.to in ("", *self._doubts.classes):
@@ -206,9 +205,9 @@ class _Guard:
     browser says so in `Origin`, in the second the name is in `Host`.
     """
 
-    def __init__(self, app: ASGIApp, authority: str) -> None:
+    def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app
-        self._authority = authority
+        self._hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost")}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -226,11 +225,11 @@ class _Guard:
 
     def _refusal(self, request: Request) -> Response | None:
         headers = request.headers
-        if headers.get("host") != self._authority:
-            return _error(403, f"this page is at http://{self._authority}/ and nowhere else")
+        if (host := headers.get("host")) not in self._hosts:
+            return _error(403, f"{host!r} is not this page's host: {' or '.join(self._hosts)}")
         if request.method in ("GET", "HEAD"):
             return None
-        if headers.get("origin") != f"http://{self._authority}":
+        if headers.get("origin") != f"http://{host}":
             return _error(403, "answers are taken from the page itself alone")
         if headers.get("content-type", "").partition(";")[0].strip() != "application/json":
             return _error(415, "answers are JSON")
@@ -245,13 +244,18 @@ def _identify(doubts: Doubts) -> str:
     return digest.hexdigest()[:16]
 
 
-def _file(name: str) -> Callable[[Request], Response]:
-    return lambda _: FileResponse(PAGE / name, headers={"cache-control": "no-cache"})
+def _file(file: Path) -> Callable[[Request], Response]:
+    return lambda _: FileResponse(file, headers={"cache-control": "no-cache"})
 
 
 def _error(status: int, message: str) -> Response:
     return JSONResponse({"error": message}, status)
 
 
-def _complain(_: Request, error: Exception) -> Response:
+def _say_user_error(_: Request, error: Exception) -> Response:
     return _error(409 if isinstance(error, OutdatedError) else 500, str(error))
+
+
+def _say_http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, error.detail)

@@ -1,6 +1,5 @@
 """What has been decided about the photos under review; the table on the disk is all that counts."""
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -162,7 +161,7 @@ class Decisions:
 
 def _version(file: Path) -> tuple[int, int] | None:
     try:
-        status = os.stat(file)
+        status = file.stat()
     except FileNotFoundError:
         return None
     return status.st_size, status.st_mtime_ns

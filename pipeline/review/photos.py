@@ -5,7 +5,6 @@ all else that a second start does.
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -182,7 +181,7 @@ def _store(folder: Path, kept: _Kept) -> None:
                 features=kept.features,
             )
             unfinished.flush()
-            os.replace(unfinished.name, folder / FILE)
+            Path(unfinished.name).replace(folder / FILE)
         except BaseException:
             Path(unfinished.name).unlink(missing_ok=True)
             raise

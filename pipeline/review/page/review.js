@@ -22,14 +22,18 @@ async function request(path, options) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Error("The server cannot be reached, and nothing was stored. Start the review again.");
+    const message = "The server cannot be reached, and nothing was stored. Start the review again.";
+    throw Object.assign(new Error(message), { lost: true });
   }
   const body = await response.json();
   if (!response.ok) throw Object.assign(new Error(body.error), { status: response.status });
   return body;
 }
 
+let lost = false; // whether what is complained of is over once the server answers again
+
 function complain(error) {
+  lost = Boolean(error?.lost);
   element("error").textContent = error?.message ?? "";
   element("error").hidden = !error;
 }
@@ -46,7 +50,7 @@ async function poll() {
       if (!busy) {
         const before = JSON.stringify([...decided.values()]);
         take(state);
-        complain(null);
+        if (lost) complain(null);
         if (before !== JSON.stringify([...decided.values()])) draw();
       }
     }
