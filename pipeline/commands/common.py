@@ -78,17 +78,12 @@ def configuration(options: argparse.Namespace) -> "Config":
     return load_config(*profiles, file=options.config, overrides=options.overrides)
 
 
-def complain(message: object) -> None:
-    """Prints a message on standard error, under the program's name."""
-    print(f"dog-emotion: {message}", file=sys.stderr, flush=True)
-
-
 def require_there(option: str, photos: Path) -> None:
-    """Refuses photos that do not exist.
+    """Refuses photos that cannot be found, before anything slow begins.
 
     Args:
-        option: what named them, as in `--photos `; may be empty.
-        photos: a folder or a file.
+        option: what named them, as in `--photos `; empty for a positional argument.
+        photos: the folder or table.
 
     Raises:
         UsageError: the message names them.
@@ -99,6 +94,11 @@ def require_there(option: str, photos: Path) -> None:
         raise UsageError(f"{option}{photos}: there is no such folder") from None
     except OSError as error:
         raise UsageError(f"{option}{photos}: {error.strerror}") from None
+
+
+def complain(message: object) -> None:
+    """Prints a message on standard error, under the program's name."""
+    print(f"dog-emotion: {message}", file=sys.stderr, flush=True)
 
 
 def number(least: int, most: int) -> Callable[[str], int]:

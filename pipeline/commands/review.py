@@ -62,57 +62,66 @@ def add_review(commands: "Commands") -> None:
 
 
 def _review(options: argparse.Namespace) -> int:
-    from data import relabels
-    from data.folder import require_apart
+    from data.folder import list_photos, require_apart
+    from pipeline.config import Config
     from pipeline.workdir import Workdir
 
     require_there("", options.photos)
-    table = options.relabels or relabels.default_file(options.photos)
-    _require_writable(table)
     workdir = Workdir(options.workdir.absolute())
     workdir.require_usable()
     require_apart(workdir.root, options.photos)
+    stored = workdir.stored_config()
+    table = _table(options, stored)
     print(f"workdir   {workdir.root}", flush=True)
     with workdir.locked():
-        config = workdir.stored_config()
-        ingested = _ingest(options.photos, workdir, config)
-        doubts = _rank(ingested, workdir, config)
+        ingested = _ingest(options.photos, workdir, stored or Config(), table)
+        doubts = _rank(ingested.span_dir, workdir, stored)
 
     from pipeline.review.decisions import Decisions
     from pipeline.review.server import ReviewServer, photo_reader
 
-    decisions = Decisions(table, doubts.photos)
-    reader = photo_reader(options.photos, doubts.photos)
+    listed = {photo.name: photo for photo in list_photos(options.photos)}
+    at_first = [listed[photo.name].label for photo in doubts.photos]
+    decisions = Decisions(table, doubts.photos, at_first)
+    reader = photo_reader(listed, doubts.photos)
     server = ReviewServer(doubts, decisions, reader, options.port)
     print(f"relabels  {table}: {_describe_table(decisions)}")
     print(f"review    {server.url}   (Ctrl-C when you have done enough)", flush=True)
     try:
         server.run()
     except KeyboardInterrupt:
-        print(f"\n{_describe_end(decisions.tally())}: {table}")
-        print(f"next      {_next_command(options)}")
+        print(f"\ndecided   {_describe_tally(decisions.tally())}: {table}")
+        print(f"next      {_next_command(options, table)}")
     return Exit.DONE
 
 
-def _require_writable(table: Path) -> None:
-    """Before minutes are spent on what could not be kept."""
-    place = table if table.exists() else table.parent
-    if not os.access(place, os.W_OK):
+def _table(options: argparse.Namespace, stored: "Config | None") -> Path:
+    """The table of decisions, which can be written.
+
+    Raises:
+        UsageError: it cannot; minutes would be spent on what could not be kept.
+    """
+    from data.relabels import default_file
+
+    table: Path = (
+        options.relabels or (stored and stored.data.relabels) or default_file(options.photos)
+    )
+    if not os.access(table if table.exists() else table.parent, os.W_OK):
         raise UsageError(f"{table} cannot be written: name another file with --relabels FILE")
+    return table
 
 
-def _ingest(photos: Path, workdir: "Workdir", config: "Config | None") -> "IngestResult":
+def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> "IngestResult":
     from data.contract.progress import tenths
     from data.ingest import ingest
     from pipeline.beam_args import beam_args, prepared_workers
-    from pipeline.config import Config
     from pipeline.progress import chatter_to, describe_records
 
-    config = config or Config()
     with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
         ingested = ingest(
             photos,
             workdir.data,
+            decisions=table if table.exists() else None,
             max_reject_share=config.data.max_reject_share,
             progress=tenths("photos    read"),
             beam_options=beam_args(config.beam, root=str(workdir.root)),
@@ -121,34 +130,33 @@ def _ingest(photos: Path, workdir: "Workdir", config: "Config | None") -> "Inges
     return ingested
 
 
-def _rank(ingested: "IngestResult", workdir: "Workdir", config: "Config | None") -> "Doubts":
+def _rank(span: Path, workdir: "Workdir", stored: "Config | None") -> "Doubts":
     from data.contract.progress import tenths
     from pipeline.progress import chatter_to
     from pipeline.review.doubts import Doubts
-    from pipeline.review.photos import read_photos
+    from pipeline.review.photos import features_of, read_photos
 
     with chatter_to(Path(os.devnull)):
-        photos, features = read_photos(
-            ingested.span_dir,
-            workdir.review,
-            _backbone(workdir, config),
-            tenths("features  of"),
-        )
+        backbone = _backbone(workdir, stored)
+        photos = read_photos(span)
+        features = features_of(photos, span, workdir.review, backbone, tenths("features  of"))
         return Doubts.of(photos, features)
 
 
-def _backbone(workdir: "Workdir", config: "Config | None") -> "Backbone":
+def _backbone(workdir: "Workdir", stored: "Config | None") -> "Backbone":
     """That of the folder's last run or last review, else what is available."""
     from pipeline.review.photos import Backbone, kept_backbone
 
-    if config:
-        return Backbone(config.model.backbone, config.model.weights)
+    if stored:
+        return Backbone(stored.model.backbone, stored.model.weights)
     if kept := kept_backbone(workdir.review):
         return kept
     from components.model.auto import resolve_auto
 
     resolved = resolve_auto("auto", "auto")
-    print(f"backbone  {resolved.backbone}, weights {resolved.weights} ({resolved.reason})")
+    print(
+        f"backbone  {resolved.backbone}, weights {resolved.weights} ({resolved.reason})", flush=True
+    )
     return Backbone(resolved.backbone, resolved.weights)
 
 
@@ -158,15 +166,17 @@ def _describe_table(decisions: "Decisions") -> str:
     return f"{here:,} photos are decided already{others}"
 
 
-def _describe_end(tally: "Tally") -> str:
+def _describe_tally(tally: "Tally") -> str:
     return (
-        f"decided   {tally.relabelled:,} relabelled, {tally.right:,} right, "
-        f"{tally.left_out:,} left out; {tally.undecided:,} undecided"
+        f"{tally.relabelled:,} relabelled, {tally.right:,} right, {tally.left_out:,} left out; "
+        f"{tally.undecided:,} undecided"
     )
 
 
-def _next_command(options: argparse.Namespace) -> str:
+def _next_command(options: argparse.Namespace, table: Path) -> str:
+    from data.relabels import default_file
+
     words = ["dog-emotion", "run", "--photos", options.photos, "--workdir", options.workdir]
-    if options.relabels:
-        words += ["--relabels", options.relabels]
+    if table != default_file(options.photos):
+        words += ["--set", f"data.relabels={table.absolute()}"]
     return shlex.join(map(str, words))

@@ -1,8 +1,7 @@
-"""`run` and `data`: photos to a model, and the first step of it alone."""
+"""`run`: photos to a model."""
 
 import argparse
 import errno
-import os
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,47 +119,3 @@ def _storage_problem(error: BaseException) -> str | None:
             if text in str(cause):
                 return f"the workdir cannot be written: {text}"
     return None
-
-
-def add_data(commands: "Commands") -> None:
-    parser = add_command(
-        commands,
-        "data",
-        help="photos to checked, split TFRecords",
-        description="Reads and checks photos, splits them 70/15/15 by their pixels, and writes "
-        "them as TFRecord shards: the first step of `run`, alone.",
-    )
-    parser.add_argument(
-        "photos",
-        type=Path,
-        metavar="PHOTOS",
-        help="one folder of photos per class, or a CSV file with the columns path,label",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where spans go")
-    add_configuration(parser, "none by default")
-    parser.set_defaults(command=_data)
-
-
-def _data(options: argparse.Namespace) -> int:
-    from data.contract.progress import tenths
-    from data.folder import require_apart
-    from data.ingest import ingest
-    from pipeline.beam_args import beam_args, prepared_workers
-    from pipeline.progress import chatter_to, describe_records
-    from pipeline.workdir import require_plain
-
-    require_there("", options.photos)
-    require_plain("--out", options.out)
-    require_apart(options.out, options.photos)
-    config = configuration(options)
-    beam_options = beam_args(config.beam, root=str(options.out))
-    with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
-        ingested = ingest(
-            options.photos,
-            options.out,
-            max_reject_share=config.data.max_reject_share,
-            progress=tenths("read"),
-            beam_options=beam_options,
-        )
-    print(describe_records(ingested))
-    return Exit.DONE

@@ -156,7 +156,7 @@ class _Routes:
         return JSONResponse(
             {
                 "name": photo.name,
-                "label": photo.label,
+                "label": self._decisions.label(position),
                 "probabilities": self._doubts.probabilities[position].tolist(),
                 "same": [{"position": near, "label": labels[near]} for near in same],
                 "others": [{"position": near, "label": labels[near]} for near in others],

@@ -43,24 +43,26 @@ class Tally:
 class Decisions:
     """The decisions about a list of photos, shared with whoever else writes to the table."""
 
-    def __init__(self, file: Path, photos: Sequence[Photo]) -> None:
+    def __init__(self, file: Path, photos: Sequence[Photo], at_first: Sequence[str]) -> None:
         """Reads the table.
 
         Args:
             file: of `data.relabels`; it need not exist yet.
-            photos: under review, each with its own hash.
+            photos: under review, each with its own hash, labelled as decided so far.
+            at_first: the labels that the photos would have without any decision.
 
         Raises:
             DataError: the table cannot be read.
         """
         self._file = file
         self._photos = photos
+        self._at_first = at_first
         self._positions = {photo.sha256: position for position, photo in enumerate(photos)}
         self._lock = threading.Lock()
         self._version: tuple[int, int] | None = None
         self._rows: dict[str, Relabel] = {}
         self._refresh()
-        self._at_first = dict(self._rows)
+        self._earlier = dict(self._rows)
 
     @property
     def of_other_photos(self) -> int:
@@ -108,7 +110,13 @@ class Decisions:
         """
         with self._lock:
             if (last := self._last(position, seen)) and not last.is_undo:
-                self._add(position, last.to, last.before, UNDO)
+                self._add(position, last.to, self._at_first[position], UNDO)
+
+    def label(self, position: int) -> str:
+        """The label of a photo, apart from a decision that is in force."""
+        with self._lock:
+            row = self._rows.get(self._photos[position].sha256)
+            return row.to if row and row.is_undo else self._photos[position].label
 
     def tally(self) -> Tally:
         """What this review has come to.
@@ -133,7 +141,7 @@ class Decisions:
                 self._positions[sha256],
                 row.to,
                 row.reason,
-                earlier=self._at_first.get(sha256) == row,
+                earlier=self._earlier.get(sha256) == row,
             )
             for sha256, row in self._rows.items()
             if sha256 in self._positions and not row.is_undo

@@ -6,22 +6,21 @@ all else that a second start does.
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.model.backbone import module_of
 from components.model.files import sha256
-from data import spans
-from data.contract.features import FILENAME, GROUP, IMAGE, LABEL, SHA256, SPLITS
+from data import span_photos
+from data.contract.features import IMAGE, SHA256
 from data.contract.progress import Tell
 from pipeline.code_hash import code_hash
 
-FILE = "photos.npz"
+FILE = "features.npz"
 _CODE = "components.model.photo_features"
 
 
@@ -56,14 +55,11 @@ class Backbone:
 class _Kept:
     """What the file holds."""
 
-    span: str
-    """What the span was made of: the manifest's `input`."""
     backbone: Backbone
     fingerprint: str
     """Of the backbone."""
-    photos: list[Photo]
-    features: NDArray[np.float32]
-    """[N, D], in the order of the photos."""
+    features: dict[str, NDArray[np.float32]]
+    """[D] of each photo, by the hash of its file."""
 
 
 def kept_backbone(folder: Path) -> Backbone | None:
@@ -72,80 +68,71 @@ def kept_backbone(folder: Path) -> Backbone | None:
     return kept.backbone if kept else None
 
 
-def read_photos(
-    span: Path, folder: Path, backbone: Backbone, tell: Tell
-) -> tuple[list[Photo], NDArray[np.float32]]:
-    """The photos of a span, each file content once, and their pooled features.
+def read_photos(span: Path) -> list[Photo]:
+    """The photos of a span, each content of a file once, in the order of the span's table.
+
+    Raises:
+        DataError: the table is damaged.
+    """
+    found: dict[str, Photo] = {}
+    for name, label, _, group, _, sha256 in span_photos.read_table(span):
+        found.setdefault(sha256, Photo(name, label, sha256, group))
+    return list(found.values())
+
+
+def features_of(
+    photos: Sequence[Photo], span: Path, folder: Path, backbone: Backbone, tell: Tell
+) -> NDArray[np.float32]:
+    """What a backbone makes of photos: what is kept, and the rest computed and kept.
 
     Args:
+        photos: of the span.
         span: the folder of the records.
-        folder: where the features are kept; what it lacks is computed and added.
+        folder: where the features are kept.
         backbone: what computes them.
         tell: is told how many photos of how many are computed.
 
     Returns:
-        The photos, and their features float32 [N, D] in the same order.
+        float32 [N, D], in the order of the photos.
 
     Raises:
         ComponentError: the features cannot be computed.
         OSError: they cannot be written.
     """
-    made_of = spans.read_manifest(span)["input"]
     fingerprint = backbone.fingerprint()
     kept = _load(folder / FILE)
-    known: Mapping[str, NDArray[np.float32]] = {}
-    if kept and kept.fingerprint == fingerprint:
-        if kept.span == made_of:
-            return kept.photos, kept.features
-        known = dict(zip((photo.sha256 for photo in kept.photos), kept.features, strict=True))
-    photos, new = _read_records(span, known)
-    if new:
+    features = kept.features if kept and kept.fingerprint == fingerprint else {}
+    missing = {photo.sha256 for photo in photos} - features.keys()
+    if missing:
         from components.model.photo_features import photo_features
 
+        order: list[str] = []
         computed = photo_features(
-            _jpegs(span, new),
-            count=len(new),
+            _jpegs(span, missing, order),
+            count=len(missing),
             backbone=backbone.name,
             weights=backbone.weights,
             tell=tell,
         )
-        known = {**known, **dict(zip(new, computed, strict=True))}
-    features = np.stack([known[photo.sha256] for photo in photos])
-    _store(folder, _Kept(made_of, backbone, fingerprint, photos, features))
-    return photos, features
+        features |= zip(order, computed, strict=True)
+        _store(folder, _Kept(backbone, fingerprint, features))
+    return np.stack([features[photo.sha256] for photo in photos])
 
 
-def _read_records(
-    span: Path, known: Mapping[str, NDArray[np.float32]]
-) -> tuple[list[Photo], list[str]]:
-    """The photos, each file content once, and the hashes of those without features."""
-    photos: dict[str, Photo] = {}
-    for values in _records(span):
-        name, label, sha256, group = (
-            values[key].bytes_list.value[0].decode() for key in (FILENAME, LABEL, SHA256, GROUP)
-        )
-        photos.setdefault(sha256, Photo(name, label, sha256, group))
-    return list(photos.values()), [each for each in photos if each not in known]
-
-
-def _jpegs(span: Path, wanted: Sequence[str]) -> Iterator[bytes]:
-    """The photos with these hashes, which are in the order of the records."""
-    waiting = iter(wanted)
-    following = next(waiting)
-    for values in _records(span):
-        if values[SHA256].bytes_list.value[0].decode() == following:
-            yield values[IMAGE].bytes_list.value[0]
-            following = next(waiting, "")
-
-
-def _records(span: Path) -> Iterator[Any]:
-    """The features of every record, split by split."""
+def _jpegs(span: Path, wanted: Set[str], order: list[str]) -> Iterator[bytes]:
+    """The photos with these hashes, each once, as the records hold them; `order` gets the hashes
+    in the order in which they come."""
     import tensorflow as tf
 
-    for split in SPLITS:
-        files = sorted(map(str, span.glob(f"{split}-*.tfrecord.gz")))
-        for record in tf.data.TFRecordDataset(files, compression_type="GZIP"):
-            yield tf.train.Example.FromString(record.numpy()).features.feature
+    waiting = set(wanted)
+    files = sorted(map(str, span.glob("*.tfrecord.gz")))
+    for record in tf.data.TFRecordDataset(files, compression_type="GZIP"):
+        values = tf.train.Example.FromString(record.numpy()).features.feature
+        sha256 = values[SHA256].bytes_list.value[0].decode()
+        if sha256 in waiting:
+            waiting.remove(sha256)
+            order.append(sha256)
+            yield values[IMAGE].bytes_list.value[0]
 
 
 def _load(file: Path) -> _Kept | None:
@@ -153,32 +140,22 @@ def _load(file: Path) -> _Kept | None:
     try:
         with np.load(file, allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
-            features = arrays["features"]
-        return _Kept(
-            about["span"],
-            Backbone(**about["backbone"]),
-            about["fingerprint"],
-            [Photo(*row) for row in about["photos"]],
-            features,
-        )
+            features = dict(zip(arrays["photos"].tolist(), arrays["features"], strict=True))
+        return _Kept(Backbone(**about["backbone"]), about["fingerprint"], features)
     except Exception:  # zipfile, zlib and numpy each have their own
         return None
 
 
 def _store(folder: Path, kept: _Kept) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    about = {
-        "span": kept.span,
-        "backbone": vars(kept.backbone),
-        "fingerprint": kept.fingerprint,
-        "photos": [[each.name, each.label, each.sha256, each.group] for each in kept.photos],
-    }
+    about = {"backbone": vars(kept.backbone), "fingerprint": kept.fingerprint}
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{FILE}.", delete=False) as unfinished:
         try:
             np.savez(
                 unfinished,
                 about=np.frombuffer(json.dumps(about).encode(), np.uint8),
-                features=kept.features,
+                photos=np.array(list(kept.features)),
+                features=np.stack(list(kept.features.values())),
             )
             unfinished.flush()
             Path(unfinished.name).replace(folder / FILE)

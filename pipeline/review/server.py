@@ -1,14 +1,12 @@
 """A review from the photos to its end: prepare, serve, and say what came of it."""
 
 import socket
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import uvicorn
 
 from data.contract.errors import UsageError
-from data.errors import DataError
-from data.folder import list_photos
+from data.folder import LabelledPhoto
 from data.photos import prepare_photo, read_photo
 from pipeline.review.app import create_app
 from pipeline.review.decisions import Decisions
@@ -72,22 +70,17 @@ class ReviewServer:
         self._server.should_exit = True
 
 
-def photo_reader(source: Path, photos: Sequence[Photo]) -> Callable[[int], bytes]:
+def photo_reader(
+    listed: Mapping[str, LabelledPhoto], photos: Sequence[Photo]
+) -> Callable[[int], bytes]:
     """What reads the photo at a position from its file, as the records have it.
 
     Args:
-        source: class folders, or a CSV table of path,label.
-        photos: of the source, in the order of their positions.
-
-    Raises:
-        DataError: the source cannot be read.
+        listed: the photos of the source by name.
+        photos: those under review, in the order of their positions.
     """
-    paths = {photo.name: photo.path for photo in list_photos(source)}
 
     def read(position: int) -> bytes:
-        name = photos[position].name
-        if name not in paths:
-            raise DataError(f"{name} is not among the photos any more: start the review again")
-        return prepare_photo(read_photo(paths[name])).jpeg
+        return prepare_photo(read_photo(listed[photos[position].name].path)).jpeg
 
     return read

@@ -193,8 +193,9 @@ async function undo() {
   const at = decided.has(position) ? position : last;
   if (at === undefined) return;
   await send(at, null, "");
-  element("status").textContent = "Undone";
+  items.delete(at); // its label is again that of its folder
   await show(at);
+  element("status").textContent = `${item.name}: undone, it is labelled ${item.label}`;
 }
 
 const commands = {

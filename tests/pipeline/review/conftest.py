@@ -103,7 +103,8 @@ def draw(position: int) -> bytes:
 def reviewing(table: Path, port: int = 0, doubts: Doubts | None = None) -> Iterator[Review]:
     """A review served in a thread, on a free port, for as long as the block runs."""
     doubts = doubts or make_doubts()
-    server = ReviewServer(doubts, Decisions(table, doubts.photos), draw, port)
+    at_first = [photo.label for photo in doubts.photos]
+    server = ReviewServer(doubts, Decisions(table, doubts.photos, at_first), draw, port)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
