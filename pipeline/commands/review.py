@@ -162,8 +162,8 @@ def _backbone(workdir: "Workdir", stored: "Config | None") -> "Backbone":
 
 def _describe_table(decisions: "Decisions") -> str:
     here, elsewhere = len(decisions.current()), decisions.of_other_photos
-    others = f", {elsewhere:,} about photos that the records do not hold" if elsewhere else ""
-    return f"{here:,} photos are decided already{others}"
+    others = f", and {elsewhere:,} photos that the records do not hold" if elsewhere else ""
+    return f"decided already: {here:,}{others}"
 
 
 def _describe_tally(tally: "Tally") -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from components.model import files
 from components.model.backbone import module_of
-from components.model.files import sha256
 from data import span_photos
 from data.contract.features import IMAGE, SHA256
 from data.contract.progress import Tell
@@ -47,7 +47,7 @@ class Backbone:
     def fingerprint(self) -> str:
         """Hexadecimal: changes whenever the features could, as TFX's keys do."""
         file = Path(self.weights)
-        content = sha256(file) if file.is_file() else ""
+        content = files.sha256(file) if file.is_file() else ""
         return f"{code_hash(_CODE, module_of(self.name))} {self.name} {self.weights} {content}"
 
 
@@ -125,8 +125,8 @@ def _jpegs(span: Path, wanted: Set[str], order: list[str]) -> Iterator[bytes]:
     import tensorflow as tf
 
     waiting = set(wanted)
-    files = sorted(map(str, span.glob("*.tfrecord.gz")))
-    for record in tf.data.TFRecordDataset(files, compression_type="GZIP"):
+    shards = sorted(map(str, span.glob("*.tfrecord.gz")))
+    for record in tf.data.TFRecordDataset(shards, compression_type="GZIP"):
         values = tf.train.Example.FromString(record.numpy()).features.feature
         sha256 = values[SHA256].bytes_list.value[0].decode()
         if sha256 in waiting:

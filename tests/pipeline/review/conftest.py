@@ -3,7 +3,7 @@
 import http.client
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,12 +36,10 @@ class Reply:
 
 
 @dataclass(frozen=True)
-class Review:
-    """A review that is being served."""
+class Client:
+    """Asks the server of a review."""
 
     url: str
-    doubts: Doubts
-    table: Path
 
     @property
     def authority(self) -> str:
@@ -77,7 +75,12 @@ class Review:
         )
 
 
-Serve = Callable[[Path], Any]
+@dataclass(frozen=True)
+class Review(Client):
+    """A review that is being served."""
+
+    doubts: Doubts
+    table: Path
 
 
 def make_doubts(count: int = 40) -> Doubts:

@@ -126,7 +126,7 @@ def test_localhost_is_a_name_of_the_page(review: Review) -> None:
 def test_what_is_no_answer_is_refused_in_words(
     review: Review, answer: dict[str, object], status: int, complaint: str
 ) -> None:
-    reply = review.answer(**answer)
+    reply = review.answer(None, **answer)
     assert reply.status == status
     assert complaint in reply.json["error"]
     assert not review.table.exists()

@@ -59,7 +59,7 @@ def opened(driver: webdriver.Chrome, review: Review) -> None:
 
 def press(driver: webdriver.Chrome, *pressed: str) -> None:
     for key in pressed:
-        ActionChains(driver).send_keys(key).perform()  # type: ignore[no-untyped-call]
+        ActionChains(driver).send_keys(key).perform()
 
 
 def text(driver: webdriver.Chrome, name: str) -> str:

@@ -60,5 +60,7 @@ def test_two_classes_that_are_a_group_each_say_nothing() -> None:
 
 def test_the_order_is_the_same_every_time() -> None:
     features, labels, groups = photos(20, 4)
-    orders = [most_doubtful_first(labels, out_of_fold(features, labels, groups)) for _ in range(2)]
-    np.testing.assert_array_equal(*orders)
+    first, second = (
+        most_doubtful_first(labels, out_of_fold(features, labels, groups)) for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
