@@ -10,7 +10,13 @@ from sklearn.preprocessing import StandardScaler
 
 FOLDS = 5
 STRENGTH = 3e-4
-"""C, scikit-learn's inverse of the penalty's weight."""
+"""C, scikit-learn's inverse of the penalty's weight; as a prior, it is
+the same for any number of photos.
+
+On 4,082 photos with a tenth of the labels flipped, the top of the list held most flips with this
+value (0.0001: nearly as many; 0.01: a fifth fewer). On 80 and on 400 of them, none of four values
+from 0.0003 to 0.01 had a log loss that was better by more than 0.03.
+"""
 
 Features = NDArray[np.float32]
 Ids = NDArray[np.int64]
@@ -49,5 +55,10 @@ def out_of_fold(features: Features, labels: Ids, groups: NDArray[np.str_]) -> Pr
 
 
 def most_doubtful_first(labels: Ids, probabilities: Probabilities) -> Ids:
-    """The photos' indices, [N], in the order in which a person should look at them."""
+    """The photos' indices, [N], in the order in which a person should look at them.
+
+    The score is the probability of the photo's own label. With flipped labels, its top held more of
+    them than that of the normalized margin, and as many as that of the entropy-weighted one; what
+    cleanlab's adjustment for uneven classes adds is within chance.
+    """
     return np.argsort(get_label_quality_scores(labels, probabilities), kind="stable")
