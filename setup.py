@@ -12,8 +12,8 @@ setup(
     ),
     include_package_data=False,  # nothing but what is named here
     package_data={
-        "components": ["nodes/*.pbtxt"],
-        "pipeline": ["profiles/*.toml"],
+        "components": ["nodes/*.pbtxt", "pages/*.css", "pages/*.html"],
+        "pipeline": ["profiles/*.toml", "audit/*.html"],
         "serving": ["deploy/*"],
         "serving.asking": ["page/*"],
     },

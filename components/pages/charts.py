@@ -46,9 +46,9 @@ def histogram(values: Sequence[float], *, step: float, title: str, unit: str = "
     anchor = "start" if place < bars / 4 else "end" if place > 3 * bars / 4 else "middle"
     x = place + {"start": 0, "middle": 0.5, "end": 1}[anchor]
     parts.append(_text(x * _WIDTH / bars, _TOP - 4, anchor, f"{peak:,}"))
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _WIDTH, _HEIGHT, title, Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    ).format(_WIDTH, _HEIGHT, title, Markup("").join(parts))
 
 
 def stack(counts: Sequence[int], *, most: int) -> Markup:
@@ -61,9 +61,7 @@ def stack(counts: Sequence[int], *, most: int) -> Markup:
     scale, at, parts = 100 / max(1, most), 0.0, []
     for count in counts:
         width = count * scale
-        parts.append(
-            Markup('<rect x="{:.2f}" width="{:.2f}" height="10"/>').format(at, width)
-        )
+        parts.append(Markup('<rect x="{:.2f}" width="{:.2f}" height="10"/>').format(at, width))
         at += width
     return Markup(
         '<svg class="stack" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
