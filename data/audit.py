@@ -1,8 +1,8 @@
 """Which photos are used, in which split, and whether there are enough: decisions, no files."""
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from data.contract.features import SPLITS, TEST, TRAIN, VAL
@@ -26,39 +26,31 @@ class Fact:
     """Where the prepared photo waits to be written."""
     sha256: str = ""
     """Of the file's bytes; empty if they could not be read, or not be decoded this time."""
+    pixels: str = ""
+    """Hash of the upright pixels at full size; copies share it."""
     group: str = ""
-    """Photos of one group are copies of each other: the hash of their pixels."""
+    """Hash of the pixels of the photo that stands for its near-duplicates."""
+    split: str = ""
     width: int = 0
     """Of the upright photo at full size, as are the height and the mean luma (0 to 255)."""
     height: int = 0
     brightness: float = 0.0
+    conflict: str = ""
+    """Why it is left out, though it could be used: its label or its split cannot be right."""
+    span: int = 0
+    """The earlier span that holds it already."""
     reason: str = ""
+    """Why it is rejected: no usable photo."""
 
-
-def choose_split(group: str) -> str:
-    """The split of a group, from nothing but the first 8 bytes of its hexadecimal hash.
-
-    So a photo keeps its split when others are added, its copies share it, and the shares hold up to
-    sampling error.
-    """
-    position = int(group[:16], 16) / 2**64
-    if position < SHARES[TRAIN]:
-        return TRAIN
-    return VAL if position < SHARES[TRAIN] + SHARES[VAL] else TEST
-
-
-def find_conflicts(facts: Iterable[Fact]) -> list[Fact]:
-    """The photos whose copies carry another label."""
-    labels: defaultdict[str, set[str]] = defaultdict(set)
-    facts = [fact for fact in facts if not fact.reason]
-    for fact in facts:
-        labels[fact.group].add(fact.label)
-    return [fact for fact in facts if len(labels[fact.group]) > 1]
+    @property
+    def is_used(self) -> bool:
+        """Whether it belongs in the records."""
+        return not (self.reason or self.conflict or self.span)
 
 
 def count_photos(facts: Sequence[Fact]) -> Counts:
     """How many of these photos of each class each split holds, zeros included."""
-    found = Counter((choose_split(fact.group), fact.label) for fact in facts)
+    found = Counter((fact.split, fact.label) for fact in facts)
     labels = sorted({fact.label for fact in facts})
     return {split: {label: found[split, label] for label in labels} for split in SPLITS}
 
@@ -77,6 +69,36 @@ def check_rejects(facts: Sequence[Fact], max_share: float) -> None:
             f"{reasons.total()} of {len(facts)} photos ({share:.1%}) cannot be used, more than "
             f"the {max_share:.0%} allowed; most often ({times}): {reason}"
         )
+
+
+def check_labels(facts: Iterable[Fact], classes: Collection[str]) -> None:
+    """Refuse a photo that was given a label of no class.
+
+    Raises:
+        DataError: naming the photo and the label.
+    """
+    for fact in facts:
+        if fact.label not in classes:
+            raise DataError(
+                f"{fact.name} was given the label {fact.label!r} in review, but the classes are "
+                f"{', '.join(sorted(classes))}: decide again, or add photos of that class"
+            )
+
+
+def check_new(used: Sequence[Fact], classes: Collection[str]) -> None:
+    """Refuse a span with nothing new in it, or with classes that the earlier ones do not have.
+
+    Raises:
+        DataError: naming the class.
+    """
+    if not used:
+        raise DataError("no photo is new: the earlier spans hold all that can be used")
+    for fact in used:
+        if fact.label not in classes:
+            raise DataError(
+                f"class {fact.label!r} is not in the earlier spans, which have "
+                f"{', '.join(sorted(classes))}: begin anew with all photos in another folder"
+            )
 
 
 def check_classes(labels: Iterable[str], counts: Counts) -> None:

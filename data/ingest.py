@@ -5,17 +5,20 @@ import hashlib
 import importlib.metadata
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data import audit, photo_hashes, spans
+from data import audit, photo_hashes, span_photos, spans
 from data.audit import Counts, Fact
 from data.contract.features import SPLITS
 from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
+from data.relabels import Relabel, decide, default_file
+from data.relabels import read as read_relabels
 
 # Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
 # the runner that it falls back to, in this process.
@@ -26,11 +29,40 @@ RECORD_MODULES = (
     "contract/features.py",
     "contract/images.py",
     "ingest.py",
+    "near_duplicates.py",
+    "perceptual_hash.py",
     "photos.py",
+    "relabels.py",
     "shards.py",
+    "span_photos.py",
+    "splits.py",
+    "survey.py",
 )
 """The code that decides what is in a record and in which file."""
-TOOLS = ("apache-beam", "numpy", "opencv-python-headless", "pillow", "tensorflow")
+TOOLS = (
+    "apache-beam",
+    "faiss-cpu",
+    "numpy",
+    "opencv-python-headless",
+    "pdqhash",
+    "pillow",
+    "scipy",
+    "tensorflow",
+)
+
+
+@dataclass(frozen=True)
+class Alike:
+    """How near-duplicates were found, and how many."""
+
+    radius: int
+    """Bits, of 256; -1 if the photos are too much alike for any."""
+    expected_false: float
+    """How many pairs of unlike photos are expected within it."""
+    photos: int
+    """Those that are near-duplicates of another, or copies."""
+    groups: int
+    """What they amount to."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +74,10 @@ class IngestResult:
     counts: Counts
     rejected: int
     conflicts: int
+    relabelled: int
+    earlier: int
+    """Photos that earlier spans hold already."""
+    alike: Alike
     cached: bool
     """The newest span already held these photos; nothing was written."""
 
@@ -55,19 +91,25 @@ def ingest(
     source: Path,
     out: Path,
     *,
+    span: int | None = None,
+    decisions: Path | None = None,
     max_reject_share: float = 0.2,
     progress: Tell = lambda done, total: None,
     beam_options: Sequence[str] = BEAM_OPTIONS,
 ) -> IngestResult:
     """Write the photos of `source` as the next span in `out`, unless the newest holds them.
 
-    A span holds `{train,val,test}-NNNNN-of-NNNNN.tfrecord.gz`, `manifest.json`, `rejected.csv`
-    (files that are not usable photos) and `conflicts.csv` (copies with different labels, used
-    nowhere). It appears by one rename, complete or not at all.
+    A span holds `{train,val,test}-NNNNN-of-NNNNN.tfrecord.gz`, `manifest.json`, `photos.csv` (which
+    photo is in which split), `rejected.csv` (files that are not usable photos) and `conflicts.csv`
+    (photos whose label or split cannot be right, used nowhere). It appears by one rename, complete
+    or not at all.
 
     Args:
         source: class folders, or a CSV table of path,label.
         out: the folder of spans.
+        span: the number of a span for only what no earlier one holds; by default the next span
+            holds all of the source.
+        decisions: what people have decided about labels; by default `relabels.csv` of the source.
         max_reject_share: the largest share of files that may be no usable photo.
         progress: is told how many photos of how many are prepared.
         beam_options: of a runner whose workers see both folders.
@@ -77,114 +119,164 @@ def ingest(
     """
     require_apart(out, source)
     photos = list_photos(source)
+    if decisions is not None and not decisions.is_file():
+        raise DataError(f"no decisions about labels at {decisions}: there is no such file")
+    made = read_relabels(decisions or default_file(source))
     try:
         with spans.claim(out) as unfinished:
             (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
             hashes = out / photo_hashes.FILE
             identities = [photo_hashes.identify(photo) for photo in photos]  # before any is read
+            task = _Task(photos, made, out, unfinished, span, max_reject_share)
             newest = spans.find_newest(out)
-            if newest:
+            if newest and span in (None, spans.read_number(newest)):
                 manifest = spans.read_manifest(newest)
                 kept = photo_hashes.load(hashes)
                 facts = [
                     photo_hashes.find(photo, identity, kept)
                     for photo, identity in zip(photos, identities, strict=True)
                 ]
-                if manifest["input"] == _fingerprint(facts, max_reject_share):
+                if manifest["input"] == task.fingerprint(facts):
                     spans.check_shards(newest, manifest["shards"])
                     photo_hashes.store(hashes, identities, facts, unfinished)
                     return _to_result(newest, manifest, cached=True)
-            facts, manifest = _write_span(
-                photos, unfinished, out, max_reject_share, progress, beam_options
-            )
-            fingerprint = _fingerprint(facts, max_reject_share)
-            manifest = {"input": fingerprint, "source": show(source), **manifest}
-            span = unfinished / "span"
-            spans.write_manifest(span, manifest)
-            photo_hashes.store(hashes, identities, facts, unfinished)
-            return _to_result(spans.commit(span, out), manifest, cached=False)
+            spans.require_next(out, span)
+            found, manifest = _write_span(task, progress, beam_options)
+            manifest = {"input": task.fingerprint(found), "source": show(source), **manifest}
+            spans.write_manifest(task.folder, manifest)
+            photo_hashes.store(hashes, identities, found, unfinished)
+            return _to_result(spans.commit(task.folder, out), manifest, cached=False)
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
 
 
+@dataclass(frozen=True)
+class _Task:
+    """A span to be written."""
+
+    photos: Sequence[LabelledPhoto]
+    decisions: Mapping[str, Relabel]
+    out: Path
+    unfinished: Path
+    number: int | None
+    max_reject_share: float
+
+    @property
+    def folder(self) -> Path:
+        """Where the span is made."""
+        return self.unfinished / "span"
+
+    def labels(self, facts: Sequence[Fact]) -> list[str]:
+        """The label of each photo as decided, empty for one that is left out."""
+        return [
+            decide(self.decisions, fact.sha256, photo.label)
+            for photo, fact in zip(self.photos, facts, strict=True)
+        ]
+
+    def fingerprint(self, facts: Sequence[Fact]) -> str:
+        """SHA-256 of everything that decides the content of the span."""
+        digest = hashlib.sha256()
+        folder = Path(__file__).parent
+        for module in RECORD_MODULES:
+            digest.update((folder / module).read_bytes())
+        settings = [_find_versions(), self.max_reject_share, self.number]
+        digest.update(json.dumps(settings).encode())
+        for fact, label in zip(facts, self.labels(facts), strict=True):
+            content = fact.sha256 or fact.reason
+            digest.update(json.dumps([fact.name, label, content]).encode())
+        return digest.hexdigest()
+
+
 def _write_span(
-    photos: Sequence[LabelledPhoto],
-    unfinished: Path,
-    out: Path,
-    max_reject_share: float,
-    progress: Tell,
-    beam_options: Sequence[str],
-) -> tuple[list[Fact], dict[str, Any]]:
-    """Fill `unfinished/span` with all but the manifest; return the facts and the manifest."""
-    from data import shards  # TensorFlow and Beam take seconds, and a cached run needs neither
+    task: _Task, progress: Tell, beam_options: Sequence[str]
+) -> tuple[Sequence[Fact], dict[str, Any]]:
+    """Fill the span with all but the manifest; return the facts and the manifest."""
+    # TensorFlow and Beam take seconds, and a cached run needs neither.
+    from data import shards
+    from data.survey import survey
 
-    prepared, span = unfinished / "prepared", unfinished / "span"
+    prepared = task.unfinished / "prepared"
     prepared.mkdir()
-    span.mkdir()
-    facts = shards.prepare_photos(photos, prepared, progress, beam_options)
-
-    rejected = [fact for fact in facts if fact.reason]
-    conflicts = audit.find_conflicts(facts)
-    left_out = {*rejected, *conflicts}
-    used = [fact for fact in facts if fact not in left_out]
-    counts = audit.count_photos(used)
-    _write_table(span / "rejected.csv", ("path", "reason"), ((f.name, f.reason) for f in rejected))
-    _write_table(
-        span / "conflicts.csv",
-        ("path", "label", "group"),
-        ((fact.name, fact.label, fact.group) for fact in conflicts),
+    task.folder.mkdir()
+    before = spans.list_spans(task.out)
+    earlier = span_photos.read(before) if task.number else span_photos.NO_PHOTOS
+    found = survey(
+        task.photos,
+        prepared,
+        relabels=task.decisions,
+        splits=span_photos.read_splits(before),
+        earlier=earlier,
+        progress=progress,
+        beam_options=beam_options,
     )
+    facts = found.facts
+    used = [fact for fact in facts if fact.is_used]
+    rejected = [fact for fact in facts if fact.reason]
+    conflicts = [fact for fact in facts if fact.conflict]
+    counts = audit.count_photos(used)
+    _write_table(
+        task.folder / "rejected.csv", ("path", "reason"), ((f.name, f.reason) for f in rejected)
+    )
+    _write_table(
+        task.folder / "conflicts.csv",
+        ("path", "label", "group", "reason"),
+        ((fact.name, fact.label, fact.group, fact.conflict) for fact in conflicts),
+    )
+    classes = {*earlier.labels, *(photo.label for photo in task.photos)}
     try:
-        audit.check_rejects(facts, max_reject_share)
-        audit.check_classes(sorted({photo.label for photo in photos}), counts)
+        audit.check_rejects(facts, task.max_reject_share)
+        audit.check_labels(facts, classes)
+        if earlier.names:
+            audit.check_new(used, set(earlier.labels))
+        else:
+            audit.check_classes(sorted(classes), counts)
     except DataError as error:
         if not rejected:
             raise
-        table = (span / "rejected.csv").replace(out / "rejected.csv")
+        table = (task.folder / "rejected.csv").replace(task.out / "rejected.csv")
         raise DataError(f"{error}; the rejected files are listed in {table}") from None
 
+    span_photos.write(task.folder, used, found.hashes[[fact.is_used for fact in facts]])
     planned = _plan_shards(used)
     shards.write_shards(
-        [shards.Shard(str(span / name), facts) for name, facts in planned.items()], beam_options
+        [shards.Shard(str(task.folder / name), facts) for name, facts in planned.items()],
+        beam_options,
     )
+    groups = Counter(fact.group for fact in facts if not fact.reason)
+    alike = [size for size in groups.values() if size > 1]
     return facts, {
         "classes": sorted({fact.label for fact in used}),
         "counts": counts,
         "rejected": len(rejected),
         "conflicts": len(conflicts),
+        "earlier": sum(fact.span > 0 for fact in facts),
+        "relabelled": sum(
+            label != photo.label
+            for photo, label in zip(task.photos, task.labels(facts), strict=True)
+        ),
+        "alike": asdict(
+            Alike(found.radius.bits, found.radius.expected_false, sum(alike), len(alike))
+        ),
         "shards": {
-            name: {"records": len(facts), "sha256": spans.hash_file(span / name)}
+            name: {"records": len(facts), "sha256": spans.hash_file(task.folder / name)}
             for name, facts in planned.items()
         },
-        "settings": {"max_reject_share": max_reject_share, "shares": audit.SHARES},
+        "settings": {"max_reject_share": task.max_reject_share, "shares": audit.SHARES},
         "versions": _find_versions(),
     }
 
 
 def _plan_shards(facts: Iterable[Fact]) -> dict[str, tuple[Fact, ...]]:
     """The shards' names and photos, in the order of the hashes, which is well mixed and fixed."""
-    facts = sorted(facts, key=lambda fact: (fact.group, fact.name))
+    facts = sorted(facts, key=lambda fact: (fact.pixels, fact.name))
     planned = {}
     for split in SPLITS:
-        members = [fact for fact in facts if audit.choose_split(fact.group) == split]
+        members = [fact for fact in facts if fact.split == split]
         total = max(1, math.ceil(len(members) / PHOTOS_PER_SHARD))
         for index in range(total):
             name = f"{split}-{index:05d}-of-{total:05d}.tfrecord.gz"
             planned[name] = tuple(members[index::total])
     return planned
-
-
-def _fingerprint(facts: Iterable[Fact], max_reject_share: float) -> str:
-    """SHA-256 of everything that decides the content of a span."""
-    digest = hashlib.sha256()
-    folder = Path(__file__).parent
-    for module in RECORD_MODULES:
-        digest.update((folder / module).read_bytes())
-    digest.update(json.dumps([_find_versions(), max_reject_share]).encode())
-    for fact in facts:
-        content = fact.sha256 or fact.reason
-        digest.update(json.dumps([fact.name, fact.label, content]).encode())
-    return digest.hexdigest()
 
 
 def _find_versions() -> dict[str, str]:
@@ -205,5 +297,8 @@ def _to_result(span: Path, manifest: dict[str, Any], *, cached: bool) -> IngestR
         counts=manifest["counts"],
         rejected=manifest["rejected"],
         conflicts=manifest["conflicts"],
+        relabelled=manifest["relabelled"],
+        earlier=manifest["earlier"],
+        alike=Alike(**manifest["alike"]),
         cached=cached,
     )

@@ -53,6 +53,17 @@ class Pairs:
     distance: NDArray[np.int32]
     """Bits, of 256."""
 
+    def among(self, chosen: NDArray[np.bool_]) -> Self:
+        """The pairs of which both are chosen, bool [photos]."""
+        kept = chosen[self.first] & chosen[self.second]
+        return type(self)(self.first[kept], self.second[kept], self.distance[kept])
+
+    def both_ways(self) -> Iterator[tuple[int, int]]:
+        """Every pair as either sees it, the nearest last."""
+        for each in np.argsort(-self.distance, kind="stable"):
+            yield int(self.first[each]), int(self.second[each])
+            yield int(self.second[each]), int(self.first[each])
+
     def graph(self, photos: int) -> csr_matrix:
         """The pairs as the symmetric adjacency matrix [photos, photos]."""
         ones = np.ones(len(self.first), np.int8)

@@ -82,8 +82,8 @@ def hash_changes(image: Pixels) -> Hashes:
 
     Those of a photo without features are all zero, which stands for: like no other.
     """
-    small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    small = np.asarray(small, np.uint8)
+    reduced = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    small: Pixels = np.asarray(reduced, np.uint8)
     bits, quality = pdqhash.compute(small)
     if quality < FEATURELESS:
         return np.zeros((HASHES, BYTES), np.uint8)

@@ -5,17 +5,19 @@ by another row.
 """
 
 import csv
+import dataclasses
 import errno
 import fcntl
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from data.audit import Fact
 from data.errors import DataError
 
 FILE = "relabels.csv"
@@ -113,6 +115,26 @@ def append(file: Path, relabel: Relabel) -> None:
             _sync_folder(file.parent)
     except OSError as error:
         raise DataError(f"cannot write to {file}: {error.strerror}") from error
+
+
+def decide(decisions: Mapping[str, Relabel], sha256: str, label: str) -> str:
+    """The label of a photo after the decision about it, if there is one; empty: it is left out.
+
+    It counts for the file's content, in whatever class folder that lies now.
+    """
+    made = decisions.get(sha256)
+    return label if made is None or made.is_undo else made.to
+
+
+def relabel(facts: Iterable[Fact], decisions: Mapping[str, Relabel]) -> list[Fact]:
+    """The facts as people have decided: with another label, or left out."""
+    return [_relabel(fact, decide(decisions, fact.sha256, fact.label)) for fact in facts]
+
+
+def _relabel(fact: Fact, label: str) -> Fact:
+    if label:
+        return dataclasses.replace(fact, label=label)
+    return dataclasses.replace(fact, conflict=f"left out by {FILE}")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
+import numpy as np
 import tensorflow as tf
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -24,7 +25,8 @@ from data.contract.beam import StepCounter, step_errors_raised
 from data.contract.progress import Tell
 from data.errors import DataError, MemoryShortageError
 from data.folder import LabelledPhoto
-from data.photos import prepare_photo, read_photo
+from data.perceptual_hash import BYTES, HASHES, Hashes, hash_changes
+from data.photos import decode_photo, prepare_photo, read_photo
 
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEG hardly shrinks
 
@@ -45,8 +47,13 @@ def prepare_photos(
     folder: Path,
     tell: Tell,
     beam_options: Sequence[str],
-) -> list[Fact]:
-    """Prepare every photo into `folder`, and return what was found, in the order of the photos."""
+) -> tuple[list[Fact], Hashes]:
+    """Prepare every photo into `folder`.
+
+    Returns:
+        What was found, and the perceptual hashes uint8 [N, HASHES, 32] (zeros for a photo that is
+        rejected), both in the order of the photos.
+    """
     _counter.start(len(photos), tell)
     jpegs = [str(folder / f"{index}.jpg") for index in range(len(photos))]
     answers = folder / "facts"
@@ -56,11 +63,18 @@ def prepare_photos(
             | beam.Create(list(zip(photos, jpegs, strict=True)))
             | beam.Reshuffle()
             | beam.MapTuple(_prepare)
-            | beam.Map(_to_json)
+            | beam.MapTuple(_to_json)
             | beam.io.WriteToText(str(answers))
         )
-    facts = {fact.jpeg: fact for fact in _read_facts(answers)}
-    return [facts[jpeg] for jpeg in jpegs]
+    position = {jpeg: place for place, jpeg in enumerate(jpegs)}
+    facts: list[Fact | None] = [None] * len(jpegs)
+    hashes = np.zeros((len(jpegs), HASHES, BYTES), np.uint8)
+    for fact, found in _read_facts(answers):
+        place = position[fact.jpeg]
+        facts[place] = fact
+        if found:
+            hashes[place] = np.frombuffer(bytes.fromhex(found), np.uint8).reshape(HASHES, BYTES)
+    return [fact for fact in facts if fact], hashes
 
 
 def write_shards(shards: Sequence[Shard], beam_options: Sequence[str]) -> None:
@@ -85,8 +99,9 @@ def _run_beam(options: Sequence[str]) -> Iterator[beam.Pipeline]:
         logger.setLevel(level)
 
 
-def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
-    fact = Fact(photo.name, photo.label, jpeg)
+def _prepare(photo: LabelledPhoto, jpeg: str) -> tuple[Fact, str]:
+    """What was found out about a photo, and its perceptual hashes, hexadecimal."""
+    fact, hashes = Fact(photo.name, photo.label, jpeg), ""
     try:
         content = read_photo(photo.path)
         fact = dataclasses.replace(fact, sha256=hashlib.sha256(content).hexdigest())
@@ -99,23 +114,25 @@ def _prepare(photo: LabelledPhoto, jpeg: str) -> Fact:
         Path(jpeg).write_bytes(prepared.jpeg)
         fact = dataclasses.replace(
             fact,
-            group=prepared.pixel_sha256,
+            pixels=prepared.pixel_sha256,
             width=prepared.width,
             height=prepared.height,
             brightness=prepared.brightness,
         )
+        hashes = hash_changes(decode_photo(prepared.jpeg)).tobytes().hex()
     _counter.add()
-    return fact
+    return fact, hashes
 
 
-def _to_json(fact: Fact) -> str:
-    return json.dumps(dataclasses.asdict(fact))
+def _to_json(fact: Fact, hashes: str) -> str:
+    return json.dumps([dataclasses.asdict(fact), hashes])
 
 
-def _read_facts(answers: Path) -> Iterator[Fact]:
+def _read_facts(answers: Path) -> Iterator[tuple[Fact, str]]:
     for file in answers.parent.glob(f"{answers.name}-*"):
         with file.open(encoding="utf-8") as lines:
-            yield from (Fact(**json.loads(line)) for line in lines)
+            for fact, hashes in map(json.loads, lines):
+                yield Fact(**fact), hashes
 
 
 def _write(shard: Shard) -> None:

@@ -21,8 +21,25 @@ UNFINISHED = ".unfinished"
 
 def find_newest(out: Path) -> Path | None:
     """The span folder with the highest number; files with such a name are left alone."""
-    folders = (span for span in _list_spans(out) if span.is_dir())
-    return max(folders, key=read_number, default=None)
+    return max(list_spans(out), key=read_number, default=None)
+
+
+def list_spans(out: Path) -> list[Path]:
+    """The span folders, by their numbers."""
+    return sorted((path for path in _find_names(out) if path.is_dir()), key=read_number)
+
+
+def require_next(out: Path, number: int | None) -> None:
+    """Refuse a number that `commit` would not give.
+
+    Raises:
+        DataError: naming the number that it would.
+    """
+    if number is not None and number != _next_number(out):
+        raise DataError(
+            f"span-{number} cannot be written in {out}: the next one is span-{_next_number(out)}; "
+            "a span that exists is never rewritten"
+        )
 
 
 def read_number(span: Path) -> int:
@@ -98,7 +115,7 @@ def _lock(handle: int, out: Path) -> None:
 
 def commit(folder: Path, out: Path) -> Path:
     """Rename a finished folder to the next span, whatever has taken the earlier names."""
-    span = out / f"span-{max(map(read_number, _list_spans(out)), default=0) + 1}"
+    span = out / f"span-{_next_number(out)}"
     folder.rename(span)
     return span
 
@@ -109,6 +126,10 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _list_spans(out: Path) -> list[Path]:
+def _next_number(out: Path) -> int:
+    return max(map(read_number, _find_names(out)), default=0) + 1
+
+
+def _find_names(out: Path) -> list[Path]:
     """Whatever is named the way `commit` names spans: `span-1.bak` and `span-01` are not."""
     return [path for path in out.iterdir() if re.fullmatch("span-[1-9][0-9]{0,8}", path.name)]

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from data.contract.errors import Exit, UserError
 from pipeline.commands.audit import add_audit
 from pipeline.commands.common import EXIT_STATUS, complain
+from pipeline.commands.data import add_data
 from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
 from pipeline.commands.predict import add_predict
-from pipeline.commands.run import add_data, add_run
+from pipeline.commands.run import add_run
 from pipeline.commands.serve import add_check, add_serve
 
 

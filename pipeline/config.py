@@ -26,6 +26,8 @@ class DataSettings(Section):
 
     max_reject_share: Share = 0.2
     """The largest share of files that may not be usable photos."""
+    relabels: Path | None = None
+    """What people have decided about labels; by default `relabels.csv` beside the classes."""
 
 
 class DemoSettings(Section):

@@ -19,7 +19,7 @@ from pipeline import artifacts
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
 from pipeline.pipeline import UNCACHED, create_pipeline
-from pipeline.progress import NodeTimes, describe_records
+from pipeline.progress import NodeTimes, describe_alike, describe_records
 from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
 from pipeline.workdir import Workdir
 
@@ -57,11 +57,13 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     ingested = ingest(
         photos,
         workdir.data,
+        decisions=config.data.relabels,
         max_reject_share=config.data.max_reject_share,
         progress=tenths("photos    read"),
         beam_options=arguments,
     )
     print(f"records   {describe_records(ingested)}", flush=True)
+    print(f"alike     {describe_alike(ingested)}", flush=True)
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))

@@ -70,10 +70,24 @@ def chatter_to(log: Path) -> Iterator[None]:
 
 def describe_records(ingested: IngestResult) -> str:
     """One line on what ingestion found and where its records are."""
-    splits = ", ".join(
-        f"{sum(counts.values()):,} {split}" for split, counts in ingested.counts.items()
-    )
+    splits = (f"{sum(counts.values()):,} {split}" for split, counts in ingested.counts.items())
+    left_out = [f"{ingested.rejected:,} rejected", f"{ingested.conflicts:,} in conflict left out"]
+    if ingested.relabelled:
+        left_out.append(f"{ingested.relabelled:,} relabelled")
+    if ingested.earlier:
+        left_out.append(f"{ingested.earlier:,} in earlier spans")
+    if ingested.cached:
+        left_out.append("unchanged")
+    return f"{', '.join(splits)}; {', '.join(left_out)}: {ingested.span_dir}"
+
+
+def describe_alike(ingested: IngestResult) -> str:
+    """One line on the near-duplicates, and how sure they are."""
+    alike = ingested.alike
+    if alike.radius < 0:
+        return "only exact copies are told: the photos are too few, or too much like each other"
     return (
-        f"{splits}; {ingested.rejected:,} rejected, {ingested.conflicts:,} with two labels left "
-        f"out{'; unchanged' if ingested.cached else ''}: {ingested.span_dir}"
+        f"{alike.photos:,} photos are copies of each other, exactly or nearly: {alike.groups:,} "
+        f"pictures (up to {alike.radius} of 256 bits differ; "
+        f"{alike.expected_false:.2f} false pairs expected)"
     )

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from data.contract.errors import UsageError
+
 if TYPE_CHECKING:
     from pipeline.config import Config
 
@@ -74,6 +76,24 @@ def configuration(options: argparse.Namespace) -> "Config":
 
     profiles = options.profiles or options.default_profiles
     return load_config(*profiles, file=options.config, overrides=options.overrides)
+
+
+def require_there(option: str, photos: Path) -> None:
+    """Refuses photos that cannot be found, before anything slow begins.
+
+    Args:
+        option: what named them, as in `--photos `; empty for a positional argument.
+        photos: the folder or table.
+
+    Raises:
+        UsageError: the message names them.
+    """
+    try:
+        photos.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{option}{photos}: there is no such folder") from None
+    except OSError as error:
+        raise UsageError(f"{option}{photos}: {error.strerror}") from None
 
 
 def complain(message: object) -> None:

@@ -1,4 +1,4 @@
-"""`run` and `data`: photos to a model, and the first step of it alone."""
+"""`run`: photos to a model."""
 
 import argparse
 import errno
@@ -15,6 +15,7 @@ from pipeline.commands.common import (
     add_configuration,
     complain,
     configuration,
+    require_there,
 )
 
 if TYPE_CHECKING:
@@ -62,20 +63,11 @@ def _run(options: argparse.Namespace) -> int:
     workdir = Workdir((options.workdir or RUNS / profile).absolute())
     workdir.require_usable()
     if options.photos is not None:
-        _require_there("--photos ", options.photos)
+        require_there("--photos ", options.photos)
         require_apart(workdir.root, options.photos)
     print(f"workdir   {workdir.root}", flush=True)
     with workdir.locked():
         return _run_in(workdir, config, options.photos)
-
-
-def _require_there(option: str, photos: Path) -> None:
-    try:
-        photos.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{option}{photos}: there is no such folder") from None
-    except OSError as error:
-        raise UsageError(f"{option}{photos}: {error.strerror}") from None
 
 
 def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
@@ -128,47 +120,3 @@ def _storage_problem(error: BaseException) -> str | None:
             if text in str(cause):
                 return f"the workdir cannot be written: {text}"
     return None
-
-
-def add_data(commands: "Commands") -> None:
-    parser = add_command(
-        commands,
-        "data",
-        help="photos to checked, split TFRecords",
-        description="Reads and checks photos, splits them 70/15/15 by their pixels, and writes "
-        "them as TFRecord shards: the first step of `run`, alone.",
-    )
-    parser.add_argument(
-        "photos",
-        type=Path,
-        metavar="PHOTOS",
-        help="one folder of photos per class, or a CSV file with the columns path,label",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where spans go")
-    add_configuration(parser, "none by default")
-    parser.set_defaults(command=_data)
-
-
-def _data(options: argparse.Namespace) -> int:
-    from data.contract.progress import tenths
-    from data.folder import require_apart
-    from data.ingest import ingest
-    from pipeline.beam_args import beam_args, prepared_workers
-    from pipeline.progress import chatter_to, describe_records
-    from pipeline.workdir import require_plain
-
-    _require_there("", options.photos)
-    require_plain("--out", options.out)
-    require_apart(options.out, options.photos)
-    config = configuration(options)
-    beam_options = beam_args(config.beam, root=str(options.out))
-    with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
-        ingested = ingest(
-            options.photos,
-            options.out,
-            max_reject_share=config.data.max_reject_share,
-            progress=tenths("read"),
-            beam_options=beam_options,
-        )
-    print(describe_records(ingested))
-    return Exit.DONE

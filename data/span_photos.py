@@ -1,0 +1,103 @@
+"""Which photos a span holds: a table, and their perceptual hashes beside it."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data import spans
+from data.audit import Fact
+from data.errors import DataError
+from data.perceptual_hash import BYTES, HASHES, Hashes
+
+TABLE = "photos.csv"
+COLUMNS = ("path", "label", "split", "group", "pixels", "sha256")
+PERCEPTUAL_HASHES = "perceptual-hashes.npy"
+
+
+@dataclass(frozen=True)
+class SpanPhotos:
+    """The photos of some spans, a column each, and their hashes uint8 [N, HASHES, 32]."""
+
+    names: tuple[str, ...]
+    labels: tuple[str, ...]
+    splits: tuple[str, ...]
+    groups: tuple[str, ...]
+    pixels: tuple[str, ...]
+    spans: tuple[int, ...]
+    hashes: Hashes
+
+
+NO_PHOTOS = SpanPhotos((), (), (), (), (), (), np.zeros((0, HASHES, BYTES), np.uint8))
+
+
+def write(span: Path, facts: Sequence[Fact], hashes: Hashes) -> None:
+    """Describe the photos of a span.
+
+    Args:
+        span: its folder.
+        facts: about the photos it holds.
+        hashes: of the same photos, uint8 [N, HASHES, 32].
+    """
+    with (span / TABLE).open("w", encoding="utf-8", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(COLUMNS)
+        writer.writerows(
+            (fact.name, fact.label, fact.split, fact.group, fact.pixels, fact.sha256)
+            for fact in facts
+        )
+    np.save(span / PERCEPTUAL_HASHES, hashes, allow_pickle=False)
+
+
+def read(folders: Iterable[Path]) -> SpanPhotos:
+    """The photos of these spans, in their order.
+
+    Raises:
+        DataError: a span does not say what it holds, or is damaged.
+    """
+    rows, hashes = [], [NO_PHOTOS.hashes]
+    for folder in folders:
+        found = list(_read_table(folder))
+        try:
+            hashes.append(np.load(folder / PERCEPTUAL_HASHES, allow_pickle=False))
+        except (OSError, ValueError):
+            hashes.append(NO_PHOTOS.hashes)
+        if hashes[-1].shape != (len(found), HASHES, BYTES):
+            raise DataError(
+                f"{folder / PERCEPTUAL_HASHES} is missing or does not fit {TABLE}: "
+                f"delete {folder} and make it again"
+            )
+        rows += [(*row, spans.read_number(folder)) for row in found]
+    names, labels, splits, groups, pixels, _, numbers = (
+        zip(*rows, strict=True) if rows else [()] * 7
+    )
+    return SpanPhotos(
+        names, labels, splits, groups, pixels, numbers, np.concatenate(hashes, dtype=np.uint8)
+    )
+
+
+def read_splits(folders: Iterable[Path]) -> dict[str, str]:
+    """The split of every picture in these spans, by the hash of its pixels.
+
+    A span from before there were such tables adds nothing.
+
+    Raises:
+        DataError: a table is damaged.
+    """
+    tables = (folder for folder in folders if (folder / TABLE).exists())
+    return {pixels: split for folder in tables for _, _, split, _, pixels, _ in _read_table(folder)}
+
+
+def _read_table(folder: Path) -> Iterator[list[str]]:
+    try:
+        with (folder / TABLE).open(encoding="utf-8", newline="") as table:
+            header, *rows = list(csv.reader(table, strict=True))
+    except (OSError, ValueError, csv.Error):
+        header, rows = [], []
+    if tuple(header) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+        raise DataError(
+            f"{folder / TABLE} is missing or damaged: delete {folder} and make it again"
+        )
+    return iter(rows)
