@@ -12,7 +12,7 @@ setup(
     ),
     include_package_data=False,  # nothing but what is named here
     package_data={
-        "components": ["nodes/*.pbtxt", "pages/*.css", "pages/*.html"],
+        "components": ["model/*.txt", "nodes/*.pbtxt", "pages/*.css", "pages/*.html"],
         "pipeline": ["profiles/*.toml", "audit/*.html"],
         "serving": ["deploy/*"],
         "serving.asking": ["page/*"],

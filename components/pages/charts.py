@@ -36,7 +36,8 @@ def histogram(values: Sequence[float], *, step: float, title: str, unit: str = "
     parts = [_bar(i, counts, first, step, unit, beyond) for i in range(bars)]
     base = _HEIGHT - _BOTTOM
     parts.append(Markup('<line x1="0" y1="{0}" x2="{1}" y2="{0}"/>').format(base, _WIDTH))
-    for at, anchor in ((0, "start"), (bars // 2, "middle"), (bars, "end")):
+    middle = [(bars // 2, "middle")] if bars > 3 else []
+    for at, anchor in ((0, "start"), *middle, (bars, "end")):
         text = _number(first + at * step) + unit
         if at == bars and beyond:
             text = f"up to {_number(largest)}{unit}"
@@ -104,4 +105,4 @@ def _text(x: float, y: float, anchor: str, text: str) -> Markup:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.10g}" if abs(value) >= 1 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

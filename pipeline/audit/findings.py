@@ -65,6 +65,8 @@ class Findings:
 
     photos: int
     """How many files were looked at."""
+    refusal: str
+    """Why a run would refuse them; empty if it would not."""
     used: tuple[Fact, ...]
     classes: tuple[ClassRow, ...]
     rejected: tuple[Fact, ...]
@@ -77,21 +79,25 @@ class Findings:
     """What to look at first, the gravest first."""
 
 
-def find_out(facts: Sequence[Fact], padded: Sequence[Padded], doubts: Doubts) -> Findings:
+def find_out(
+    facts: Sequence[Fact], padded: Sequence[Padded], doubts: Doubts, refusal: str
+) -> Findings:
     """Puts in order what was found.
 
     Args:
         facts: about every photo.
         padded: those with white bars, among the photos that are not rejected.
         doubts: those with hardly a dog, among the same.
+        refusal: why a run would refuse them; empty if it would not.
     """
     rejected = tuple(fact for fact in facts if fact.reason)
-    conflicts = tuple(fact for fact in facts if fact.conflict)
-    used = tuple(fact for fact in facts if not (fact.reason or fact.conflict))
+    conflicts = tuple(fact for fact in facts if fact.conflict and not fact.reason)
+    used = tuple(fact for fact in facts if fact.is_used)
     classes = tuple(_rows(facts, used, padded))
     groups = _groups(facts)
     return Findings(
         photos=len(facts),
+        refusal=refusal,
         used=used,
         classes=classes,
         rejected=rejected,
@@ -166,7 +172,7 @@ def _notices(
             "classes",
         ),
         Notice("Files that are not usable photos", len(rejected), "rejected"),
-        Notice("Photos left out because their labels conflict", len(conflicts), "conflicts"),
+        Notice("Photos left out though they could be used", len(conflicts), "conflicts"),
         Notice("Groups of near-duplicates with more than one label", len(unlike), "groups"),
         Notice("Photos in which hardly a dog is seen", len(doubts.photos), "no-dog"),
         Notice(

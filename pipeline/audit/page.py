@@ -27,8 +27,9 @@ GROUP_PHOTOS = 8
 DOUBTS = 60
 PADDED = 24
 REASONS = 12
-NAMES = 24
-"""Of files for each reason."""
+FILES = 24
+"""For each reason."""
+CONFLICTS = 60
 
 Item = TypeVar("Item")
 
@@ -58,7 +59,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Listing:
-    """The files that one reason keeps out."""
+    """The files that are rejected for one reason."""
 
     reason: str
     files: Bounded[Fact]
@@ -122,21 +123,16 @@ def make_page(findings: Findings, source: str) -> str:
         side=IMAGE_SIDE,
         smallest=SMALLEST_CLASS,
         doubtful=DOUBTFUL,
-        rejected=_listings((fact.reason, fact) for fact in findings.rejected),
-        conflicts=_listings(
-            (fact.conflict, fact)
-            for fact in sorted(findings.conflicts, key=lambda fact: (fact.group, fact.name))
+        rejected=_listings(findings.rejected),
+        conflicts=_first(
+            sorted(findings.conflicts, key=lambda fact: (fact.group, fact.name)), CONFLICTS
         ),
         groups=Bounded(
             [_group_sheet(group) for group in findings.groups[:GROUPS]], len(findings.groups)
         ),
         doubts=Bounded(
             [
-                _picture(
-                    doubt.fact,
-                    f"dog {doubt.dog:.0%}; "
-                    + ", ".join(f"{number} {share:.0%}" for number, share in doubt.instead),
-                )
+                _picture(doubt.fact, f"{doubt.instead}, dog {doubt.dog:.1%}")
                 for doubt in findings.doubts.photos[:DOUBTS]
             ],
             len(findings.doubts.photos),
@@ -152,13 +148,13 @@ def _first(items: Sequence[Item], most: int) -> Bounded[Item]:
     return Bounded(items[:most], len(items))
 
 
-def _listings(files: Iterable[tuple[str, Fact]]) -> Bounded[Listing]:
-    """By reason, the commonest first; the files in the order given."""
-    found: defaultdict[str, list[Fact]] = defaultdict(list)
-    for reason, fact in files:
-        found[reason].append(fact)
-    commonest = sorted(found.items(), key=lambda item: -len(item[1]))
-    return _first([Listing(why, _first(facts, NAMES)) for why, facts in commonest], REASONS)
+def _listings(rejected: Iterable[Fact]) -> Bounded[Listing]:
+    """By reason, the commonest first."""
+    files: defaultdict[str, list[Fact]] = defaultdict(list)
+    for fact in rejected:
+        files[fact.reason].append(fact)
+    commonest = sorted(files.items(), key=lambda item: -len(item[1]))
+    return _first([Listing(why, _first(facts, FILES)) for why, facts in commonest], REASONS)
 
 
 def _sheets(used: Sequence[Fact], classes: Sequence[ClassRow]) -> list[Sheet]:

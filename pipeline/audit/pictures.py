@@ -9,15 +9,12 @@ import numpy as np
 
 from components.errors import ComponentError
 from components.model.auto import resolve_auto
-from components.model.imagenet_head import DOUBTFUL, dog_share, find_head
+from components.model.imagenet_head import DOUBTFUL, class_names, dog_share, find_head
 from components.model.photo_features import photo_features
 from data.audit import Fact
 from data.contract.progress import Tell
 from data.padding import find_padding
 from data.photos import Pixels
-
-_LIKELIEST = 3
-"""How many of the classes that the head sees instead are told."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +33,8 @@ class Doubt:
     fact: Fact
     dog: float
     """The probability that goes to dogs."""
-    instead: tuple[tuple[int, float], ...]
-    """The likeliest of the other classes with their probabilities, likeliest first."""
+    instead: str
+    """The likeliest class of all."""
 
 
 @dataclass(frozen=True)
@@ -93,21 +90,14 @@ def find_doubts(facts: Sequence[Fact], backbone: str, weights: str, tell: Tell) 
         return Doubts(unjudged=str(error))
     probabilities = head.probabilities(features)
     dogs = dog_share(probabilities)
-    doubtful = [index for index in np.argsort(dogs, kind="stable") if dogs[index] < DOUBTFUL]
-    return Doubts(
-        tuple(
-            Doubt(
-                facts[index],
-                float(dogs[index]),
-                tuple(
-                    (int(each), float(probabilities[index, each]))
-                    for each in np.argsort(-probabilities[index])[:_LIKELIEST]
-                ),
-            )
-            for index in doubtful
-        ),
-        backbone=resolved.backbone,
+    likeliest = probabilities.argmax(axis=1)
+    names = class_names()
+    photos = tuple(
+        Doubt(facts[index], float(dogs[index]), names[likeliest[index]])
+        for index in np.argsort(dogs, kind="stable")
+        if dogs[index] < DOUBTFUL
     )
+    return Doubts(photos, resolved.backbone)
 
 
 def _jpegs(facts: Sequence[Fact]) -> Iterator[bytes]:

@@ -47,10 +47,16 @@ def _audit(options: argparse.Namespace) -> int:
     with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
         from pipeline.audit.audit import audit
 
-        found = audit(options.photos, options.out, model=config.model, beam_options=beam_options)
+        found = audit(
+            options.photos,
+            options.out,
+            data=config.data,
+            model=config.model,
+            beam_options=beam_options,
+        )
     size = options.out.stat().st_size / 1e6
     print(
         f"{found.photos:,} photos, {len(found.used):,} usable, {len(found.rejected):,} rejected, "
-        f"{len(found.conflicts):,} with conflicting labels: {options.out} ({size:.1f} MB)"
+        f"{len(found.conflicts):,} left out: {options.out} ({size:.1f} MB)"
     )
     return Exit.DONE

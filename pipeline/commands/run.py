@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import os
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
