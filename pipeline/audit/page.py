@@ -29,7 +29,7 @@ PADDED = 24
 REASONS = 12
 FILES = 24
 """For each reason."""
-CONFLICTS = 60
+CONFLICTS = 24
 
 Item = TypeVar("Item")
 
@@ -124,9 +124,7 @@ def make_page(findings: Findings, source: str) -> str:
         smallest=SMALLEST_CLASS,
         doubtful=DOUBTFUL,
         rejected=_listings(findings.rejected),
-        conflicts=_first(
-            sorted(findings.conflicts, key=lambda fact: (fact.group, fact.name)), CONFLICTS
-        ),
+        conflicts=_first(_conflicts(findings.conflicts), CONFLICTS),
         groups=Bounded(
             [_group_sheet(group) for group in findings.groups[:GROUPS]], len(findings.groups)
         ),
@@ -155,6 +153,15 @@ def _listings(rejected: Iterable[Fact]) -> Bounded[Listing]:
         files[fact.reason].append(fact)
     commonest = sorted(files.items(), key=lambda item: -len(item[1]))
     return _first([Listing(why, _first(facts, FILES)) for why, facts in commonest], REASONS)
+
+
+def _conflicts(facts: Sequence[Fact]) -> list[str]:
+    """What is said of the photos, near-duplicates side by side. What names them all is said once."""
+    said = (
+        fact.conflict if fact.name in fact.conflict else f"{fact.name}: {fact.conflict}"
+        for fact in sorted(facts, key=lambda fact: (fact.group, fact.name))
+    )
+    return list(dict.fromkeys(said))
 
 
 def _sheets(used: Sequence[Fact], classes: Sequence[ClassRow]) -> list[Sheet]:
