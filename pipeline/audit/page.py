@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from markupsafe import Markup
+
 from components.model.imagenet_head import DOUBTFUL
 from components.pages.charts import histogram, stack
 from components.pages.rendering import render
@@ -52,7 +54,7 @@ class Picture:
     """A photo on the page."""
 
     fact: Fact
-    image: str
+    image: Markup
     """A `data:` URI."""
     caption: str = ""
 
@@ -156,7 +158,7 @@ def _listings(rejected: Iterable[Fact]) -> Bounded[Listing]:
 
 
 def _conflicts(facts: Sequence[Fact]) -> list[str]:
-    """What is said of the photos, near-duplicates side by side. What names them all is said once."""
+    """What is said of the photos, near-duplicates side by side; once if it names them all."""
     said = (
         fact.conflict if fact.name in fact.conflict else f"{fact.name}: {fact.conflict}"
         for fact in sorted(facts, key=lambda fact: (fact.group, fact.name))

@@ -40,3 +40,15 @@ def test_shares_are_percentages(tmp_path: Path, share: float, text: str) -> None
     template = tmp_path / "page.html"
     template.write_text("{{ share | percent }} of {{ 12345 | count }}")
     assert render(template, share=share) == f"{text} of 12,345"
+
+
+def test_a_long_text_is_shortened_and_markup_is_not(tmp_path: Path) -> None:
+    template = tmp_path / "page.html"
+    template.write_text("{{ text }} {{ svg }}")
+    page = render(template, text="<" + "a" * 10**6 + ".jpg", svg=Markup("b" * 10**4))
+    text, svg = page.split()
+    assert text.startswith("&lt;aaa")
+    assert text.endswith("aaa.jpg")
+    assert "…" in text
+    assert len(text) < 320
+    assert len(svg) == 10**4
