@@ -74,7 +74,7 @@ def emulate(driver: webdriver.Chrome, width: int, scheme: str) -> None:
 
 
 def number(driver: webdriver.Chrome, script: str) -> float:
-    return float(driver.execute_script(f"return {script}"))  # type: ignore[no-untyped-call]
+    return float(driver.execute_script(f"return {script}"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
