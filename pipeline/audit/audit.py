@@ -54,20 +54,22 @@ def audit(
         with tempfile.TemporaryDirectory(prefix=".audit-", dir=folder) as temporary:
             prepared = Path(temporary, "prepared")
             prepared.mkdir()
-            facts = survey(
+            surveyed = survey(
                 photos,
                 prepared,
                 relabels=relabels,
                 splits={},
                 progress=tenths("read"),
                 beam_options=beam_options,
-            ).facts
+            )
+            facts = surveyed.facts
             usable = [fact for fact in facts if not fact.reason]
             findings = find_out(
                 facts,
-                find_padded(usable),
+                find_padded(usable, tenths("measured")),
                 find_doubts(usable, model.backbone, model.weights, tenths("judged")),
-                _refusal(source, facts, data.max_reject_share),
+                refusal=_refusal(source, facts, data.max_reject_share),
+                false_pairs=surveyed.radius.expected_false,
             )
             unfinished = Path(temporary, "page.html")
             unfinished.write_text(make_page(findings, show(source)), encoding="utf-8")

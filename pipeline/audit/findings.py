@@ -73,6 +73,8 @@ class Findings:
     conflicts: tuple[Fact, ...]
     groups: tuple[Group, ...]
     """Of two photos or more; those with several labels first, then the largest."""
+    false_pairs: float
+    """How many pairs among them are expected to be alike by chance."""
     padded: tuple[Padded, ...]
     doubts: Doubts
     notices: tuple[Notice, ...]
@@ -80,7 +82,12 @@ class Findings:
 
 
 def find_out(
-    facts: Sequence[Fact], padded: Sequence[Padded], doubts: Doubts, refusal: str
+    facts: Sequence[Fact],
+    padded: Sequence[Padded],
+    doubts: Doubts,
+    *,
+    refusal: str = "",
+    false_pairs: float = 0.0,
 ) -> Findings:
     """Puts in order what was found.
 
@@ -89,6 +96,7 @@ def find_out(
         padded: those with white bars, among the photos that are not rejected.
         doubts: those with hardly a dog, among the same.
         refusal: why a run would refuse them; empty if it would not.
+        false_pairs: how many pairs of near-duplicates are expected to be alike by chance.
     """
     rejected = tuple(fact for fact in facts if fact.reason)
     conflicts = tuple(fact for fact in facts if fact.conflict and not fact.reason)
@@ -103,6 +111,7 @@ def find_out(
         rejected=rejected,
         conflicts=conflicts,
         groups=groups,
+        false_pairs=false_pairs,
         padded=tuple(padded),
         doubts=doubts,
         notices=tuple(

@@ -48,20 +48,22 @@ class Doubts:
     """Why no photo was judged; empty if all were."""
 
 
-def find_padded(facts: Sequence[Fact]) -> list[Padded]:
+def find_padded(facts: Sequence[Fact], tell: Tell) -> list[Padded]:
     """The photos with white bars, the widest first.
 
     Args:
         facts: about photos whose prepared JPEGs are there.
+        tell: is told how many photos of how many are measured.
     """
     found = []
-    for fact in facts:
+    for done, fact in enumerate(facts, start=1):
         image = _read(fact)
         height, width = image.shape[:2]
         bars = find_padding(image)
         kept = (height - bars.top - bars.bottom) * (width - bars.left - bars.right)
         if any(bars):
             found.append(Padded(fact, 1 - kept / (width * height)))
+        tell(done, len(facts))
     return sorted(found, key=lambda padded: (-padded.share, padded.fact.name))
 
 

@@ -55,7 +55,7 @@ def page(driver: webdriver.Chrome, new_fact: NewFact, tmp_path: Path) -> webdriv
     ]
     facts += [new_fact(f"sad/{'x' * 200}{n}", "sad", reason=HOSTILE) for n in range(50)]
     doubts = Doubts(tuple(Doubt(fact, 0.01, "ram") for fact in facts[:50]), "lite0")
-    findings = find_out(facts, [Padded(fact, 0.3) for fact in facts[:50]], doubts, HOSTILE)
+    findings = find_out(facts, [Padded(fact, 0.3) for fact in facts[:50]], doubts, refusal=HOSTILE)
     file = tmp_path / "audit.html"
     file.write_text(make_page(findings, HOSTILE))
     driver.get(file.as_uri())

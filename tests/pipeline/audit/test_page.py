@@ -32,7 +32,7 @@ def page_of(facts: list[Fact], padded: int = 0, doubts: int = 0, refusal: str = 
     usable = [fact for fact in facts if not fact.reason]
     doubted = Doubts(tuple(Doubt(fact, 0.01, "ram") for fact in usable[:doubts]), "lite0")
     bars = [Padded(fact, 0.3) for fact in usable[:padded]]
-    return make_page(find_out(facts, bars, doubted, refusal), HOSTILE)
+    return make_page(find_out(facts, bars, doubted, refusal=refusal), HOSTILE)
 
 
 def test_names_labels_and_reasons_are_text_however_hostile(new_fact: NewFact) -> None:
@@ -124,9 +124,19 @@ def test_a_group_shows_a_photo_of_every_label(new_fact: NewFact) -> None:
     assert "sad/only.jpg" in groups.partition("<h2")[0]
 
 
+def test_how_many_near_duplicates_are_so_by_chance_is_said(new_fact: NewFact) -> None:
+    twins = [new_fact("a", group="g"), new_fact("b", group="g")]
+    page = make_page(find_out(twins, [], Doubts(), false_pairs=0.824), "dogs")
+    assert "Expect 0.82 pairs" in page
+
+
+def test_that_a_dog_was_seen_everywhere_is_said(new_fact: NewFact) -> None:
+    assert "lite0 as a classifier of ImageNet sees a dog in every photo" in page_of([new_fact()])
+
+
 def test_that_dogs_were_not_looked_for_is_said_with_the_reason(new_fact: NewFact) -> None:
     doubts = Doubts(unjudged="weights 'random' come without a head")
-    page = Elements(make_page(find_out([new_fact()], [], doubts, ""), "dogs"))
+    page = Elements(make_page(find_out([new_fact()], [], doubts), "dogs"))
     assert "was not judged" in page.text
     assert "Not judged: weights 'random' come without a head." in page.text
 
@@ -136,7 +146,8 @@ def test_a_page_without_a_usable_photo_is_a_page(
     new_fact: NewFact, facts: dict[str, object]
 ) -> None:
     page = make_page(
-        find_out([new_fact(**facts)], [], Doubts(unjudged="there is none"), "no photo"), "dogs"
+        find_out([new_fact(**facts)], [], Doubts(unjudged="there is none"), refusal="no photo"),
+        "dogs",
     )
     found = Elements(page)
     assert "A run would refuse them: no photo." in found.text

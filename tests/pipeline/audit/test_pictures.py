@@ -33,7 +33,7 @@ def padded(new_fact: NewFact, tmp_path: Path) -> Padding:
 
 def test_padded_photos_are_found_the_widest_bars_first(new_fact: NewFact, padded: Padding) -> None:
     narrow, wide = padded(10), padded(50)
-    found = find_padded([narrow, new_fact("happy/full.jpg"), wide])
+    found = find_padded([narrow, new_fact("happy/full.jpg"), wide], lambda done, total: None)
     assert [each.fact for each in found] == [wide, narrow]
     assert found[0].share == pytest.approx(0.5, abs=0.02)
 
