@@ -58,6 +58,21 @@ def default_file(source: Path) -> Path:
     return (source if source.is_dir() else source.parent) / FILE
 
 
+def read_decisions(source: Path, named: Path | None) -> dict[str, Relabel]:
+    """The decision in force about each photo of a source, as `read` gives them.
+
+    Args:
+        source: class folders, or a CSV table of path,label.
+        named: where the decisions are, if not in the `default_file`.
+
+    Raises:
+        DataError: as `read`, or nothing is where they should be.
+    """
+    if named is not None and not named.is_file():
+        raise DataError(f"no decisions about labels at {named}: there is no such file")
+    return read(named or default_file(source))
+
+
 def read(file: Path) -> dict[str, Relabel]:
     """The decision in force about each photo, by the SHA-256 of the photo's file, the latest last.
 

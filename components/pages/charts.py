@@ -36,7 +36,8 @@ def histogram(values: Sequence[float], *, step: float, title: str, unit: str = "
     parts = [_bar(i, counts, first, step, unit, beyond) for i in range(bars)]
     base = _HEIGHT - _BOTTOM
     parts.append(Markup('<line x1="0" y1="{0}" x2="{1}" y2="{0}"/>').format(base, _WIDTH))
-    for at, anchor in ((0, "start"), (bars // 2, "middle"), (bars, "end")):
+    middle = [(bars // 2, "middle")] if bars > 3 else []
+    for at, anchor in ((0, "start"), *middle, (bars, "end")):
         text = _number(first + at * step) + unit
         if at == bars and beyond:
             text = f"up to {_number(largest)}{unit}"
@@ -46,9 +47,9 @@ def histogram(values: Sequence[float], *, step: float, title: str, unit: str = "
     anchor = "start" if place < bars / 4 else "end" if place > 3 * bars / 4 else "middle"
     x = place + {"start": 0, "middle": 0.5, "end": 1}[anchor]
     parts.append(_text(x * _WIDTH / bars, _TOP - 4, anchor, f"{peak:,}"))
-    return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>').format(
-        _WIDTH, _HEIGHT, title, Markup("").join(parts)
-    )
+    return Markup(
+        '<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}</svg>'
+    ).format(_WIDTH, _HEIGHT, title, Markup("").join(parts))
 
 
 def stack(counts: Sequence[int], *, most: int) -> Markup:
@@ -61,9 +62,7 @@ def stack(counts: Sequence[int], *, most: int) -> Markup:
     scale, at, parts = 100 / max(1, most), 0.0, []
     for count in counts:
         width = count * scale
-        parts.append(
-            Markup('<rect x="{:.2f}" width="{:.2f}" height="10"/>').format(at, width)
-        )
+        parts.append(Markup('<rect x="{:.2f}" width="{:.2f}" height="10"/>').format(at, width))
         at += width
     return Markup(
         '<svg class="stack" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
@@ -106,4 +105,4 @@ def _text(x: float, y: float, anchor: str, text: str) -> Markup:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.10g}" if abs(value) >= 1 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -4,13 +4,14 @@ import base64
 
 import cv2
 import numpy as np
+from markupsafe import Markup
 
 SIDE = 128
 """Pixels: a little more than the page shows, for screens with fine pixels."""
 _QUALITY = 55
 
 
-def thumbnail(jpeg: bytes) -> str:
+def thumbnail(jpeg: bytes) -> Markup:
     """A photo as a `data:` URI: WebP, its longest side at most `SIDE` pixels; 3 KB or so.
 
     Args:
@@ -28,4 +29,4 @@ def thumbnail(jpeg: bytes) -> str:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     webp = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1]
-    return "data:image/webp;base64," + base64.b64encode(webp.tobytes()).decode()
+    return Markup("data:image/webp;base64,") + base64.b64encode(webp.tobytes()).decode()
