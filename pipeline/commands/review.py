@@ -3,6 +3,7 @@
 import argparse
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,11 +88,10 @@ def _review(options: argparse.Namespace) -> int:
     server = ReviewServer(doubts, decisions, reader, options.port)
     print(f"relabels  {table}: {_describe_table(decisions)}")
     print(f"review    {server.url}   (Ctrl-C when you have done enough)", flush=True)
-    try:
+    with suppress(KeyboardInterrupt):  # which is how it ends
         server.run()
-    except KeyboardInterrupt:
-        print(f"\ndecided   {_describe_tally(decisions.tally())}: {table}")
-        print(f"next      {_next_command(options, table)}")
+    print(f"\ndecided   {_describe_tally(decisions.tally())}: {table}")
+    print(f"next      {_next_command(options, table)}")
     return Exit.DONE
 
 
