@@ -18,7 +18,7 @@ def test_a_tenth_of_the_labels_are_flipped_each_to_another_class() -> None:
 def test_where_classes_are_plain_a_review_finds_and_mends_what_was_flipped() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(400) % 4
-    features = (2 * np.eye(32)[labels] + rng.normal(size=(400, 32))).astype(np.float32)
+    features = (6 * np.eye(32)[labels] + rng.normal(size=(400, 32))).astype(np.float32)
     groups = np.array([f"g{index}" for index in range(400)])
     figures = [measure(features, labels, groups, seed) for seed in range(2)]
     for each in figures:
