@@ -12,8 +12,8 @@ setup(
     ),
     include_package_data=False,  # nothing but what is named here
     package_data={
-        "components": ["nodes/*.pbtxt"],
-        "pipeline": ["profiles/*.toml"],
+        "components": ["model/*.txt", "nodes/*.pbtxt", "pages/*.css", "pages/*.html"],
+        "pipeline": ["profiles/*.toml", "audit/*.html", "review/page/*"],
         "serving": ["deploy/*"],
         "serving.asking": ["page/*"],
     },

@@ -21,6 +21,24 @@ class LabelledPhoto:
 
 
 def list_photos(source: Path) -> list[LabelledPhoto]:
+    """Every labelled file of the source, if its classes can be trained on; see `find_photos`.
+
+    Raises:
+        DataError: as `find_photos`, or an empty class, fewer than two of them, or an unusable name.
+    """
+    photos = find_photos(source)
+    labels = sorted({photo.label for photo in photos})
+    for folder in _class_folders(source) if source.is_dir() else ():
+        if show(folder.name) not in labels:
+            raise DataError(f"class folder {folder} is empty: put photos in it, or remove it")
+    for label in labels:
+        _check_label(label, source)
+    if len(labels) < 2:
+        raise DataError(f"only one class ({labels[0]}) in {source}: it needs two or more")
+    return photos
+
+
+def find_photos(source: Path) -> list[LabelledPhoto]:
     """Every labelled file of the source, sorted by name; the files are not opened.
 
     A folder: each sub-folder is a class, and every file in it, at any depth, is one of its
@@ -29,7 +47,7 @@ def list_photos(source: Path) -> list[LabelledPhoto]:
     folders. Links to files are followed; links to folders inside a class folder are not.
 
     Raises:
-        DataError: no such source, no photos, fewer than two classes, or an unusable class name.
+        DataError: no such source, or no photos.
     """
     if source.is_dir():
         listed, shape = _list_folder(source), "one folder for each class"
@@ -43,11 +61,6 @@ def list_photos(source: Path) -> list[LabelledPhoto]:
         raise DataError(f"cannot read {error.filename or source}: {error.strerror}") from error
     if not photos:
         raise DataError(f"no photos in {source}: it needs {shape}, with photos in them")
-    labels = sorted({photo.label for photo in photos})
-    for label in labels:
-        _check_label(label, source)
-    if len(labels) < 2:
-        raise DataError(f"only one class ({labels[0]}) in {source}: it needs two or more")
     return photos
 
 
@@ -87,14 +100,15 @@ def _identify(folder: Path) -> tuple[int, int] | None:
 
 
 def _list_folder(source: Path) -> Iterator[LabelledPhoto]:
-    for folder in source.iterdir():
-        if folder.name.startswith(".") or not folder.is_dir():
-            continue
-        files = list(_walk(folder))
-        if not files:
-            raise DataError(f"class folder {folder} is empty: put photos in it, or remove it")
-        for file in files:
+    for folder in _class_folders(source):
+        for file in _walk(folder):
             yield LabelledPhoto(file, show(file.relative_to(source)), show(folder.name))
+
+
+def _class_folders(source: Path) -> Iterator[Path]:
+    for folder in source.iterdir():
+        if not folder.name.startswith(".") and folder.is_dir():
+            yield folder
 
 
 def _walk(folder: Path) -> Iterator[Path]:

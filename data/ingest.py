@@ -17,8 +17,7 @@ from data.contract.features import SPLITS
 from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
-from data.relabels import Relabel, decide, default_file
-from data.relabels import read as read_relabels
+from data.relabels import Relabel, decide, read_decisions
 
 # Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
 # the runner that it falls back to, in this process.
@@ -119,9 +118,7 @@ def ingest(
     """
     require_apart(out, source)
     photos = list_photos(source)
-    if decisions is not None and not decisions.is_file():
-        raise DataError(f"no decisions about labels at {decisions}: there is no such file")
-    made = read_relabels(decisions or default_file(source))
+    made = read_decisions(source, decisions)
     try:
         with spans.claim(out) as unfinished:
             (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed

@@ -23,8 +23,8 @@ from data.errors import DataError
 FILE = "relabels.csv"
 COLUMNS = ("sha256", "from", "to", "reason", "when")
 UNDO = "undo"
-"""The reason in a row that takes back the one before: the label is again what it was then, and
-nobody has decided about the photo."""
+"""The reason in a row that takes back those before: nobody has decided about the photo, and its
+label is again that of its folder or table."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Relabel:
 
     @property
     def is_undo(self) -> bool:
-        """Whether it takes back the row before it, so that the photo is undecided."""
+        """Whether it takes back the rows before it, so that the photo is undecided."""
         return self.reason == UNDO
 
 
@@ -58,8 +58,23 @@ def default_file(source: Path) -> Path:
     return (source if source.is_dir() else source.parent) / FILE
 
 
+def read_decisions(source: Path, named: Path | None) -> dict[str, Relabel]:
+    """The decision in force about each photo of a source, as `read` gives them.
+
+    Args:
+        source: class folders, or a CSV table of path,label.
+        named: where the decisions are, if not in the `default_file`.
+
+    Raises:
+        DataError: as `read`, or nothing is where they should be.
+    """
+    if named is not None and not named.is_file():
+        raise DataError(f"no decisions about labels at {named}: there is no such file")
+    return read(named or default_file(source))
+
+
 def read(file: Path) -> dict[str, Relabel]:
-    """The decision in force about each photo, by the SHA-256 of the photo's file.
+    """The decision in force about each photo, by the SHA-256 of the photo's file, the latest last.
 
     Args:
         file: the table; if there is none, nothing has been decided.
@@ -86,7 +101,11 @@ def read(file: Path) -> dict[str, Relabel]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise DataError(f"{file}, line {line} is not UTF-8: save the table as UTF-8") from None
-    return {each.sha256: each for each in _parse(file, text.splitlines())}
+    found: dict[str, Relabel] = {}
+    for each in _parse(file, text.splitlines()):
+        found.pop(each.sha256, None)  # so that it goes to the end
+        found[each.sha256] = each
+    return found
 
 
 def append(file: Path, relabel: Relabel) -> None:

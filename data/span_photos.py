@@ -59,7 +59,7 @@ def read(folders: Iterable[Path]) -> SpanPhotos:
     """
     rows, hashes = [], [NO_PHOTOS.hashes]
     for folder in folders:
-        found = list(_read_table(folder))
+        found = list(read_table(folder))
         try:
             hashes.append(np.load(folder / PERCEPTUAL_HASHES, allow_pickle=False))
         except (OSError, ValueError):
@@ -87,10 +87,15 @@ def read_splits(folders: Iterable[Path]) -> dict[str, str]:
         DataError: a table is damaged.
     """
     tables = (folder for folder in folders if (folder / TABLE).exists())
-    return {pixels: split for folder in tables for _, _, split, _, pixels, _ in _read_table(folder)}
+    return {pixels: split for folder in tables for _, _, split, _, pixels, _ in read_table(folder)}
 
 
-def _read_table(folder: Path) -> Iterator[list[str]]:
+def read_table(folder: Path) -> Iterator[list[str]]:
+    """The rows of a span's table, with the values of `COLUMNS`.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
     try:
         with (folder / TABLE).open(encoding="utf-8", newline="") as table:
             header, *rows = list(csv.reader(table, strict=True))

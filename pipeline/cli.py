@@ -6,10 +6,12 @@ import sys
 from collections.abc import Sequence
 
 from data.contract.errors import Exit, UserError
+from pipeline.commands.audit import add_audit
 from pipeline.commands.common import EXIT_STATUS, complain
 from pipeline.commands.data import add_data
 from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
 from pipeline.commands.predict import add_predict
+from pipeline.commands.review import add_review
 from pipeline.commands.run import add_run
 from pipeline.commands.serve import add_check, add_serve
 
@@ -50,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_run(commands)
     add_data(commands)
+    add_audit(commands)
+    add_review(commands)
     add_predict(commands)
     add_serve(commands)
     add_check(commands)

@@ -73,6 +73,11 @@ class Workdir:
         return self.root / "data"
 
     @property
+    def review(self) -> Path:
+        """What a review keeps between two starts."""
+        return self.root / "review"
+
+    @property
     def pipeline_root(self) -> Path:
         """TFX's artifacts."""
         return self.root / "pipeline"

@@ -35,6 +35,7 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
         "components.staging",
     },
     "evaluation": {CONTRACT, "components.settings"},
+    "pages": set(),
     "nodes": {
         CONTRACT,
         "components.errors",

@@ -14,6 +14,8 @@ from components.errors import ComponentError
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    from numpy.typing import NDArray
 
 PACKAGE = "components.model.backbones"
 
@@ -39,6 +41,9 @@ class ImageNet:
     ComponentError if they are not available."""
     load: Callable[[], "tuple[keras.Model, WeightsOrigin]"]
     """Builds the backbone with them; raises ComponentError if they are not available."""
+    head: Callable[[], "tuple[NDArray[np.float32], NDArray[np.float32]]"]
+    """The layer that tells ImageNet's classes by the pooled features: kernel [features, 1000] and
+    bias [1000], before the softmax; raises ComponentError if they are not available."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 
 from data.contract.errors import UsageError
 from data.errors import DataError
-from data.folder import LabelledPhoto, list_photos, require_apart
+from data.folder import LabelledPhoto, find_photos, list_photos, require_apart
 
 
 def touch(*files: Path) -> None:
@@ -122,6 +122,12 @@ def test_empty_class_folder(tmp_path: Path) -> None:
     touch(tmp_path / "happy/a.jpg", tmp_path / "sad/.DS_Store")
     with pytest.raises(DataError, match=r"class folder .*/sad is empty"):
         list_photos(tmp_path)
+
+
+def test_photos_are_found_whatever_the_classes_are(tmp_path: Path) -> None:
+    touch(tmp_path / "one, two/a.jpg", tmp_path / "sad/.DS_Store")
+    (found,) = find_photos(tmp_path)
+    assert (found.name, found.label) == ("one, two/a.jpg", "one, two")
 
 
 def test_class_names_may_be_any_word(tmp_path: Path) -> None:

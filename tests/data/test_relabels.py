@@ -59,6 +59,12 @@ def test_the_last_decision_about_a_photo_counts_and_none_is_erased(file: Path) -
     assert file.read_bytes().startswith(before)
 
 
+def test_the_latest_decision_comes_last(file: Path) -> None:
+    for sha256 in (A, B, A):
+        relabels.append(file, decision(sha256))
+    assert list(relabels.read(file)) == [B, A]
+
+
 def test_a_table_that_a_spreadsheet_saved_is_read(file: Path) -> None:
     row = f"{A},sad,happy,,2026-01-31T12:00:05+00:00"
     file.write_bytes(f"\ufeff{HEADER}\r\n{row}\r\n".encode())

@@ -64,6 +64,17 @@ def _load() -> tuple[keras.Model, WeightsOrigin]:
     return model, WeightsOrigin(f"keras.applications {FILE}", sha256(Path(file)))
 
 
+def _head() -> tuple[np.ndarray, np.ndarray]:
+    """Of another file, with the top, which Keras downloads unless it has it already."""
+    try:
+        with _stalled_downloads_fail():
+            model = keras.applications.EfficientNetB0(weights="imagenet")
+    except Exception as error:  # as above
+        raise ComponentError(f"the ImageNet head of efficientnet_b0: {one_line(error)}") from error
+    kernel, bias = model.get_layer("predictions").get_weights()
+    return kernel, bias
+
+
 def is_cached() -> bool:
     """Whether Keras has the whole file from an earlier download."""
     try:
@@ -134,7 +145,7 @@ def _correct_normalization(model: keras.Model) -> None:
 
 BACKBONE = Backbone(
     build=_build,
-    imagenet=ImageNet(fingerprint=MD5, where=_where, load=_load),
+    imagenet=ImageNet(fingerprint=MD5, where=_where, load=_load, head=_head),
     preference=1,
     correct=_correct_normalization,
 )

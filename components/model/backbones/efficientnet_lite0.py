@@ -106,6 +106,11 @@ def _load() -> tuple[keras.Model, WeightsOrigin]:
     return model, WeightsOrigin(file.name, SHA256)
 
 
+def _head() -> tuple[np.ndarray, np.ndarray]:
+    arrays = read_state_dict(weights_file(), SHA256)
+    return arrays["_fc.weight"].T, arrays["_fc.bias"]
+
+
 def assign_weights(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     """Gives every variable of `build_lite0()` its array of the PyTorch model.
 
@@ -217,6 +222,6 @@ def _to_keras(layer: layers.Layer, array: np.ndarray) -> np.ndarray:
 
 BACKBONE = Backbone(
     build=build_lite0,
-    imagenet=ImageNet(fingerprint=SHA256, where=_where, load=_load),
+    imagenet=ImageNet(fingerprint=SHA256, where=_where, load=_load, head=_head),
     preference=2,
 )

@@ -1,0 +1,1 @@
+"""What the pages that people look at are made of: a theme, charts, small pictures."""

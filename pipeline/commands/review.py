@@ -1,0 +1,182 @@
+"""`review`: the most doubtful labels first, for a person to decide about."""
+
+import argparse
+import os
+import shlex
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.contract.errors import Exit, UsageError
+from pipeline.commands.common import RUNS, add_command, number, require_there
+
+if TYPE_CHECKING:
+    from data.ingest import IngestResult
+    from pipeline.commands.common import Commands
+    from pipeline.config import Config
+    from pipeline.review.decisions import Decisions, Tally
+    from pipeline.review.doubts import Doubts
+    from pipeline.review.photos import Backbone
+    from pipeline.workdir import Workdir
+
+PORT = 8502
+
+
+def add_review(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "review",
+        help="the most doubtful labels first, for you to decide about",
+        description="Opens a page on this machine that shows the photos whose labels fit least to "
+        "those of similar photos, and takes what you decide: one key a photo. Each decision is a "
+        "row in a table that `run` and `data` honour; no photo is moved or deleted. Ctrl-C ends "
+        "it.",
+    )
+    parser.add_argument(
+        "photos",
+        type=Path,
+        metavar="PHOTOS",
+        help="one folder of photos per class, or a CSV file with the columns path,label",
+    )
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        default=RUNS / "photos",
+        metavar="DIR",
+        help="the folder of the runs on these photos (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--relabels",
+        type=Path,
+        metavar="FILE",
+        help="the table of decisions (default: relabels.csv in PHOTOS or, if that is a CSV file, "
+        "beside it)",
+    )
+    parser.add_argument(
+        "--port",
+        type=number(0, 65535),
+        default=PORT,
+        metavar="N",
+        help="port to listen on (default: %(default)s); 0 takes any free one",
+    )
+    parser.set_defaults(command=_review)
+
+
+def _review(options: argparse.Namespace) -> int:
+    from data.folder import list_photos, require_apart
+    from pipeline.config import Config
+    from pipeline.workdir import Workdir
+
+    require_there("", options.photos)
+    workdir = Workdir(options.workdir.absolute())
+    workdir.require_usable()
+    require_apart(workdir.root, options.photos)
+    stored = workdir.stored_config()
+    table = _table(options, stored)
+    print(f"workdir   {workdir.root}", flush=True)
+    with workdir.locked():
+        ingested = _ingest(options.photos, workdir, stored or Config(), table)
+        doubts = _rank(ingested.span_dir, workdir, stored)
+
+    from pipeline.review.decisions import Decisions
+    from pipeline.review.server import ReviewServer, photo_reader
+
+    listed = {photo.name: photo for photo in list_photos(options.photos)}
+    at_first = [listed[photo.name].label for photo in doubts.photos]
+    decisions = Decisions(table, doubts.photos, at_first)
+    reader = photo_reader(listed, doubts.photos)
+    server = ReviewServer(doubts, decisions, reader, options.port)
+    print(f"relabels  {table}: {_describe_table(decisions)}")
+    print(f"review    {server.url}   (Ctrl-C when you have done enough)", flush=True)
+    with suppress(KeyboardInterrupt):  # which is how it ends
+        server.run()
+    print(f"\ndecided   {_describe_tally(decisions.tally())}: {table}")
+    print(f"next      {_next_command(options, table)}")
+    return Exit.DONE
+
+
+def _table(options: argparse.Namespace, stored: "Config | None") -> Path:
+    """The table of decisions, which can be written.
+
+    Raises:
+        UsageError: it cannot; minutes would be spent on what could not be kept.
+    """
+    from data.relabels import default_file
+
+    table: Path = (
+        options.relabels or (stored and stored.data.relabels) or default_file(options.photos)
+    )
+    if not os.access(table if table.exists() else table.parent, os.W_OK):
+        raise UsageError(f"{table} cannot be written: name another file with --relabels FILE")
+    return table
+
+
+def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> "IngestResult":
+    from data.contract.progress import tenths
+    from data.ingest import ingest
+    from pipeline.beam_args import beam_args, prepared_workers
+    from pipeline.progress import chatter_to, describe_records
+
+    with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
+        ingested = ingest(
+            photos,
+            workdir.data,
+            decisions=table if table.exists() else None,
+            max_reject_share=config.data.max_reject_share,
+            progress=tenths("photos    read"),
+            beam_options=beam_args(config.beam, root=str(workdir.root)),
+        )
+    print(f"records   {describe_records(ingested)}", flush=True)
+    return ingested
+
+
+def _rank(span: Path, workdir: "Workdir", stored: "Config | None") -> "Doubts":
+    from data.contract.progress import tenths
+    from pipeline.progress import chatter_to
+    from pipeline.review.doubts import Doubts
+    from pipeline.review.photos import features_of, read_photos
+
+    with chatter_to(Path(os.devnull)):
+        backbone = _backbone(workdir, stored)
+        photos = read_photos(span)
+        features = features_of(photos, span, workdir.review, backbone, tenths("features  of"))
+        return Doubts.of(photos, features)
+
+
+def _backbone(workdir: "Workdir", stored: "Config | None") -> "Backbone":
+    """That of the folder's last run or last review, else what is available."""
+    from pipeline.review.photos import Backbone, kept_backbone
+
+    if stored:
+        return Backbone(stored.model.backbone, stored.model.weights)
+    if kept := kept_backbone(workdir.review):
+        return kept
+    from components.model.auto import resolve_auto
+
+    resolved = resolve_auto("auto", "auto")
+    print(
+        f"backbone  {resolved.backbone}, weights {resolved.weights} ({resolved.reason})", flush=True
+    )
+    return Backbone(resolved.backbone, resolved.weights)
+
+
+def _describe_table(decisions: "Decisions") -> str:
+    here, elsewhere = len(decisions.current()), decisions.of_other_photos
+    others = f", and {elsewhere:,} photos that the records do not hold" if elsewhere else ""
+    return f"decided already: {here:,}{others}"
+
+
+def _describe_tally(tally: "Tally") -> str:
+    return (
+        f"{tally.relabelled:,} relabelled, {tally.right:,} right, {tally.left_out:,} left out; "
+        f"{tally.undecided:,} undecided"
+    )
+
+
+def _next_command(options: argparse.Namespace, table: Path) -> str:
+    from data.relabels import default_file
+
+    words = ["dog-emotion", "run", "--photos", options.photos, "--workdir", options.workdir]
+    if table != default_file(options.photos):
+        words += ["--set", f"data.relabels={table.absolute()}"]
+    return shlex.join(map(str, words))
