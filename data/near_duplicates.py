@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
-from data.perceptual_hash import BYTES, HASHES, INDEXED, Hashes
+from data.perceptual_hash import ASKED, BYTES, INDEXED, Hashes
 
 BITS = 8 * BYTES
 SAMPLE = 3_000
@@ -26,8 +26,6 @@ FEWEST = 10
 """Pairs from which on a share is trusted."""
 SHARES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.001)
 """Of the pairs, through which the lines are drawn, each from a tenth of it."""
-ASKED = [0, *range(INDEXED, HASHES)]
-"""The hashes by which a photo is looked for; its mirror image is found by the others'."""
 ANSWERS = 20_000_000
 """That many bytes, about, may the answers of one search take, even if all photos are alike."""
 

@@ -75,6 +75,8 @@ CHANGES: tuple[Callable[[Pixels], Pixels], ...] = (
 HASHES = len(CHANGES)
 INDEXED = 2
 """The first so many are what others are looked for among: a photo and its mirror image."""
+ASKED = [0, *range(INDEXED, HASHES)]
+"""The hashes by which a photo is looked for; the mirror image is on the other side already."""
 
 
 def hash_changes(image: Pixels) -> Hashes:

@@ -30,7 +30,7 @@ from data.near_duplicates import find_components, find_pairs
 from data.perceptual_hash import hash_changes
 from data.photos import decode_photo
 
-STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """Values of C, scikit-learn's inverse of the penalty's weight; the validation split chooses."""
 RANDOM_SPLITS = 5
 

@@ -1,57 +1,16 @@
-import hashlib
-import math
-
 import pytest
 
 from data import audit
-from data.audit import Fact, choose_split
+from data.audit import Fact
 from data.errors import DataError
 
 
-def fact(name: str, label: str = "happy", group: str = "", reason: str = "") -> Fact:
-    group = group or hashlib.sha256(name.encode()).hexdigest()
-    return Fact(name, label, f"{name}.jpg", group=group, reason=reason)
-
-
-def test_shares_hold_to_sampling_error() -> None:
-    number = 20_000
-    splits = [choose_split(hashlib.sha256(str(n).encode()).hexdigest()) for n in range(number)]
-    for split, share in (("train", 0.70), ("val", 0.15), ("test", 0.15)):
-        error = math.sqrt(share * (1 - share) / number)
-        assert abs(splits.count(split) / number - share) < 4 * error
-
-
-@pytest.mark.parametrize(
-    ("position", "split"),
-    [
-        (0, "train"),
-        (0.6999, "train"),
-        (0.7001, "val"),
-        (0.8499, "val"),
-        (0.8501, "test"),
-        (1 - 2**-53, "test"),
-    ],
-)
-def test_split_is_decided_by_the_first_eight_bytes(position: float, split: str) -> None:
-    first = f"{int(position * 2**64):016x}"
-    assert choose_split(first + "0" * 48) == choose_split(first + "f" * 48) == split
-
-
-def test_conflicts_are_copies_with_two_labels() -> None:
-    facts = [
-        fact("a", "happy", "1" * 64),
-        fact("b", "sad", "1" * 64),
-        fact("c", "happy", "1" * 64),
-        fact("d", "happy", "2" * 64),
-        fact("e", "happy", "2" * 64),
-        Fact("f", "sad", "f.jpg", reason="empty file"),
-        Fact("g", "happy", "g.jpg", reason="empty file"),
-    ]
-    assert [conflict.name for conflict in audit.find_conflicts(facts)] == ["a", "b", "c"]
+def fact(name: str, label: str = "happy", split: str = "train", reason: str = "") -> Fact:
+    return Fact(name, label, f"{name}.jpg", split=split, reason=reason)
 
 
 def test_counts_name_every_class_in_every_split() -> None:
-    counts = audit.count_photos([fact("a", "happy", "0" * 64), fact("b", "sad", "f" * 64)])
+    counts = audit.count_photos([fact("a", "happy", "train"), fact("b", "sad", "test")])
     assert counts == {
         "train": {"happy": 1, "sad": 0},
         "val": {"happy": 0, "sad": 0},
@@ -101,3 +60,17 @@ def test_split_without_a_class_says_how_many_more(
 def test_number_needed_is_the_smallest_that_is_95_percent_sure() -> None:
     needed = audit.count_needed("val")
     assert 1 - 0.85**needed >= 0.95 > 1 - 0.85 ** (needed - 1)
+
+
+def test_label_of_no_class_names_the_photo_and_the_classes() -> None:
+    audit.check_labels([fact("a", "happy")], {"happy", "sad"})
+    with pytest.raises(DataError, match=r"b was given the label 'jolly' .* are happy, sad"):
+        audit.check_labels([fact("a", "happy"), fact("b", "jolly")], {"sad", "happy"})
+
+
+def test_span_of_new_photos_needs_some_and_no_new_class() -> None:
+    audit.check_new([fact("a", "happy")], {"happy", "sad"})
+    with pytest.raises(DataError, match="no photo is new"):
+        audit.check_new([], {"happy", "sad"})
+    with pytest.raises(DataError, match="class 'jolly' is not in the earlier spans"):
+        audit.check_new([fact("a", "happy"), fact("b", "jolly")], {"happy", "sad"})

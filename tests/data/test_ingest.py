@@ -9,23 +9,25 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 import data
-from data import shards, spans
-from data.audit import choose_split
+from data import relabels, shards, spans
 from data.contract import features
 from data.contract.errors import UsageError
 from data.contract.features import SPLITS
 from data.errors import DataError, MemoryShortageError
 from data.ingest import RECORD_MODULES, IngestResult, ingest
-from data.photos import decode_photo, hash_pixels, prepare_photo, read_photo
+from data.photos import Pixels, decode_photo, hash_pixels, prepare_photo, read_photo
+from data.relabels import Relabel
 
 Draw = Callable[[Path, int], bytes]
 
@@ -95,7 +97,7 @@ def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
 def test_records_hold_the_photos(source: Path, ingested: IngestResult) -> None:
     records = read_records(ingested.span_dir)
     seen = set()
-    for split, found in records.items():
+    for found in records.values():
         for record in found:
             file = source / record[features.FILENAME].decode()
             assert record[features.SHA256].decode() == spans.hash_file(file)
@@ -107,7 +109,6 @@ def test_records_hold_the_photos(source: Path, ingested: IngestResult) -> None:
                 luma = np.asarray(photo.convert("L")).mean()
             assert record[features.BRIGHTNESS] == pytest.approx(luma, abs=1)
             assert record[features.IMAGE].startswith(b"\xff\xd8\xff")
-            assert choose_split(record[features.GROUP].decode()) == split
             assert set(record) == {
                 features.IMAGE,
                 features.FILENAME,
@@ -151,10 +152,11 @@ def test_rejects_and_conflicts_are_listed(source: Path, ingested: IngestResult) 
         ["sad/dangling.jpg", "no such file"],
     ]
     group = hash_pixels(decode_photo((source / "sad/01.png").read_bytes()))
+    reason = "the same picture is labelled happy (happy/conflict.png) and sad (sad/01.png)"
     assert read_table(ingested.span_dir / "conflicts.csv") == [
-        ["path", "label", "group"],
-        ["happy/conflict.png", "happy", group],
-        ["sad/01.png", "sad", group],
+        ["path", "label", "group", "reason"],
+        ["happy/conflict.png", "happy", group, reason],
+        ["sad/01.png", "sad", group, reason],
     ]
 
 
@@ -332,10 +334,181 @@ def test_photos_keep_their_split_when_others_are_added(
     second = ingest(grown, out)
     assert second.span_dir == out / "span-2"
     assert not second.cached
-    for split, records in read_records(out / "span-1").items():
-        before = {record[features.FILENAME] for record in records}
-        after = {record[features.FILENAME] for record in read_records(second.span_dir)[split]}
-        assert before <= after
+    assert splits_of(out / "span-1").items() <= splits_of(second.span_dir).items()
+
+
+@pytest.fixture
+def scenes(tmp_path: Path, draw_scene: Callable[[int], Pixels]) -> Path:
+    """Two classes of 60 photos that have features, written as PNG."""
+    folder = tmp_path / "scenes"
+    for number, label in enumerate(("happy", "sad")):
+        (folder / label).mkdir(parents=True)
+        for index in range(PER_CLASS):
+            save_png(folder / label / f"{index:02d}.png", draw_scene(1000 * number + index))
+    return folder
+
+
+def save_png(file: Path, pixels: Pixels) -> None:
+    Image.fromarray(np.ascontiguousarray(pixels)).save(file)
+
+
+def add_near_duplicates(folder: Path, draw_scene: Callable[[int], Pixels]) -> dict[str, str]:
+    """Changed copies of photos of that folder; which is a copy of which."""
+    copies = {}
+    for index in range(20):
+        scene = draw_scene(index)
+        for name, changed in {
+            "reduced": cv2.resize(scene, (150, 125), interpolation=cv2.INTER_AREA),
+            "mirrored": scene[:, ::-1],
+            "cropped": scene[8:, :-6],
+        }.items():
+            save_png(folder / "happy" / f"{index:02d} {name}.png", np.asarray(changed, np.uint8))
+            copies[f"happy/{index:02d} {name}.png"] = f"happy/{index:02d}.png"
+    return copies
+
+
+def splits_of(span: Path) -> dict[str, str]:
+    """The split of each photo in a span's records."""
+    return {
+        record[features.FILENAME].decode(): split
+        for split, records in read_records(span).items()
+        for record in records
+    }
+
+
+def test_near_duplicates_share_a_split(
+    scenes: Path, tmp_path: Path, draw_scene: Callable[[int], Pixels]
+) -> None:
+    copies = add_near_duplicates(scenes, draw_scene)
+    result = ingest(scenes, tmp_path / "records")
+    splits = splits_of(result.span_dir)
+    assert len(splits) == 2 * PER_CLASS + len(copies)
+    assert {splits[copy] == splits[original] for copy, original in copies.items()} == {True}
+    assert (result.alike.photos, result.alike.groups) == (80, 20)
+    assert 0 < result.alike.expected_false < 1
+    groups = {
+        record[features.FILENAME].decode(): record[features.GROUP]
+        for records in read_records(result.span_dir).values()
+        for record in records
+    }
+    assert all(groups[copy] == groups[original] for copy, original in copies.items())
+
+
+def test_near_duplicates_that_are_added_take_the_split_that_is_there(
+    scenes: Path, tmp_path: Path, draw_scene: Callable[[int], Pixels]
+) -> None:
+    before = splits_of(ingest(scenes, tmp_path / "records").span_dir)
+    copies = add_near_duplicates(scenes, draw_scene)
+    after = splits_of(ingest(scenes, tmp_path / "records").span_dir)
+    assert before.items() <= after.items()
+    assert all(after[copy] == before[original] for copy, original in copies.items())
+
+
+def test_near_duplicates_with_two_labels_are_left_out(
+    scenes: Path, tmp_path: Path, draw_scene: Callable[[int], Pixels]
+) -> None:
+    save_png(scenes / "sad" / "mirrored.png", draw_scene(3)[:, ::-1])
+    span = ingest(scenes, tmp_path / "records").span_dir
+    _, *rows = read_table(span / "conflicts.csv")
+    assert [(name, label, reason) for name, label, _, reason in rows] == [
+        ("happy/03.png", "happy", "a near-duplicate of sad/mirrored.png, which is labelled sad"),
+        ("sad/mirrored.png", "sad", "a near-duplicate of happy/03.png, which is labelled happy"),
+    ]
+    assert not {"happy/03.png", "sad/mirrored.png"} & splits_of(span).keys()
+
+
+def test_a_damaged_table_of_photos_is_named(scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "records"
+    span = ingest(scenes, out).span_dir
+    (span / "photos.csv").write_text("path,label\n")
+    (scenes / "happy/00.png").unlink()
+    with pytest.raises(DataError, match=r"photos\.csv is missing or damaged: delete .*span-1"):
+        ingest(scenes, out)
+
+
+def test_a_span_may_hold_only_what_is_new(
+    scenes: Path, tmp_path: Path, draw_scene: Callable[[int], Pixels]
+) -> None:
+    out = tmp_path / "records"
+    first = ingest(scenes, out, span=1)
+    before = snapshot(first.span_dir)
+    splits = splits_of(first.span_dir)
+    copies = add_near_duplicates(scenes, draw_scene)
+    save_png(scenes / "sad/conflict.png", draw_scene(30)[:, ::-1])
+    save_png(scenes / "sad/new.png", draw_scene(5000))
+    second = ingest(scenes, out, span=2)
+    added = splits_of(second.span_dir)
+    assert second.span == 2
+    assert (second.earlier, second.conflicts) == (2 * PER_CLASS, 1)
+    assert added.keys() == {*copies, "sad/new.png"}
+    assert all(added[copy] == splits[original] for copy, original in copies.items())
+    assert snapshot(first.span_dir) == before
+    assert ingest(scenes, out, span=2).cached
+    with pytest.raises(DataError, match="no photo is new"):
+        ingest(scenes, out, span=3)
+    assert [span.name for span in spans.list_spans(out)] == ["span-1", "span-2"]
+
+
+def test_a_span_that_exists_is_not_rewritten(scenes: Path, tmp_path: Path) -> None:
+    out = tmp_path / "records"
+    ingest(scenes, out, span=1)
+    (scenes / "happy/00.png").unlink()
+    with pytest.raises(DataError, match=r"span-1 cannot be written .* the next one is span-2"):
+        ingest(scenes, out, span=1)
+    with pytest.raises(DataError, match=r"span-7 cannot be written .* the next one is span-2"):
+        ingest(scenes, out, span=7)
+
+
+def decide(file: Path, photo: Path, to: str) -> None:
+    relabels.append(
+        file,
+        Relabel(spans.hash_file(photo), photo.parent.name, to, "", datetime.now(UTC)),
+    )
+
+
+def test_labels_decided_in_review_are_honoured_and_splits_stay(
+    scenes: Path, tmp_path: Path, later: None
+) -> None:
+    out = tmp_path / "records"
+    before = splits_of(ingest(scenes, out).span_dir)
+    decide(scenes / "relabels.csv", scenes / "happy/00.png", "sad")
+    decide(scenes / "relabels.csv", scenes / "happy/01.png", "")
+    decide(scenes / "relabels.csv", scenes / "happy/02.png", "happy")
+    result = ingest(scenes, out)
+    assert result.span == 2
+    assert result.relabelled == 2
+    after = splits_of(result.span_dir)
+    assert before.keys() - after.keys() == {"happy/01.png"}
+    assert after.items() <= before.items()
+    labels = {
+        record[features.FILENAME].decode(): record[features.LABEL].decode()
+        for records in read_records(result.span_dir).values()
+        for record in records
+    }
+    assert labels["happy/00.png"] == "sad"
+    assert read_table(result.span_dir / "conflicts.csv")[1][3] == "left out by relabels.csv"
+    manifest = json.loads((result.span_dir / "manifest.json").read_text())
+    assert manifest["relabelled"] == 2
+    assert ingest(scenes, out).cached
+
+
+def test_a_decision_ends_a_conflict(source: Path, tmp_path: Path) -> None:
+    """It is about what is in a file, and both have the same."""
+    decide(tmp_path / "mine.csv", source / "happy/conflict.png", "sad")
+    result = ingest(source, tmp_path / "records", decisions=tmp_path / "mine.csv")
+    assert (result.conflicts, result.relabelled) == (0, 1)
+    assert {"happy/conflict.png", "sad/01.png"} <= splits_of(result.span_dir).keys()
+
+
+def test_a_label_that_is_no_class_is_refused(scenes: Path, tmp_path: Path) -> None:
+    decide(tmp_path / "mine.csv", scenes / "happy/00.png", "jolly")
+    with pytest.raises(DataError, match=r"happy/00.png was given the label 'jolly'"):
+        ingest(scenes, tmp_path / "records", decisions=tmp_path / "mine.csv")
+
+
+def test_decisions_that_are_not_there_are_an_error(scenes: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no decisions about labels at .*mine\.csv"):
+        ingest(scenes, tmp_path / "records", decisions=tmp_path / "mine.csv")
 
 
 def test_many_photos_fill_several_shards(
@@ -510,9 +683,9 @@ def test_another_version_of_what_reads_photos_gives_a_new_span(
 def test_real_photos(dog_photos: Path, tmp_path: Path) -> None:
     result = ingest(dog_photos, tmp_path)
     assert result.classes == ("angry", "happy", "relaxed", "sad")
-    assert (result.rejected, result.conflicts) == (0, 80)
+    assert (result.rejected, result.conflicts) == (0, 82)
     sizes = {split: sum(result.counts[split].values()) for split in SPLITS}
-    assert sizes == {"train": 2818, "val": 584, "test": 600}
+    assert sizes == {"train": 2876, "val": 556, "test": 568}
     groups = [
         {record[features.GROUP] for record in records}
         for records in read_records(result.span_dir).values()

@@ -1,0 +1,145 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from data import near_duplicates
+from data.near_duplicates import (
+    Pairs,
+    choose_radius,
+    find_components,
+    find_leaders,
+    find_pairs,
+)
+from data.perceptual_hash import ASKED, BYTES, HASHES, INDEXED, Hashes, hash_changes
+from data.photos import Pixels
+
+Draw = Callable[[int], Pixels]
+
+
+def synthetic(photos: int, seed: int = 0) -> Hashes:
+    """Unlike photos: random bits, whose distances have the tail of a binomial distribution."""
+    return np.random.default_rng(seed).integers(0, 256, (photos, HASHES, BYTES), np.uint8)
+
+
+def with_bits_flipped(hashes: Hashes, bits: int, seed: int = 0) -> Hashes:
+    """The same photos with that many bits of each hash changed."""
+    rng = np.random.default_rng(seed)
+    flips = np.zeros((*hashes.shape[:2], 8 * BYTES), np.uint8)
+    flips[..., :bits] = 1
+    return hashes ^ np.packbits(rng.permuted(flips, axis=2), axis=2)
+
+
+def count_within(hashes: Hashes, radius: int) -> int:
+    """Pairs within a radius, counted one by one."""
+    found = 0
+    for one in range(len(hashes)):
+        for other in range(one + 1, len(hashes)):
+            there = np.bitwise_count(hashes[one, ASKED, None] ^ hashes[other, None, :INDEXED])
+            back = np.bitwise_count(hashes[other, ASKED, None] ^ hashes[one, None, :INDEXED])
+            found += min(there.sum(axis=2).min(), back.sum(axis=2).min()) <= radius
+    return found
+
+
+def test_pairs_are_those_that_counting_finds() -> None:
+    hashes = synthetic(60)
+    hashes = np.concatenate([hashes, with_bits_flipped(hashes[:20], 30)])
+    for radius in (0, 29, 30, 90, 100):
+        pairs = find_pairs(hashes, radius)
+        assert len(pairs.first) == count_within(hashes, radius)
+        assert (pairs.first < pairs.second).all()
+        assert pairs.distance.max(initial=0) <= radius
+    copies = find_pairs(hashes, 30)
+    assert copies.first.tolist() == [*range(20)]
+    assert copies.second.tolist() == [*range(60, 80)]
+
+
+def test_pairs_do_not_depend_on_how_many_are_searched_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hashes = synthetic(50)
+    whole = find_pairs(hashes, 100)
+    monkeypatch.setattr(near_duplicates, "ANSWERS", 1)
+    single = find_pairs(hashes, 100)
+    assert whole.distance.tolist() == single.distance.tolist()
+    assert whole.second.tolist() == single.second.tolist()
+
+
+def test_photos_without_a_hash_are_like_none() -> None:
+    hashes = np.concatenate([synthetic(30), np.zeros((5, HASHES, BYTES), np.uint8)])
+    assert find_pairs(hashes, 256).second.max() < 30
+    assert len(find_pairs(np.zeros((5, HASHES, BYTES), np.uint8), 256).first) == 0
+    assert len(find_pairs(hashes, -1).first) == 0
+
+
+@pytest.mark.parametrize("photos", [0, 1, 2, 5])
+def test_where_there_is_nothing_to_measure_only_copies_are_told(photos: int) -> None:
+    radius = choose_radius(synthetic(photos))
+    assert (radius.bits, radius.expected_false) == (-1, 0.0)
+
+
+@pytest.mark.parametrize("photos", [40, 400, 1000])
+def test_fewer_than_one_false_pair_is_expected_and_about_as_many_found(photos: int) -> None:
+    """Over five sets of unlike photos each."""
+    found, expected = 0, 0.0
+    for seed in range(5):
+        hashes = synthetic(photos, seed)
+        radius = choose_radius(hashes)
+        assert 0 < radius.expected_false < 1
+        expected += radius.expected_false
+        found += len(find_pairs(hashes, radius.bits).first)
+    assert found <= expected + 3 * math.sqrt(expected)
+
+
+def test_the_radius_falls_as_the_set_grows() -> None:
+    radii = [choose_radius(synthetic(photos)).bits for photos in (50, 300, 1500)]
+    assert radii == sorted(radii, reverse=True)
+    assert radii[0] > radii[-1]
+
+
+@pytest.mark.parametrize("copies", [1, 4, 9])
+def test_near_duplicates_do_not_pass_for_unlike_photos(copies: int) -> None:
+    """However many there are, the radius is that of the same photos without them."""
+    hashes = synthetic(200)
+    alone = choose_radius(hashes).bits
+    changed = [with_bits_flipped(hashes, 40, seed) for seed in range(copies)]
+    together = np.random.default_rng(1).permutation(np.concatenate([hashes, *changed]))
+    radius = choose_radius(together)
+    assert alone - 16 <= radius.bits <= alone + 4
+    assert len(np.unique(find_components(find_pairs(together, radius.bits), len(together)))) == 200
+
+
+def test_photos_that_are_all_alike_are_not_merged(draw_scene: Draw) -> None:
+    """One scene again and again, with as much noise between all: nothing tells copies apart."""
+    base = synthetic(1)
+    alike = np.concatenate([with_bits_flipped(base, 60, seed) for seed in range(100)])
+    radius = choose_radius(alike)
+    assert len(find_pairs(alike, radius.bits).first) <= 3
+
+
+def test_groups_do_not_chain() -> None:
+    """Seven photos, each like the next: no group goes further than one step from its leader."""
+    steps = np.arange(6)
+    chain = Pairs(steps, steps + 1, np.full(6, 20, np.int32))
+    leaders = find_leaders(chain, 7)
+    assert (np.abs(leaders - np.arange(7)) <= 1).all()
+    assert len(np.unique(leaders)) >= 3
+    assert len(np.unique(find_components(chain, 7))) == 1
+
+
+def test_a_photo_with_most_near_duplicates_leads_them() -> None:
+    star = Pairs(np.array([1, 2, 3]), np.array([3, 3, 4]), np.full(3, 20, np.int32))
+    assert find_leaders(star, 5).tolist() == [0, 3, 3, 3, 3]
+
+
+def test_changed_photos_are_found_among_many(draw_scene: Draw) -> None:
+    scenes = [draw_scene(seed) for seed in range(120)]
+    changed = [np.ascontiguousarray(scene[6:, :-8, :]) for scene in scenes[:20]]
+    changed += [np.ascontiguousarray(scene[:, ::-1]) for scene in scenes[20:30]]
+    hashes = np.array([hash_changes(image) for image in [*scenes, *changed]])
+    pairs = find_pairs(hashes, choose_radius(hashes).bits)
+    found = {*zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}
+    wanted = {(place, 120 + place) for place in range(30)}
+    assert found >= wanted
+    assert len(found - wanted) <= 2
