@@ -127,7 +127,8 @@ def test_a_group_shows_a_photo_of_every_label(new_fact: NewFact) -> None:
 def test_how_many_near_duplicates_are_so_by_chance_is_said(new_fact: NewFact) -> None:
     twins = [new_fact("a", group="g"), new_fact("b", group="g")]
     page = make_page(find_out(twins, [], Doubts(), false_pairs=0.824), "dogs")
-    assert "Expect 0.82 pairs" in page
+    assert "1 group. " in page
+    assert "Of all pairs, 0.82 can be expected" in page
 
 
 def test_that_a_dog_was_seen_everywhere_is_said(new_fact: NewFact) -> None:
