@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from components.errors import ComponentError
-from components.model.extractor import TOLERANCE, Extractor
+from components.model.extractor import TOLERANCE, Extractor, activation_shapes
 from components.model.freezing import boundary_layer_name
 from components.model.weights import build_backbone
 
@@ -45,9 +45,8 @@ def test_the_activations_are_those_of_keras(
 ) -> None:
     backbone, _ = build_backbone(name, weights)
     assert boundary_layer_name(backbone, 30) == boundary
+    assert activation_shapes(backbone, boundary) == ((7, 7, channels), pooled_size)
     extractor = Extractor(backbone, boundary)
-    assert extractor.spatial_shape == (7, 7, channels)
-    assert extractor.pooled_size == pooled_size
     found = extractor(photos)
     assert [tuple(each.shape) for each in found] == [(3, 7, 7, channels), (3, pooled_size)]
     wanted = by_keras(backbone, boundary, photos)
@@ -85,6 +84,8 @@ def test_the_weights_are_constants_and_the_backbone_is_frozen(
 def test_a_layer_that_is_not_there_is_named(tiny: keras.Model) -> None:
     with pytest.raises(ComponentError, match="'block9z_add' is not a layer of tiny: take"):
         Extractor(tiny, "block9z_add")
+    with pytest.raises(ComponentError, match="'block9z_add' is not a layer of tiny: take"):
+        activation_shapes(tiny, "block9z_add")
 
 
 def test_a_function_other_than_that_of_keras_is_refused(tiny: keras.Model, photos: Array) -> None:
