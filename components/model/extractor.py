@@ -19,13 +19,20 @@ up to 2**-11 = 4.9e-4 of each value, more than what is allowed here.
 """
 
 
-class Extractor:
-    """A backbone in inference mode, its BatchNormalization folded and its weights constant.
+def activation_shapes(
+    backbone: keras.Model, boundary_layer: str
+) -> tuple[tuple[int, int, int], int]:
+    """Height, width and channels of the boundary layer's output, and how many pooled features.
 
-    Attributes:
-        spatial_shape: height, width and channels of the boundary layer's output.
-        pooled_size: how many pooled features there are.
+    Raises:
+        ComponentError: the backbone has no such layer.
     """
+    height, width, channels = _cut(backbone, boundary_layer).shape[1:]
+    return (height, width, channels), backbone.output.shape[-1]
+
+
+class Extractor:
+    """A backbone in inference mode, its BatchNormalization folded and its weights constant."""
 
     def __init__(self, backbone: keras.Model, boundary_layer: str) -> None:
         """Builds the function; later changes of the backbone's weights do not reach it.
@@ -37,18 +44,9 @@ class Extractor:
         Raises:
             ComponentError: the backbone has no such layer.
         """
-        try:
-            cut = backbone.get_layer(boundary_layer).output
-        except ValueError:
-            raise ComponentError(
-                f"boundary layer {boundary_layer!r} is not a layer of {backbone.name}: take the "
-                "name that `boundary_layer_of` gives"
-            ) from None
+        cut = _cut(backbone, boundary_layer)
         unfreeze_last(backbone, 0)
         self._boundary_layer = boundary_layer
-        height, width, channels = cut.shape[1:]
-        self.spatial_shape: tuple[int, int, int] = (height, width, channels)
-        self.pooled_size: int = backbone.output.shape[-1]
         self._model = fold_batch_normalization(keras.Model(backbone.input, [cut, backbone.output]))
 
     @tf.function(input_signature=[tf.TensorSpec([None, IMAGE_SIDE, IMAGE_SIDE, 3], tf.float32)])
@@ -77,7 +75,7 @@ class Extractor:
         Raises:
             ComponentError: it is more than `TOLERANCE`, or not a number.
         """
-        cut = backbone.get_layer(self._boundary_layer).output
+        cut = _cut(backbone, self._boundary_layer)
         plain = keras.Model(backbone.input, [cut, backbone.output])
         # Traced: called directly, a functional model holds on to the outputs of all its layers.
         traced = tf.function(lambda photos: _with_pooling(plain(photos, training=False)))
@@ -91,6 +89,17 @@ class Extractor:
                 "TensorFlow computes them wrongly; try TF_ENABLE_ONEDNN_OPTS=0"
             )
         return deviation
+
+
+def _cut(backbone: keras.Model, boundary_layer: str) -> keras.KerasTensor:
+    """The output of the boundary layer."""
+    try:
+        return backbone.get_layer(boundary_layer).output
+    except ValueError:
+        raise ComponentError(
+            f"boundary layer {boundary_layer!r} is not a layer of {backbone.name}: take the "
+            "name that `boundary_layer_of` gives"
+        ) from None
 
 
 def _with_pooling(outputs: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,10 +7,7 @@ for the plain photos of the other splits.
 
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
-import tensorflow_transform as tft
-from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
@@ -20,12 +17,12 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import io_utils
 
-from components.model.extractor import Extractor
+from components.model.extractor import activation_shapes
 from components.model.weights import build_backbone, require_same_weights
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import CacheManifest
-from components.training.cache.writing import BATCH, fill
-from components.training.photo_batches import labelled_images
+from components.training.cache.reuse import recipe_of
+from components.training.cache.writing import fill
 from data.contract import features
 
 _STATISTICS_FILE = "FeatureStats.pb"
@@ -72,18 +69,18 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         name, weights = exec_properties["backbone"], exec_properties["weights"]
         require_same_weights(name, weights, exec_properties["weights_hash"])
         backbone, origin = build_backbone(name, weights)
-        extractor = Extractor(backbone, boundary_layer)
+        spatial_shape, pooled_size = activation_shapes(backbone, boundary_layer)
         found = {split: _read_statistics(statistics, split) for split in features.SPLITS}
         manifest = CacheManifest(
             backbone=name,
             weights=origin,
             boundary_layer=boundary_layer,
-            spatial_shape=extractor.spatial_shape,
-            pooled_size=extractor.pooled_size,
+            spatial_shape=spatial_shape,
+            pooled_size=pooled_size,
             augmentation=augmentation,
             photos={split: sum(counts.values()) for split, counts in found.items()},
             label_counts=found[features.TRAIN],
-            deviation=extractor.check(backbone, _first_photos(examples, transform_graph)),
+            recipe=recipe_of(backbone, boundary_layer, augmentation, code=exec_properties["code"]),
         )
         fill(
             output.uri,
@@ -91,7 +88,6 @@ class ActivationCacheExecutor(BaseBeamExecutor):
             sources={split: _files(examples, split) for split in features.SPLITS},
             transform_graph=transform_graph,
             backbone=backbone,
-            extractor=extractor,
             new_pipeline=self._make_beam_pipeline,
         )
 
@@ -153,14 +149,6 @@ def _read_statistics(statistics: types.Artifact, split: str) -> dict[str, int]:
     (labels,) = (x for x in found.features if list(x.path.step) == [features.LABEL])
     buckets = labels.string_stats.rank_histogram.buckets
     return {bucket.label: int(bucket.sample_count) for bucket in buckets}
-
-
-def _first_photos(examples: types.Artifact, transform_graph: str) -> NDArray[np.float32]:
-    """A batch of training photos, float32 [N, 224, 224, 3], N at most 16."""
-    pattern = f"{artifact_utils.get_split_uri([examples], features.TRAIN)}/*"
-    transform = tft.TFTransformOutput(transform_graph)
-    images, _ = next(iter(labelled_images(pattern, transform, batch_size=BATCH)))
-    return np.asarray(images)
 
 
 def _files(examples: types.Artifact, split: str) -> list[str]:

@@ -32,6 +32,7 @@ def photo_batches(
     *,
     batch_size: int,
     shuffle_seed: int | None = None,
+    chosen: NDArray[np.bool_] | None = None,
 ) -> tf.data.Dataset:
     """The photos in some files of Examples, batched.
 
@@ -40,12 +41,16 @@ def photo_batches(
         transform: the Transform graph that makes pixels and label ids.
         batch_size: photos per batch.
         shuffle_seed: if given, the photos come in a new order each time through.
+        chosen: which of the photos, in the order of the files; None is all.
 
     Returns:
         A dataset of (float32 [N, 224, 224, 3] in [0, 255], class id int64 [N], hexadecimal SHA-256
         string [N]), in a fixed order if they are not shuffled.
     """
     records = _records(pattern)
+    if chosen is not None:
+        mask = tf.constant(chosen)
+        records = records.enumerate().filter(lambda index, _: mask[index]).map(lambda _, each: each)
     if shuffle_seed is not None:
         records = records.shuffle(SHUFFLE_BUFFER, seed=shuffle_seed)
     spec = transform.raw_feature_spec()

@@ -39,11 +39,13 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def new_artifact(tmp_path_factory: pytest.TempPathFactory) -> NewArtifact:
-    """Makes an artifact of a type, with an empty folder of its own."""
+    """Makes an artifact of a type, with an empty folder of its own and none beside it."""
 
     def make(kind: type[Artifact]) -> Artifact:
         artifact = kind()
-        artifact.uri = str(tmp_path_factory.mktemp(kind.__name__))
+        folder = tmp_path_factory.mktemp(kind.__name__) / "1"
+        folder.mkdir()
+        artifact.uri = str(folder)
         return artifact
 
     return make

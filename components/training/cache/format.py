@@ -6,10 +6,12 @@
     Split-val/view-00-…, Split-test/view-00-…             one record per photo, as it is
 
 A record is a tf.train.Example of `spatial` and `pooled` (float16, little endian, C order),
-`label_xf` and `image/sha256`. float16 halves the disk and rounds each value by at most 2**-11
-of itself.
+`label_xf`, `image/sha256` and `photo_key`. float16 halves the disk and rounds each value by at most
+2**-11 of itself.
 """
 
+import hashlib
+import re
 from typing import Literal, get_args
 
 import numpy as np
@@ -28,8 +30,13 @@ WEIGHTS = "backbone.weights.h5"
 Feature = Literal["spatial", "pooled"]
 SPATIAL, POOLED = get_args(Feature)
 
-_TFRECORD_FRAME = 16
-"""Bytes a TFRecord adds: length and two checksums, https://www.tensorflow.org/tutorials/load_data/tfrecord."""
+PHOTO_KEY = "photo_key"
+"""What `photo_key` gives."""
+
+TFRECORD_HEADER = 12
+TFRECORD_FRAME = 16
+"""Bytes that a TFRecord has before its content (a length and its checksum), and in all (a further
+checksum), https://www.tensorflow.org/tutorials/load_data/tfrecord."""
 
 
 class CacheManifest(BaseModel):
@@ -49,8 +56,8 @@ class CacheManifest(BaseModel):
     """How many there are in each split."""
     label_counts: dict[str, int]
     """Training photos of each class."""
-    deviation: float
-    """The largest deviation from what Keras computes, relative to the largest activation."""
+    recipe: str
+    """Stands for all that a photo's activations follow from, apart from the photo."""
 
     @property
     def views(self) -> int:
@@ -92,6 +99,30 @@ def view_file(folder: str, split: str, view: int, shard: int, shards: int) -> st
     return f"{folder}/Split-{split}/view-{view:02d}-{shard:05d}-of-{shards:05d}.tfrecord"
 
 
+def view_files(folder: str, split: str, view: int) -> list[str]:
+    """The files of one view, all of them.
+
+    Raises:
+        ComponentError: one is missing.
+    """
+    pattern = view_file(folder, split, view, 0, 0).replace("-00000-of-00000", "-*-of-*")
+    files: list[str] = sorted(tf.io.gfile.glob(pattern))
+    totals = [int(re.findall(r"\d+", file)[-1]) for file in files]
+    if not files or totals != [len(files)] * len(files):
+        raise damaged(pattern, folder)
+    return files
+
+
+def photo_key(sha256: bytes, image: bytes) -> bytes:
+    """Stands for all of a photo that its activations follow from.
+
+    Args:
+        sha256: of the photo's file, hexadecimal: its augmentation follows from it.
+        image: the encoded image in its record: how it is prepared may change, its file need not.
+    """
+    return hashlib.sha256(sha256 + image).digest()
+
+
 def to_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
     """Rounds to float16, little endian.
 
@@ -109,7 +140,11 @@ def to_float16(values: NDArray[np.float32]) -> NDArray[np.float16]:
 
 
 def encode_record(
-    spatial: NDArray[np.float16], pooled: NDArray[np.float16], label: int, sha256: bytes
+    spatial: NDArray[np.float16],
+    pooled: NDArray[np.float16],
+    label: int,
+    sha256: bytes,
+    key: bytes,
 ) -> bytes:
     """One photo and view as a serialized tf.train.Example.
 
@@ -118,8 +153,14 @@ def encode_record(
         pooled: [features], from `to_float16`.
         label: the class id.
         sha256: of the photo's file, hexadecimal.
+        key: from `photo_key`.
     """
-    values = {SPATIAL: spatial.tobytes(), POOLED: pooled.tobytes(), features.SHA256: sha256}
+    values = {
+        SPATIAL: spatial.tobytes(),
+        POOLED: pooled.tobytes(),
+        features.SHA256: sha256,
+        PHOTO_KEY: key,
+    }
     feature = {
         key: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
         for key, value in values.items()
@@ -129,10 +170,17 @@ def encode_record(
     return bytes(example.SerializeToString(deterministic=True))
 
 
+def with_label(record: bytes, label: int) -> bytes:
+    """What `encode_record` would have given with another class id."""
+    example = tf.train.Example.FromString(record)
+    example.features.feature[features.LABEL_XF].int64_list.value[:] = [label]
+    return bytes(example.SerializeToString(deterministic=True))
+
+
 def bytes_per_record(spatial_shape: tuple[int, int, int], pooled_size: int) -> int:
     """What one record takes on disk."""
     spatial, pooled = np.zeros(spatial_shape, "<f2"), np.zeros(pooled_size, "<f2")
-    return len(encode_record(spatial, pooled, 0, bytes(64))) + _TFRECORD_FRAME
+    return len(encode_record(spatial, pooled, 0, bytes(64), bytes(32))) + TFRECORD_FRAME
 
 
 def damaged(file: str, folder: str) -> ComponentError:

@@ -1,15 +1,12 @@
 """Reading the activation cache: its files as the datasets that training takes."""
 
-import re
-
 import tensorflow as tf
 
 from components.training.cache.format import (
     CacheManifest,
     Feature,
-    damaged,
     read_manifest,
-    view_file,
+    view_files,
 )
 from components.training.photo_batches import prefetched
 from data.contract import features
@@ -42,7 +39,7 @@ def training_batches(
     """
     manifest = read_manifest(folder)
     files = tf.constant(
-        [_view_files(folder, features.TRAIN, view) for view in range(manifest.views)]
+        [view_files(folder, features.TRAIN, view) for view in range(manifest.views)]
     )
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
@@ -74,7 +71,7 @@ def evaluation_batches(
         ComponentError: the folder is not complete.
     """
     manifest = read_manifest(folder)
-    records = tf.data.TFRecordDataset(_view_files(folder, split, 0))
+    records = tf.data.TFRecordDataset(view_files(folder, split, 0))
     return _parsed(records.batch(batch_size), manifest, feature)
 
 
@@ -91,13 +88,3 @@ def _parsed(batches: tf.data.Dataset, manifest: CacheManifest, feature: Feature)
         return tf.cast(values, tf.float32), parsed[features.LABEL_XF]
 
     return prefetched(batches.map(parse))
-
-
-def _view_files(folder: str, split: str, view: int) -> list[str]:
-    """The files of one view, all of them."""
-    pattern = view_file(folder, split, view, 0, 0).replace("-00000-of-00000", "-*-of-*")
-    files: list[str] = sorted(tf.io.gfile.glob(pattern))
-    totals = [int(re.findall(r"\d+", file)[-1]) for file in files]
-    if not files or totals != [len(files)] * len(files):
-        raise damaged(pattern, folder)
-    return files

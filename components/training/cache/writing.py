@@ -1,14 +1,18 @@
-"""Filling the activation cache: what the frozen layers make of every photo, written by Beam."""
+"""Filling the activation cache: what the frozen layers make of every photo, written by Beam.
+
+What an earlier run has computed is taken over.
+"""
 
 import errno
 import itertools
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from threading import Lock
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import keras
@@ -21,6 +25,7 @@ from numpy.typing import NDArray
 from components.errors import ComponentError
 from components.model.extractor import Extractor
 from components.model.parallel import in_parallel
+from components.model.preprocessing import LABEL_VOCABULARY
 from components.model.weights import build_backbone
 from components.staging import is_remote
 from components.training.augmentation_settings import AugmentationSettings
@@ -29,10 +34,13 @@ from components.training.cache.format import (
     CacheManifest,
     bytes_per_record,
     encode_record,
+    photo_key,
     to_float16,
     view_file,
+    with_label,
     write_manifest,
 )
+from components.training.cache.reuse import Earlier, find_earlier
 from components.training.photo_batches import augmented, photo_batches, prefetched
 from data.contract import features
 from data.contract.beam import StepCounter, step_errors_raised
@@ -49,7 +57,6 @@ def fill(
     sources: Mapping[str, Sequence[str]],
     transform_graph: str,
     backbone: keras.Model,
-    extractor: Extractor,
     new_pipeline: Callable[[], beam.Pipeline],
 ) -> None:
     """Writes the activations of all photos, and declares the folder complete.
@@ -60,27 +67,31 @@ def fill(
         sources: the gzipped TFRecords of tf.train.Example of each split.
         transform_graph: the folder of Transform's graph.
         backbone: with the weights that are kept beside the activations.
-        extractor: of this backbone, for workers in this process.
         new_pipeline: makes the Beam pipeline that does the work.
 
     Raises:
-        ComponentError: the disk is too small, a value does not fit float16, or the photos are not
-            those that the manifest counts.
+        ComponentError: the disk is too small, the activations deviate from Keras', a value does
+            not fit float16, or the photos are not those that the manifest counts.
         OSError: a file cannot be written.
     """
     _announce_disk_use(manifest, folder, weights_bytes=4 * backbone.count_params())
     weights_file = f"{folder}/{WEIGHTS}"
     _save_weights(backbone, weights_file)
     shards = _plan_shards(sources, manifest, folder)
-    write = _WriteActivations(manifest, weights_file, transform_graph)
+    earlier = find_earlier(folder, manifest.recipe)
+    write = _WriteActivations(manifest, weights_file, transform_graph, earlier)
     _counter.start(_count_records(manifest), tenths("  activations"))
-    _extractors[weights_file] = extractor
+    _frozen_layers[weights_file] = _FrozenLayers(lambda: backbone, manifest.boundary_layer)
     try:
         with step_errors_raised(), new_pipeline() as pipeline:
             _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(write)
     finally:
-        del _extractors[weights_file]
-    _require_all_written(pipeline.result, manifest.photos)
+        del _frozen_layers[weights_file]
+    written = _counted(pipeline.result, _WriteActivations)
+    _require_all_written(written, manifest.photos)
+    reused = sum(_counted(pipeline.result, Earlier).values())
+    computed = sum(written.values()) - reused
+    print(f"  activations: {reused:,} photos reused, {computed:,} computed", flush=True)
     write_manifest(folder, manifest)
 
 
@@ -94,68 +105,128 @@ class _Shard:
     """One file per view."""
 
 
+class _Photo(NamedTuple):
+    """What is known of a photo without decoding it."""
+
+    label: int
+    sha256: bytes
+    key: bytes
+
+
+View = tuple[NDArray[np.float16], NDArray[np.float16]]
+"""The boundary layer's output and the pooled features of one view of one photo."""
+
+
+class _FrozenLayers:
+    """The frozen layers in one process: built, and compared with Keras, when a photo needs them."""
+
+    def __init__(self, backbone: Callable[[], keras.Model], boundary_layer: str) -> None:
+        self._backbone, self._boundary_layer = backbone, boundary_layer
+        self._building = Lock()
+        self._extractor: Extractor | None = None
+
+    def __call__(self, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `Extractor` does it."""
+        with self._building:
+            if self._extractor is None:
+                backbone = self._backbone()
+                extractor = Extractor(backbone, self._boundary_layer)
+                extractor.check(backbone, images.numpy())
+                self._extractor = extractor
+        activations: tuple[tf.Tensor, tf.Tensor] = self._extractor(images)
+        return activations
+
+
 class _WriteActivations(beam.DoFn):
     """Writes the activations of one shard after the other."""
 
-    def __init__(self, manifest: CacheManifest, weights_file: str, transform_graph: str) -> None:
+    def __init__(
+        self, manifest: CacheManifest, weights_file: str, transform_graph: str, earlier: Earlier
+    ) -> None:
         self._manifest = manifest
         self._weights_file = weights_file
         self._transform_graph = transform_graph
+        self._earlier = earlier
 
     def setup(self) -> None:
         self._transform = tft.TFTransformOutput(self._transform_graph)
-        if self._weights_file in _extractors:
-            self._extract = _extractors[self._weights_file]
-        else:
-            backbone, _ = build_backbone(self._manifest.backbone, self._weights_file)
-            self._extract = Extractor(backbone, self._manifest.boundary_layer)
+        labels = self._transform.vocabulary_by_name(LABEL_VOCABULARY)
+        self._ids = {label: index for index, label in enumerate(labels)}
+        self._activations = _frozen_layers.get(self._weights_file) or _FrozenLayers(
+            self._load_backbone, self._manifest.boundary_layer
+        )
 
     def process(self, shard: _Shard) -> None:
-        batches = photo_batches(shard.source, self._transform, batch_size=BATCH)
-        batches = (
-            _with_views(batches, self._manifest.augmentation)
-            if shard.split == features.TRAIN
-            else batches.map(_as_they_are)
-        )
+        photos = [_describe(record, self._ids) for record in _records(shard.source)]
+        kept = [self._earlier.find(shard.split, len(shard.targets), photo.key) for photo in photos]
+        missing = np.array([not places for places in kept], bool)
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]
-            for spatial, pooled, labels, hashes, view in in_parallel(
-                self._to_activations, prefetched(batches)
-            ):
-                columns = _rounded(spatial), _rounded(pooled), labels.numpy(), hashes.numpy()
-                records = itertools.starmap(encode_record, zip(*columns, strict=True))
+            computed = stack.enter_context(closing(self._compute(shard, missing)))
+            for photo, places in zip(photos, kept, strict=True):
+                if places:
+                    records = [with_label(place.read(), photo.label) for place in places]
+                    Metrics.counter(Earlier, shard.split).inc()
+                else:
+                    records = [
+                        encode_record(*view, photo.label, photo.sha256, photo.key)
+                        for view in next(computed)
+                    ]
                 with _storage_errors_raised():
-                    for record in records:
-                        writers[view].write(record)
-                _counter.add(len(labels))
-                if view == 0:
-                    Metrics.counter(_WriteActivations, shard.split).inc(len(labels))
+                    for writer, record in zip(writers, records, strict=True):
+                        writer.write(record)
+                _counter.add(len(records))
+                Metrics.counter(_WriteActivations, shard.split).inc()
             with _storage_errors_raised():
                 stack.close()
 
-    def _to_activations(
-        self, images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor, view: tf.Tensor
-    ) -> tuple[tf.Tensor, ...]:
-        return *self._extract(images), labels, hashes, view
+    def _compute(
+        self, shard: _Shard, missing: NDArray[np.bool_]
+    ) -> Generator[tuple[View, ...], None, None]:
+        """All views of one photo after the other, of those that are missing."""
+        if not missing.any():
+            return
+        photos = photo_batches(shard.source, self._transform, batch_size=BATCH, chosen=missing)
+        if shard.split == features.TRAIN:
+            batches = _with_views(photos, self._manifest.augmentation)
+        else:
+            batches = photos.map(lambda images, *_: images)
+        made = in_parallel(self._activations, ((images,) for images in prefetched(batches)))
+        while views := [
+            tuple(to_float16(values.numpy()) for values in batch)
+            for batch in itertools.islice(made, len(shard.targets))
+        ]:
+            yield from zip(*(zip(*view, strict=True) for view in views), strict=True)
+
+    def _load_backbone(self) -> keras.Model:
+        backbone, _ = build_backbone(self._manifest.backbone, self._weights_file)
+        return backbone
+
+
+def _records(source: str) -> Iterator[bytes]:
+    records = tf.data.TFRecordDataset(source, compression_type="GZIP")
+    return iter(records.as_numpy_iterator())
+
+
+def _describe(record: bytes, ids: Mapping[bytes, int]) -> _Photo:
+    """What is known of the photo in a record, given the id of each label."""
+    feature = tf.train.Example.FromString(record).features.feature
+    label, sha256, image = (
+        feature[name].bytes_list.value[0]
+        for name in (features.LABEL, features.SHA256, features.IMAGE)
+    )
+    return _Photo(ids[label], sha256, photo_key(sha256, image))
 
 
 def _with_views(batches: tf.data.Dataset, settings: AugmentationSettings) -> tf.data.Dataset:
-    """All views of each of the `photo_batches`, one after the other, each with its number."""
+    """All views of each of the `photo_batches`, one after the other."""
 
-    def views(images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor) -> tf.data.Dataset:
+    def views(images: tf.Tensor, _: tf.Tensor, hashes: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.range(settings.views).map(
-            lambda view: (augmented(images, hashes, view, settings), labels, hashes, view)
+            lambda view: augmented(images, hashes, view, settings)
         )
 
     return batches.flat_map(views)
-
-
-def _as_they_are(images: tf.Tensor, labels: tf.Tensor, hashes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    return images, labels, hashes, tf.constant(0, tf.int64)
-
-
-def _rounded(values: tf.Tensor) -> NDArray[np.float16]:
-    return to_float16(values.numpy())
 
 
 @contextmanager
@@ -169,7 +240,7 @@ def _storage_errors_raised() -> Iterator[None]:
 
 _counter = StepCounter()
 
-_extractors: dict[str, Extractor] = {}
+_frozen_layers: dict[str, _FrozenLayers] = {}
 """This process's, by weights file, so that its workers need not build them again."""
 
 
@@ -229,14 +300,18 @@ def _plan_shards(
     return shards
 
 
-def _require_all_written(result: Any, photos: dict[str, int]) -> None:
+def _counted(result: Any, namespace: type) -> dict[str, int]:
+    """The photos that were counted in a namespace of Beam's metrics, by split."""
+    counters = result.metrics().query(MetricsFilter().with_namespace(namespace))["counters"]
+    return {each.key.metric.name: each.result for each in counters}
+
+
+def _require_all_written(written: dict[str, int], photos: dict[str, int]) -> None:
     """Compares what was written with what StatisticsGen counted.
 
     Raises:
         ComponentError: they are not the same.
     """
-    counters = result.metrics().query(MetricsFilter().with_namespace(_WriteActivations))
-    written = {each.key.metric.name: each.result for each in counters["counters"]}
     if written != photos:
         raise ComponentError(
             f"activations of {written} photos were written, but the statistics count {photos}: "

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from components.errors import ComponentError
-from components.model.extractor import TOLERANCE, Extractor
+from components.model.extractor import TOLERANCE, Extractor, activation_shapes
 from components.model.freezing import boundary_layer_name
 from components.model.weights import build_backbone
 
@@ -40,20 +40,22 @@ def relative_deviation(found: Any, wanted: Array) -> float:
         ("efficientnet_b0", "random", "block6c_add", 192, 1280),
     ],
 )
-def test_the_activations_are_those_of_keras(
+def test_the_activations_are_those_of_keras_and_of_the_photo_alone(
     name: str, weights: str, boundary: str, channels: int, pooled_size: int, photos: Array
 ) -> None:
     backbone, _ = build_backbone(name, weights)
     assert boundary_layer_name(backbone, 30) == boundary
+    assert activation_shapes(backbone, boundary) == ((7, 7, channels), pooled_size)
     extractor = Extractor(backbone, boundary)
-    assert extractor.spatial_shape == (7, 7, channels)
-    assert extractor.pooled_size == pooled_size
     found = extractor(photos)
     assert [tuple(each.shape) for each in found] == [(3, 7, 7, channels), (3, pooled_size)]
     wanted = by_keras(backbone, boundary, photos)
     deviation = max(map(relative_deviation, found, wanted))
     assert deviation < 1e-5
     assert extractor.check(backbone, photos) == pytest.approx(deviation, rel=0.5, abs=1e-7)
+    # A canary: what an earlier run has computed in another batch is the same to the last bit.
+    for alone, among in zip(extractor(photos[1:2]), found, strict=True):
+        np.testing.assert_array_equal(alone, among[1:2])
 
 
 def test_any_number_of_photos(tiny: keras.Model, photos: Array) -> None:
@@ -85,6 +87,8 @@ def test_the_weights_are_constants_and_the_backbone_is_frozen(
 def test_a_layer_that_is_not_there_is_named(tiny: keras.Model) -> None:
     with pytest.raises(ComponentError, match="'block9z_add' is not a layer of tiny: take"):
         Extractor(tiny, "block9z_add")
+    with pytest.raises(ComponentError, match="'block9z_add' is not a layer of tiny: take"):
+        activation_shapes(tiny, "block9z_add")
 
 
 def test_a_function_other_than_that_of_keras_is_refused(tiny: keras.Model, photos: Array) -> None:

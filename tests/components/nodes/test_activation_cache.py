@@ -141,7 +141,6 @@ def test_the_artifact_is_complete(activations: Any, folder: Path, ingested: Inge
         split: sum(counts.values()) for split, counts in ingested.counts.items()
     }
     assert manifest.label_counts == ingested.counts[TRAIN]
-    assert 0 < manifest.deviation < 1e-5
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -207,11 +206,11 @@ def test_a_worker_elsewhere_writes_the_same(
     built = []
 
     class Elsewhere(dict[str, Any]):
-        def __contains__(self, weights_file: object) -> bool:
+        def get(self, weights_file: str, default: Any = None) -> None:
             built.append(weights_file)
-            return False
+            return None
 
-    monkeypatch.setattr(writing, "_extractors", Elsewhere())
+    monkeypatch.setattr(writing, "_frozen_layers", Elsewhere())
     again = run()
     assert built
     for file in folder.glob("Split-*/*"):
@@ -249,12 +248,13 @@ def test_the_disk_use_is_announced_and_the_progress_told(
     folder = run()
     photos = {split: sum(counts.values()) for split, counts in ingested.counts.items()}
     others = photos[VAL] + photos[TEST]
-    announced, *told = capsys.readouterr().out.splitlines()
+    announced, *told, reused = capsys.readouterr().out.splitlines()
     assert announced.startswith(f"  activations: {photos[TRAIN]} photos x 2 views + {others}: 0.00")
     assert announced.endswith(f" GB free at {folder}")
     total = 2 * photos[TRAIN] + others
     assert told[-1] == f"  activations {total} of {total}"
     assert len(told) <= 10
+    assert reused == f"  activations: 0 photos reused, {photos[TRAIN] + others} computed"
 
 
 def test_the_announced_disk_use_is_what_is_taken(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ MADE = CacheManifest(
     augmentation=AugmentationSettings(mode="cached", views=VIEWS, rotation=0.1),
     photos=PHOTOS,
     label_counts={"sad": 4, "happy": 6},
-    deviation=1e-6,
+    recipe="42",
 )
 
 
@@ -61,7 +61,11 @@ def folder(tmp_path: Path) -> str:
                         boundary[0, 0, 1] = 0.5
                         writer.write(
                             encode_record(
-                                to_float16(boundary), to_float16(pooled), photo, b"%064x" % photo
+                                to_float16(boundary),
+                                to_float16(pooled),
+                                photo,
+                                b"%064x" % photo,
+                                b"%032x" % photo,
                             )
                         )
     write_manifest(str(tmp_path), MADE)
