@@ -34,7 +34,7 @@ def list_photos(source: Path) -> list[LabelledPhoto]:
     if source.is_dir():
         listed, shape = _list_folder(source), "one folder for each class"
     elif source.is_file():
-        listed, shape = _list_table(source), "rows of path,label"
+        listed, shape = list_table(source), "rows of path,label"
     else:
         raise DataError(f"no photos at {source}: there is no such folder or CSV file")
     try:
@@ -90,14 +90,15 @@ def _list_folder(source: Path) -> Iterator[LabelledPhoto]:
     for folder in source.iterdir():
         if folder.name.startswith(".") or not folder.is_dir():
             continue
-        files = list(_walk(folder))
+        files = list(walk(folder))
         if not files:
             raise DataError(f"class folder {folder} is empty: put photos in it, or remove it")
         for file in files:
             yield LabelledPhoto(file, show(file.relative_to(source)), show(folder.name))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file in a folder, at any depth; names that begin with a dot are ignored."""
     for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, file) for file in files if not file.startswith("."))
@@ -108,7 +109,12 @@ def _refuse(error: OSError) -> NoReturn:
     raise error
 
 
-def _list_table(source: Path) -> Iterator[LabelledPhoto]:
+def list_table(source: Path) -> Iterator[LabelledPhoto]:
+    """The photos of a CSV table.
+
+    Raises:
+        DataError: it is no table of path,label.
+    """
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)

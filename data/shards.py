@@ -24,7 +24,7 @@ from data.contract.beam import StepCounter, step_errors_raised
 from data.contract.progress import Tell
 from data.errors import DataError, MemoryShortageError
 from data.folder import LabelledPhoto
-from data.photos import prepare_photo, read_photo
+from data.photos import bounded_size, prepare_photo, read_photo
 
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEG hardly shrinks
 
@@ -128,6 +128,7 @@ def _write(shard: Shard) -> None:
 
 
 def _to_example(fact: Fact) -> tf.train.Example:
+    width, height = bounded_size(fact.width, fact.height)
     values = {
         features.IMAGE: _bytes(Path(fact.jpeg).read_bytes()),
         features.FILENAME: _bytes(fact.name.encode()),
@@ -137,8 +138,8 @@ def _to_example(fact: Fact) -> tf.train.Example:
         features.BRIGHTNESS: tf.train.Feature(
             float_list=tf.train.FloatList(value=[fact.brightness])
         ),
-        features.WIDTH: _integer(fact.width),
-        features.HEIGHT: _integer(fact.height),
+        features.WIDTH: _integer(width),
+        features.HEIGHT: _integer(height),
     }
     return tf.train.Example(features=tf.train.Features(feature=values))
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.data_gate.settings import DataGateSettings
 from components.evaluation.settings import GateSettings
 from components.model.settings import ModelSettings
 from components.settings import Section, Share
@@ -78,6 +79,7 @@ class Config(Section):
     demo: DemoSettings = DemoSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
+    data_gate: DataGateSettings = DataGateSettings()
     gate: GateSettings = GateSettings()
     beam: dict[str, str | bool | int | float | list[str]] = Field(default_factory=dict)
     """Options of Beam, such as `runner` or `direct_num_workers`; with none it runs in this process.

@@ -15,6 +15,7 @@ from data.contract.progress import tenths
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
 from data.ingest import ingest
+from data.served import tabulate
 from pipeline import artifacts
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
@@ -62,6 +63,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         beam_options=arguments,
     )
     print(f"records   {describe_records(ingested)}", flush=True)
+    served = config.data_gate.served
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))
@@ -71,6 +73,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         data_root=str(workdir.data),
         span=ingested.span,
         push_destination=push_destination(str(workdir.serving)),
+        served=tabulate(Path(served)) if served else "",
         beam_pipeline_args=arguments,
         metadata_connection_config=connection,
     )

@@ -126,7 +126,9 @@ def test_a_baseline_whose_files_are_gone_stops_the_run_before_anything_is_blesse
     ("module", "nodes"),
     [
         ("components/evaluation/gate.py", {"Evaluator"}),
-        ("components/nodes/schema_gate.py", {"CuratedSchema", "AnomalyGate"}),
+        ("components/nodes/schema.py", {"CuratedSchema"}),
+        ("components/nodes/data_gate.py", {"DataGate"}),
+        ("components/nodes/distributions.py", {"DriftValidator", "DataGate"}),
     ],
 )
 def test_nodes_whose_code_was_edited_run_again(

@@ -10,8 +10,8 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
 from components.errors import ComponentError
-from components.nodes import schema_gate
-from components.nodes.schema_gate import curated_schema, describe
+from components.nodes import schema
+from components.nodes.schema import curated_schema, describe
 from components.staging import readable
 from data.contract import features
 from data.contract.features import SPLITS
@@ -22,7 +22,7 @@ Edit = Callable[[tf.train.Example], None]
 
 @pytest.fixture
 def curated() -> schema_pb2.Schema:
-    text = Path(schema_gate.__file__).with_name("schema.pbtxt").read_text()
+    text = Path(schema.__file__).with_name("schema.pbtxt").read_text()
     return text_format.Parse(text, schema_pb2.Schema())
 
 
