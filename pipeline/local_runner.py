@@ -45,6 +45,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     artifacts.require_unchanged(workdir)
     stored = workdir.stored_config()
     arguments = beam_args(config.beam, root=str(workdir.root))
+    served = tabulate(Path(config.data_gate.served)) if config.data_gate.served else ""
     config = _resolve_backbone(config, stored).with_augmentation_mode(
         gpu=bool(tf.config.list_physical_devices("GPU"))
     )
@@ -63,7 +64,6 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         beam_options=arguments,
     )
     print(f"records   {describe_records(ingested)}", flush=True)
-    served = config.data_gate.served
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))
@@ -73,7 +73,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         data_root=str(workdir.data),
         span=ingested.span,
         push_destination=push_destination(str(workdir.serving)),
-        served=tabulate(Path(served)) if served else "",
+        served=served,
         beam_pipeline_args=arguments,
         metadata_connection_config=connection,
     )

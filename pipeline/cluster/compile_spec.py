@@ -78,14 +78,13 @@ def compile_spec(
     else:
         _require_places(target, {key: places[key] for key in ("--root", "--data")})
     on_kubeflow = target == "kubeflow"
-    served = config.data_gate.served
     defaults = {DATA_ROOT: data, PUSH_DESTINATION: push_destination(serving)}
     pipeline = create_pipeline(
         _resolved(config),
         pipeline_root=root,
         data_root=RuntimeParameter(DATA_ROOT, ptype=str),
         push_destination=RuntimeParameter(PUSH_DESTINATION, ptype=str),
-        served=tabulate(Path(served)) if served else "",
+        served=tabulate(Path(config.data_gate.served)) if config.data_gate.served else "",
         beam_pipeline_args=beam_args(config.beam, image=image, root=root),
         platform=target,
         image=image,
