@@ -171,9 +171,10 @@ def _data_nodes(
     curated = CuratedSchema(text=curated_schema(classes), code=code_hash("components.nodes.schema"))
     schema = curated.outputs["schema"]
     example_validator = ExampleValidator(statistics=statistics, schema=schema)
-    drift = _drift_nodes(config, statistics) if platform == "local" else []
+    drift = _drift_nodes(config, examples, statistics) if platform == "local" else []
     skew = _skew_nodes(config, statistics, served) if served else []
     data_gate = DataGate(
+        examples=examples,
         statistics=statistics,
         anomalies=example_validator.outputs["anomalies"],
         **{
@@ -212,17 +213,18 @@ def _data_nodes(
     )
 
 
-def _drift_nodes(config: Config, statistics: BaseChannel) -> list[BaseNode]:
+def _drift_nodes(config: Config, examples: BaseChannel, statistics: BaseChannel) -> list[BaseNode]:
     """The training photos against those of the newest earlier span that passed the data gate."""
     earlier = Resolver(
         strategy_class=EarlierSpanStrategy,
-        current=statistics,
+        current=examples,
         statistics=Channel(type=ExampleStatistics),
         verdict=Channel(type=ExampleAnomalies),
     ).with_id(EARLIER_STATISTICS)
     validator = DistributionValidator(
         statistics=statistics,
         baseline_statistics=earlier.outputs["statistics"],
+        baseline_verdict=earlier.outputs["verdict"],
         compared=list(LIMIT_OF),
         limits=config.data_gate.limits,
         code=code_hash("components.nodes.distributions"),

@@ -15,7 +15,7 @@ from components.data_gate import checks
 from components.data_gate.checks import Check
 from components.data_gate.settings import DRIFT, SKEW, Waiver
 from components.errors import ComponentError
-from components.nodes.distributions import AGAINST
+from components.nodes.distributions import AGAINST, LET_THROUGH, span_of
 
 CHECKS = "checks.json"
 """The file in the verdict."""
@@ -29,6 +29,7 @@ _NONE_SERVED = "not looked for: data_gate.served names no photos"
 
 @component
 def DataGate(  # noqa: N802 (a TFX component is named like a class)
+    examples: InputArtifact[standard_artifacts.Examples],
     statistics: InputArtifact[standard_artifacts.ExampleStatistics],
     anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
     verdict: OutputArtifact[standard_artifacts.ExampleAnomalies],
@@ -40,7 +41,8 @@ def DataGate(  # noqa: N802 (a TFX component is named like a class)
     """Fails the run unless everything found in the data is within its limit or waived.
 
     Args:
-        statistics: of the records.
+        examples: the records.
+        statistics: what was counted in them.
         anomalies: what ExampleValidator found in them, in any split.
         verdict: receives every check, and as properties the id of the statistics and the waivers
             that were needed.
@@ -68,7 +70,8 @@ def DataGate(  # noqa: N802 (a TFX component is named like a class)
             f"the data gate stops the run: {'; '.join(map(checks.describe, failed))}"
         )
     io_utils.write_string_file(f"{verdict.uri}/{CHECKS}", checks.to_json(judged, idle))
-    verdict.set_int_custom_property("statistics", statistics.id)
+    verdict.span = span_of(examples)
+    verdict.set_int_custom_property(LET_THROUGH, statistics.id)
     waived = [
         {"check": check.kind, "feature": check.feature, "reason": check.waiver}
         for check in judged

@@ -7,6 +7,7 @@ from typing import Any
 from ml_metadata import MetadataStore
 from tfx import types
 from tfx.components.distribution_validator import executor
+from tfx.components.example_gen.utils import SPAN_PROPERTY_NAME
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -28,6 +29,9 @@ from data.contract.features import TRAIN
 SERVED = "served"
 """The split of the photos that were served."""
 
+LET_THROUGH = "statistics"
+"""The property of a verdict of the data gate that holds the id of the statistics it is about."""
+
 AGAINST = "against"
 """The property of the anomalies that says what was compared with; there is none if nothing was."""
 
@@ -48,22 +52,34 @@ class EarlierSpanStrategy(ResolverStrategy):
 
         Args:
             store: the metadata store.
-            input_dict: this run's statistics under `current`; all statistics under
-                `statistics`; all anomalies under `verdict`, of which the data gate's name the
-                statistics that they let through.
+            input_dict: this run's examples under `current`; all statistics under `statistics`; all
+                anomalies under `verdict`, of which the data gate's name the statistics that they
+                let through.
 
         Returns:
-            The earlier statistics, or none, under `statistics`.
+            The earlier statistics and their verdict, or none.
         """
         (current,) = input_dict["current"]
-        passed = {each.get_int_custom_property("statistics") for each in input_dict["verdict"]}
-        earlier = [
+        verdicts = [
             each
-            for each in input_dict["statistics"]
-            if each.id in passed and each.span < current.span
+            for each in input_dict["verdict"]
+            if each.get_int_custom_property(LET_THROUGH) and each.span < span_of(current)
         ]
-        last = max(earlier, key=lambda each: (each.span, each.id), default=None)
-        return {"current": [current], "statistics": [last] if last else [], "verdict": []}
+        last = max(verdicts, key=lambda each: (each.span, each.id), default=None)
+        passed = last.get_int_custom_property(LET_THROUGH) if last else None
+        return {
+            "current": [current],
+            "statistics": [each for each in input_dict["statistics"] if each.id == passed],
+            "verdict": [last] if last else [],
+        }
+
+
+def span_of(examples: types.Artifact) -> int:
+    """The number of the span that ImportExampleGen has read; 0 where a platform does not keep it.
+
+    It is no property that TFX declares, and StatisticsGen does not pass it on.
+    """
+    return int(examples.get_int_custom_property(SPAN_PROPERTY_NAME))
 
 
 @component
@@ -107,6 +123,9 @@ class DistributionValidatorSpec(ComponentSpec):
         standard_component_specs.BASELINE_STATISTICS_KEY: ChannelParameter(
             type=standard_artifacts.ExampleStatistics, optional=True
         ),
+        "baseline_verdict": ChannelParameter(
+            type=standard_artifacts.ExampleAnomalies, optional=True
+        ),
     }
     OUTPUTS = {  # noqa: RUF012
         standard_component_specs.ANOMALIES_KEY: ChannelParameter(
@@ -131,15 +150,19 @@ class DistributionValidatorExecutor(executor.Executor):
         if baselines:
             (statistics,) = input_dict[standard_component_specs.STATISTICS_KEY]
             (baseline,) = baselines
-            photos = [_photos(statistics, pair[0]), _photos(baseline, pair[1])]
+            verdicts = input_dict.get("baseline_verdict")
+            whose = f"of span {verdicts[0].span}" if verdicts else "trained on"
+            photos = [
+                _photos(statistics, pair[0], "of this run"),
+                _photos(baseline, pair[1], whose),
+            ]
             limits = Limits.model_validate_json(exec_properties["limits"])
             compared = json.loads(exec_properties["compared"])
             for feature, limit in limits_for(limits, compared, *photos).items():
                 config.default_slice_config.feature.append(_comparator(feature, limit))
             (anomalies,) = output_dict[standard_component_specs.ANOMALIES_KEY]
-            where = f"of span {baseline.span}" if pair[0] == pair[1] else "trained on"
             anomalies.set_string_custom_property(
-                AGAINST, f"{photos[0]:,} photos against {photos[1]:,} {where}"
+                AGAINST, f"{photos[0]:,} photos against {photos[1]:,} {whose}"
             )
         given = {
             standard_component_specs.INCLUDE_SPLIT_PAIRS_KEY: json_utils.dumps([pair]),
@@ -148,7 +171,7 @@ class DistributionValidatorExecutor(executor.Executor):
         return super().Do({**input_dict, key: baselines}, output_dict, given)
 
 
-def _photos(statistics: types.Artifact, split: str) -> int:
+def _photos(statistics: types.Artifact, split: str, whose: str) -> int:
     """How many photos a split has.
 
     Raises:
@@ -158,8 +181,8 @@ def _photos(statistics: types.Artifact, split: str) -> int:
     file = f"{folder}/{stats_artifact_utils.BINARY_PB_BASENAME}"
     if not fileio.exists(file):
         raise ComponentError(
-            f"{file} is gone, the statistics of span {statistics.span}: without them nothing tells "
-            "whether the data has drifted; put it back or begin in another folder"
+            f"{file} is gone, the statistics of the photos {whose}: without them nothing tells "
+            "whether these differ; put it back or begin in another folder"
         )
     (counted,) = stats_artifact_utils.load_statistics(statistics, split).proto().datasets
     return int(counted.num_examples)
@@ -189,6 +212,7 @@ class DistributionValidator(BaseComponent):
         *,
         statistics: types.BaseChannel,
         baseline_statistics: types.BaseChannel,
+        baseline_verdict: types.BaseChannel | None = None,
         pair: tuple[str, str] = (TRAIN, TRAIN),
         compared: list[str],
         limits: Limits,
@@ -199,6 +223,7 @@ class DistributionValidator(BaseComponent):
         Args:
             statistics: what is compared.
             baseline_statistics: what it is compared with; there may be none.
+            baseline_verdict: the data gate's on the span that those are of, if they are of another.
             pair: the split of each.
             compared: the features.
             limits: how far they may differ.
@@ -208,6 +233,7 @@ class DistributionValidator(BaseComponent):
             DistributionValidatorSpec(
                 statistics=statistics,
                 baseline_statistics=baseline_statistics,
+                baseline_verdict=baseline_verdict,
                 pair=json.dumps(pair),
                 compared=json.dumps(compared),
                 limits=limits.model_dump_json(),

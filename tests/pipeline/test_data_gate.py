@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
+from PIL import Image, ImageEnhance
 
 from components.errors import ComponentError
 from data.contract import features
@@ -43,13 +43,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dark(photos: Path) -> Path:
-    return changed(photos, "dark", lambda file: cv2.imread(str(file)) * 0.4)
+    return changed(photos, "dark", brightness=0.4)
 
 
 @pytest.fixture(scope="module")
 def small(photos: Path) -> Path:
-    half = {"fx": 0.5, "fy": 0.5, "interpolation": cv2.INTER_AREA}
-    return changed(photos, "small", lambda file: cv2.resize(cv2.imread(str(file)), None, **half))
+    return changed(photos, "small", size=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +63,16 @@ def uneven(photos: Path) -> Path:
     return folder
 
 
-def changed(photos: Path, name: str, change: Callable[[Path], cv2.typing.MatLike]) -> Path:
+def changed(photos: Path, name: str, *, brightness: float = 1, size: float = 1) -> Path:
+    """Copies of the photos, darker or smaller, in a folder beside them."""
     folder = photos.parent / name
     for file in photos.glob("*/*"):
         (folder / file.parent.name).mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / file.parent.name / file.name), change(file))
+        with Image.open(file) as photo:
+            other = photo.resize((round(photo.width * size), round(photo.height * size)))
+            ImageEnhance.Brightness(other).enhance(brightness).save(
+                folder / file.parent.name / file.name
+            )
     return folder
 
 

@@ -104,9 +104,9 @@ def test_nothing_runs_before_what_it_depends_on(nodes: Nodes) -> None:
     [
         ("StatisticsGen", {"ImportExampleGen"}),
         ("ExampleValidator", {"StatisticsGen", "CuratedSchema"}),
-        ("EarlierStatistics", {"StatisticsGen"}),
+        ("EarlierStatistics", {"ImportExampleGen"}),
         ("DriftValidator", {"StatisticsGen", "EarlierStatistics"}),
-        ("DataGate", {"StatisticsGen", "ExampleValidator", "DriftValidator"}),
+        ("DataGate", {"ImportExampleGen", "StatisticsGen", "ExampleValidator", "DriftValidator"}),
         ("Transform", {"ImportExampleGen", "CuratedSchema", "DataGate"}),
         ("ActivationCache", {"ImportExampleGen", "Transform", "StatisticsGen"}),
         ("Trainer", {"ActivationCache", "Transform"}),

@@ -18,6 +18,7 @@ from components.data_gate.settings import LIMIT_OF, Limits
 from components.errors import ComponentError
 from components.nodes.distributions import (
     AGAINST,
+    LET_THROUGH,
     SERVED,
     DistributionValidator,
     EarlierSpanStrategy,
@@ -51,7 +52,10 @@ def gate(
                     writer.write(record)
         statistics = run_node("StatisticsGen", {"examples": examples})["statistics"]
         found = run_node("ExampleValidator", {"statistics": statistics, "schema": schema})
-        run_node("DataGate", {"statistics": statistics, "anomalies": found["anomalies"]})
+        run_node(
+            "DataGate",
+            {"examples": examples, "statistics": statistics, "anomalies": found["anomalies"]},
+        )
 
     return run
 
@@ -81,7 +85,7 @@ def test_the_run_stops_at_anomalies_and_names_split_feature_and_value(
 
 
 def test_remote_anomalies_stop_the_run_too(
-    new_remote_artifact: Any, run_node: Any, statistics: Any
+    new_remote_artifact: Any, run_node: Any, examples: Any, statistics: Any
 ) -> None:
     found = new_remote_artifact(standard_artifacts.ExampleAnomalies)
     found.split_names = artifact_utils.encode_split_names(["val"])
@@ -92,7 +96,7 @@ def test_remote_anomalies_stop_the_run_too(
     with pytest.raises(
         ComponentError, match=r"stops the run: anomaly of dataset: 1, limit 0 \(val: is empty\)"
     ):
-        run_node("DataGate", {"statistics": statistics, "anomalies": found})
+        run_node("DataGate", {"examples": examples, "statistics": statistics, "anomalies": found})
 
 
 def draw(
@@ -202,7 +206,7 @@ def test_statistics_that_lack_a_figure_are_not_compared_in_it_and_that_is_said(
     photos = draw(60, 1)
     assert compare(photos, photos)[WIDTH].measured == 0
     monkeypatch.setattr("tests.components.nodes.test_data_gate.BRIGHTNESS", "image/gamma")
-    check = compare(photos, photos)[BRIGHTNESS]
+    check = compare(photos, photos)[features.BRIGHTNESS]
     assert (check.measured, check.passed) == (None, True)
     assert "not in the statistics of both" in check.remark
 
@@ -211,41 +215,55 @@ def test_statistics_whose_files_are_gone_are_named(
     counted: Callable[[Photos], Any], new_artifact: Any
 ) -> None:
     here, gone = counted(draw(60, 1)), counted(draw(60, 2))
-    gone.span = 3
+    verdict = new_artifact(standard_artifacts.ExampleAnomalies)
+    verdict.span = 3
     for file in Path(gone.uri).rglob("*.pb"):
         file.unlink()
-    with pytest.raises(ComponentError, match="is gone, the statistics of span 3"):
+    with pytest.raises(ComponentError, match="is gone, the statistics of the photos of span 3"):
         DistributionValidator.EXECUTOR_SPEC.executor_class().Do(
-            {"statistics": [here], "baseline_statistics": [gone]},
+            {
+                "statistics": [here],
+                "baseline_statistics": [gone],
+                "baseline_verdict": [verdict],
+            },
             {"anomalies": [new_artifact(standard_artifacts.ExampleAnomalies)]},
             {"pair": json.dumps([SERVED, SERVED]), "compared": "[]", "limits": "{}", "code": ""},
         )
 
 
 def test_the_newest_earlier_span_that_passed_is_compared_with() -> None:
-    numbers = itertools.count(1)
+    ids = itertools.count(1)
 
-    def made(span: int) -> Any:
-        artifact = standard_artifacts.ExampleStatistics()
-        artifact.id, artifact.span = next(numbers), span
+    def counted() -> Any:
+        statistics = standard_artifacts.ExampleStatistics()
+        statistics.id = next(ids)
+        return statistics
+
+    def verdict(span: int, statistics: Any) -> Any:
+        artifact = standard_artifacts.ExampleAnomalies()
+        artifact.id, artifact.span = next(ids), span
+        artifact.set_int_custom_property(LET_THROUGH, statistics.id)
         return artifact
 
-    one, again, two, three, current, later = map(made, (1, 1, 2, 3, 4, 5))
+    current = standard_artifacts.Examples()
+    current.set_int_custom_property("span", 4)
+    one, again, two, four, five = (counted() for _ in range(5))
+    of_a_validator = standard_artifacts.ExampleAnomalies()
 
-    def resolve(*passed: Any) -> list[Any]:
-        verdicts = [standard_artifacts.ExampleAnomalies() for _ in range(len(passed) + 1)]
-        for verdict, statistics in zip(verdicts, passed, strict=False):
-            verdict.set_int_custom_property("statistics", statistics.id)
+    def resolve(*verdicts: Any) -> list[Any]:
         given = {
             "current": [current],
-            "statistics": [three, one, later, current, again, two],
-            "verdict": verdicts,
+            "statistics": [one, five, four, again, two],
+            "verdict": [of_a_validator, *verdicts],
         }
         found = EarlierSpanStrategy().resolve_artifacts(SimpleNamespace(), given)
         assert found.keys() == given.keys()
+        assert len(found["verdict"]) == len(found["statistics"])
         return found["statistics"]
 
+    later = [verdict(4, four), verdict(5, five)]
     assert resolve() == []
-    assert resolve(current, later) == []
-    assert resolve(one, two, current, later) == [two]
-    assert resolve(again, one) == [again]
+    assert resolve(*later) == []
+    assert resolve(verdict(1, one), verdict(2, two), *later) == [two]
+    assert resolve(verdict(2, two), verdict(1, one), *later) == [two]
+    assert resolve(verdict(1, one), verdict(1, again)) == [again]
