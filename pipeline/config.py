@@ -79,8 +79,8 @@ class Config(Section):
     demo: DemoSettings = DemoSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
-    data_gate: DataGateSettings = DataGateSettings()
     gate: GateSettings = GateSettings()
+    data_gate: DataGateSettings = DataGateSettings()
     beam: dict[str, str | bool | int | float | list[str]] = Field(default_factory=dict)
     """Options of Beam, such as `runner` or `direct_num_workers`; with none it runs in this process.
     `{image}` and `{root}` stand for what `compile` is given."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tfx.dsl.compiler.compiler import Compiler
 
+from data.contract.features import BRIGHTNESS
 from data.contract.model import push_destination
 from data.ingest import RECORD_MODULES
 from pipeline import pipeline
@@ -40,6 +41,7 @@ def modules() -> Rows:
                 pipeline_root="/nowhere",
                 data_root="/nowhere",
                 push_destination=push_destination("/nowhere"),
+                served=f"{BRIGHTNESS}\n1.0\n",
                 beam_pipeline_args=LOCAL_BEAM_ARGS,
             )
         )
