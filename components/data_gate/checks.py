@@ -14,9 +14,9 @@ from data.contract import features
 
 NOISE = {features.LABEL: 1.75}
 OTHER_NOISE = 1.0
-"""What chance does to two samples, times the square root of 1/m + 1/n for m and n photos. Measured
-on random halves of 4,082 photos, at 60, 200, 1,000 and 2,000 photos each: the divergence stayed
-below 0.90 of it, the shares below 0.86."""
+"""What chance does to two samples of m and n photos, over the square root of 1/m + 1/n: for the
+class shares, and for divergences of deciles. It was never reached by random halves of real photos:
+docs/decisions/data-gate.md has the figures."""
 
 NOWHERE = "all features"
 """The feature of a check that found nothing anywhere."""
