@@ -74,7 +74,12 @@ def test_a_model_from_the_cache_is_compared_with_the_last_and_becomes_the_newest
     serving = Workdir(workdir).serving
     first, second = sorted(serving.iterdir())
     summary = run(workdir, "training.seed=0")
-    assert again(summary) == {"LastPushedModel", "Evaluator", "Pusher"}
+    assert again(summary) == {
+        "EarlierStatistics",
+        "LastPushedModel",
+        "Evaluator",
+        "Pusher",
+    }
     assert summary.model == find_version(serving)
     assert summary.model not in (first, second)
     assert contents(summary.model) == contents(first)
@@ -91,7 +96,7 @@ def test_nothing_new_runs_nothing_and_pushes_nothing(run: Run, workdir: Path) ->
     run(workdir)
     run(workdir)  # is compared with itself
     served = sorted(Workdir(workdir).serving.iterdir())
-    assert again(run(workdir)) == {"LastPushedModel", "Pusher"}
+    assert again(run(workdir)) == {"EarlierStatistics", "LastPushedModel", "Pusher"}
     assert sorted(Workdir(workdir).serving.iterdir()) == served
 
 
