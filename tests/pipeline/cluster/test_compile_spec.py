@@ -264,7 +264,7 @@ def test_resources_reach_the_task_that_they_are_for_and_no_other(target: Target)
 
 def test_resources_of_no_node_are_answered_with_the_nodes_that_exist() -> None:
     message = error_of("vertex", "resources.Train.cpu=2")
-    assert message.startswith("resources.Train: no such node; the nodes are ActivationCache, A")
+    assert message.startswith("resources.Train: no such node; the nodes are ActivationCache, C")
     assert "Trainer" in message
 
 
