@@ -52,7 +52,7 @@ def find_photos(source: Path) -> list[LabelledPhoto]:
     if source.is_dir():
         listed, shape = _list_folder(source), "one folder for each class"
     elif source.is_file():
-        listed, shape = _list_table(source), "rows of path,label"
+        listed, shape = list_table(source), "rows of path,label"
     else:
         raise DataError(f"no photos at {source}: there is no such folder or CSV file")
     try:
@@ -101,7 +101,7 @@ def _identify(folder: Path) -> tuple[int, int] | None:
 
 def _list_folder(source: Path) -> Iterator[LabelledPhoto]:
     for folder in _class_folders(source):
-        for file in _walk(folder):
+        for file in walk(folder):
             yield LabelledPhoto(file, show(file.relative_to(source)), show(folder.name))
 
 
@@ -111,7 +111,8 @@ def _class_folders(source: Path) -> Iterator[Path]:
             yield folder
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
+    """Every file in a folder, at any depth; names that begin with a dot are ignored."""
     for parent, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from (Path(parent, file) for file in files if not file.startswith("."))
@@ -122,7 +123,12 @@ def _refuse(error: OSError) -> NoReturn:
     raise error
 
 
-def _list_table(source: Path) -> Iterator[LabelledPhoto]:
+def list_table(source: Path) -> Iterator[LabelledPhoto]:
+    """The photos of a CSV table.
+
+    Raises:
+        DataError: it is no table of path,label.
+    """
     try:
         with source.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.DictReader(file)

@@ -97,11 +97,16 @@ def decode_photo(content: bytes) -> Pixels:
 def bound_side(image: Pixels, longest: int = LONGEST_SIDE) -> Pixels:
     """The image with its longest side at most `longest` pixels; a smaller one is left as it is."""
     height, width = image.shape[:2]
-    scale = longest / max(height, width)
-    if scale >= 1:
+    size = bounded_size(width, height, longest)
+    if size == (width, height):
         return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def bounded_size(width: int, height: int, longest: int = LONGEST_SIDE) -> tuple[int, int]:
+    """Width and height after `bound_side`."""
+    scale = min(1, longest / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def encode_jpeg(image: Pixels) -> bytes:

@@ -26,7 +26,7 @@ from data.contract.progress import Tell
 from data.errors import DataError, MemoryShortageError
 from data.folder import LabelledPhoto
 from data.perceptual_hash import BYTES, HASHES, Hashes, hash_changes
-from data.photos import decode_photo, prepare_photo, read_photo
+from data.photos import bounded_size, decode_photo, prepare_photo, read_photo
 
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEG hardly shrinks
 
@@ -145,6 +145,7 @@ def _write(shard: Shard) -> None:
 
 
 def _to_example(fact: Fact) -> tf.train.Example:
+    width, height = bounded_size(fact.width, fact.height)
     values = {
         features.IMAGE: _bytes(Path(fact.jpeg).read_bytes()),
         features.FILENAME: _bytes(fact.name.encode()),
@@ -154,8 +155,8 @@ def _to_example(fact: Fact) -> tf.train.Example:
         features.BRIGHTNESS: tf.train.Feature(
             float_list=tf.train.FloatList(value=[fact.brightness])
         ),
-        features.WIDTH: _integer(fact.width),
-        features.HEIGHT: _integer(fact.height),
+        features.WIDTH: _integer(width),
+        features.HEIGHT: _integer(height),
     }
     return tf.train.Example(features=tf.train.Features(feature=values))
 

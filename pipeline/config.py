@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self, get_args
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from components.data_gate.settings import DataGateSettings
 from components.evaluation.settings import GateSettings
 from components.model.settings import ModelSettings
 from components.settings import Section, Share
@@ -81,6 +82,7 @@ class Config(Section):
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     gate: GateSettings = GateSettings()
+    data_gate: DataGateSettings = DataGateSettings()
     beam: dict[str, str | bool | int | float | list[str]] = Field(default_factory=dict)
     """Options of Beam, such as `runner` or `direct_num_workers`; with none it runs in this process.
     `{image}` and `{root}` stand for what `compile` is given."""

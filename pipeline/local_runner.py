@@ -15,6 +15,7 @@ from data.contract.progress import tenths
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
 from data.ingest import ingest
+from data.served import tabulate
 from pipeline import artifacts
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
@@ -44,6 +45,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     artifacts.require_unchanged(workdir)
     stored = workdir.stored_config()
     arguments = beam_args(config.beam, root=str(workdir.root))
+    served = tabulate(Path(config.data_gate.served)) if config.data_gate.served else ""
     config = _resolve_backbone(config, stored).with_augmentation_mode(
         gpu=bool(tf.config.list_physical_devices("GPU"))
     )
@@ -73,6 +75,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         data_root=str(workdir.data),
         span=ingested.span,
         push_destination=push_destination(str(workdir.serving)),
+        served=served,
         beam_pipeline_args=arguments,
         metadata_connection_config=connection,
     )

@@ -1,5 +1,6 @@
 """The graph: one `create_pipeline()` for every environment."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -30,26 +31,43 @@ from tfx.proto import (
     transform_pb2,
 )
 from tfx.types.channel import BaseChannel, Channel
-from tfx.types.standard_artifacts import Model, ModelBlessing, PushedModel
+from tfx.types.standard_artifacts import (
+    ExampleAnomalies,
+    ExampleStatistics,
+    Model,
+    ModelBlessing,
+    PushedModel,
+)
 from tfx.utils import proto_utils
 
+from components.data_gate.settings import DRIFT, LIMIT_OF, SKEW
 from components.model.backbone import module_of
 from components.model.freezing import boundary_layer_of
 from components.model.weights import weights_fingerprint
 from components.nodes.activation_cache import ActivationCache
 from components.nodes.baseline import LastPushedStrategy, LatestPushedModel
 from components.nodes.curves import Curves
+from components.nodes.data_gate import DataGate
+from components.nodes.distributions import (
+    SERVED,
+    DistributionValidator,
+    EarlierSpanStrategy,
+    ServedStatistics,
+)
 from components.nodes.evaluator import Evaluator
 from components.nodes.pusher import PusherExecutor
-from components.nodes.schema_gate import AnomalyGate, CuratedSchema, curated_schema
+from components.nodes.schema import CuratedSchema, curated_schema
 from components.nodes.servable_gate import ServableGate
 from components.nodes.trainer import TrainerExecutor
 from data.contract.features import SPLITS, TEST, TRAIN, VAL
 from data.contract.nodes import (
+    DRIFT_VALIDATOR,
+    EARLIER_STATISTICS,
     LAST_PUSHED_MODEL,
     LATEST_BLESSED_MODEL,
     LATEST_PUSHED_MODEL,
     PUSHER,
+    SKEW_VALIDATOR,
     TRAINER,
 )
 from pipeline.code_hash import code_hash
@@ -73,6 +91,7 @@ def create_pipeline(
     data_root: Parameter,
     span: int | None = None,
     push_destination: Parameter,
+    served: str = "",
     beam_pipeline_args: Sequence[str],
     metadata_connection_config: metadata_store_pb2.ConnectionConfig | None = None,
     platform: Platform = "local",
@@ -87,6 +106,7 @@ def create_pipeline(
         span: the number of the span to read; None is the newest, and then nothing else there may
             be named `span-...`.
         push_destination: the JSON of a PushDestination, from `data.contract.model`.
+        served: the figures of photos that were served, from `data.served`; empty if none are named.
         beam_pipeline_args: those of every Beam node.
         metadata_connection_config: the MLMD store; None where the platform has its own.
         platform: what runs the pipeline; it decides how the last pushed model is found.
@@ -98,7 +118,7 @@ def create_pipeline(
     augmentation = config.training.augmentation
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved first: {config.model}, {augmentation}")
-    data = _data_nodes(config, data_root, span)
+    data = _data_nodes(config, data_root, span, served, platform)
     training = _training_nodes(config, data, image)
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
@@ -124,7 +144,9 @@ class _Data:
     transform_graph: BaseChannel
 
 
-def _data_nodes(config: Config, data_root: Parameter, span: int | None) -> _Data:
+def _data_nodes(
+    config: Config, data_root: Parameter, span: int | None, served: str, platform: Platform
+) -> _Data:
     classes = list(config.classes)
     span_range = None
     if span is not None:
@@ -146,11 +168,23 @@ def _data_nodes(config: Config, data_root: Parameter, span: int | None) -> _Data
     examples = example_gen.outputs["examples"]
     statistics_gen = StatisticsGen(examples=examples)
     statistics = statistics_gen.outputs["statistics"]
-    schema_code = code_hash("components.nodes.schema_gate")
-    curated = CuratedSchema(text=curated_schema(classes), code=schema_code)
+    curated = CuratedSchema(text=curated_schema(classes), code=code_hash("components.nodes.schema"))
     schema = curated.outputs["schema"]
     example_validator = ExampleValidator(statistics=statistics, schema=schema)
-    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], code=schema_code)
+    drift = _drift_nodes(config, examples, statistics) if platform == "local" else []
+    skew = _skew_nodes(config, statistics, served) if served else []
+    data_gate = DataGate(
+        examples=examples,
+        statistics=statistics,
+        anomalies=example_validator.outputs["anomalies"],
+        **{
+            kind: nodes[-1].outputs["anomalies"]
+            for kind, nodes in ((DRIFT, drift), (SKEW, skew))
+            if nodes
+        },
+        waivers=json.dumps([waiver.model_dump() for waiver in config.data_gate.waivers]),
+        code=code_hash("components.nodes.data_gate"),
+    )
     transform = Transform(
         examples=examples,
         schema=schema,
@@ -160,14 +194,58 @@ def _data_nodes(config: Config, data_root: Parameter, span: int | None) -> _Data
         disable_statistics=True,
         custom_config={"classes": classes, "code": code_hash("components.model.preprocessing")},
     )
-    # Nothing may be learnt from data that the AnomalyGate has not let through.
-    transform.add_upstream_node(anomaly_gate)
+    # Nothing may be learnt from data that the DataGate has not let through.
+    transform.add_upstream_node(data_gate)
     return _Data(
-        nodes=[example_gen, statistics_gen, curated, example_validator, anomaly_gate, transform],
+        nodes=[
+            example_gen,
+            statistics_gen,
+            curated,
+            example_validator,
+            *drift,
+            *skew,
+            data_gate,
+            transform,
+        ],
         examples=examples,
         statistics=statistics,
         transform_graph=transform.outputs["transform_graph"],
     )
+
+
+def _drift_nodes(config: Config, examples: BaseChannel, statistics: BaseChannel) -> list[BaseNode]:
+    """The training photos against those of the newest earlier span that passed the data gate."""
+    earlier = Resolver(
+        strategy_class=EarlierSpanStrategy,
+        current=examples,
+        statistics=Channel(type=ExampleStatistics),
+        verdict=Channel(type=ExampleAnomalies),
+    ).with_id(EARLIER_STATISTICS)
+    validator = DistributionValidator(
+        statistics=statistics,
+        baseline_statistics=earlier.outputs["statistics"],
+        baseline_verdict=earlier.outputs["verdict"],
+        compared=list(LIMIT_OF),
+        limits=config.data_gate.limits,
+        code=code_hash("components.nodes.distributions"),
+    ).with_id(DRIFT_VALIDATOR)
+    return [earlier, validator]
+
+
+def _skew_nodes(config: Config, statistics: BaseChannel, served: str) -> list[BaseNode]:
+    """The photos that were served against the training photos."""
+    code = code_hash("components.nodes.distributions")
+    counted = ServedStatistics(table=served, code=code)
+    columns = served.partition("\n")[0].split(",")
+    validator = DistributionValidator(
+        statistics=counted.outputs["statistics"],
+        baseline_statistics=statistics,
+        pair=(SERVED, TRAIN),
+        compared=[feature for feature in LIMIT_OF if feature in columns],
+        limits=config.data_gate.limits,
+        code=code,
+    ).with_id(SKEW_VALIDATOR)
+    return [counted, validator]
 
 
 @dataclass(frozen=True)

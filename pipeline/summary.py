@@ -11,10 +11,14 @@ from typing import Any
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from components.data_gate import checks
+from components.data_gate.checks import Check
+from components.data_gate.settings import Waiver
 from components.evaluation.report import Condition, Evaluation, read_evaluation
 from components.nodes.curves import PICTURE
+from components.nodes.data_gate import CHECKS
 from components.nodes.trainer import SUMMARY
-from data.contract.nodes import CURVES, EVALUATOR, PUSHER, TRAINER
+from data.contract.nodes import CURVES, DATA_GATE, EVALUATOR, PUSHER, TRAINER
 from pipeline.progress import NodeTimes
 
 
@@ -55,6 +59,8 @@ class Summary:
     """The figures of one run."""
 
     classes: tuple[str, ...]
+    data_checks: list[Check]
+    idle_waivers: list[Waiver]
     evaluation: Evaluation
     training: dict[str, Any]
     nodes: list[dict[str, Any]]
@@ -66,8 +72,12 @@ class Summary:
 def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Summary:
     """Collects the figures of a completed run."""
     pushed = outputs.artifacts[PUSHER, "pushed_model"].custom_properties
+    verdict = (outputs.uri(DATA_GATE, "verdict") / CHECKS).read_text(encoding="utf-8")
+    data_checks, idle_waivers = checks.from_json(verdict)
     return Summary(
         classes=tuple(classes),
+        data_checks=data_checks,
+        idle_waivers=idle_waivers,
         evaluation=read_evaluation(str(outputs.uri(EVALUATOR, "evaluation")), classes),
         training=json.loads((outputs.uri(TRAINER, "model_run") / SUMMARY).read_text()),
         nodes=[
@@ -97,6 +107,7 @@ def as_metrics(summary: Summary) -> dict[str, Any]:
         row["passed"] = condition.passed
     return {
         "classes": list(summary.classes),
+        "data": json.loads(checks.to_json(summary.data_checks, summary.idle_waivers)),
         "training": summary.training,
         "test": evaluation,
         "nodes": summary.nodes,
@@ -128,6 +139,8 @@ def as_text(summary: Summary) -> str:
                 f"{'   cached' if node['cached'] else ''}"
                 for node in summary.nodes
             ),
+            "",
+            checks.as_table(summary.data_checks, summary.idle_waivers),
             "",
             f"{'gate':<40}{'required':>9}{'measured':>10}",
             *map(_condition_line, evaluation.conditions),

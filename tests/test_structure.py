@@ -25,6 +25,7 @@ PARTS_OF_SERVING: dict[str, set[str]] = {
 PARTS_OF_COMPONENTS: dict[str, set[str]] = {
     "errors": {CONTRACT},
     "settings": set(),
+    "data_gate": {CONTRACT, "components.settings"},
     "staging": set(),
     "model": {CONTRACT, "components.errors", "components.settings", "components.staging"},
     "training": {
@@ -38,6 +39,7 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
     "pages": set(),
     "nodes": {
         CONTRACT,
+        "components.data_gate",
         "components.errors",
         "components.evaluation",
         "components.model",

@@ -15,8 +15,10 @@ GROUP = "image/group"
 BRIGHTNESS = "image/brightness"
 """Mean luma of the upright photo at full size, 0 (black) to 255 (white)."""
 WIDTH = "image/width"
-"""Pixels of the upright photo before it was reduced, as HEIGHT."""
+"""Pixels of the JPEG in the record, as HEIGHT: of larger photos, the model sees no more either."""
 HEIGHT = "image/height"
+ALL = (IMAGE, FILENAME, LABEL, SHA256, GROUP, BRIGHTNESS, WIDTH, HEIGHT)
+"""Every feature of a record."""
 
 IMAGE_XF = "image_xf"
 """float32 [224, 224, 3] in [0, 255]."""

@@ -1,6 +1,10 @@
 """The ids of those of the pipeline's nodes that other code asks for by name."""
 
 IMPORT_EXAMPLE_GEN = "ImportExampleGen"
+EARLIER_STATISTICS = "EarlierStatistics"
+DRIFT_VALIDATOR = "DriftValidator"
+SKEW_VALIDATOR = "SkewValidator"
+DATA_GATE = "DataGate"
 ACTIVATION_CACHE = "ActivationCache"
 TRAINER = "Trainer"
 CURVES = "Curves"

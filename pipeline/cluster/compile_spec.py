@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from tfx.orchestration.data_types import RuntimeParameter
@@ -14,6 +15,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 from components.model.auto import resolve_auto
 from data.contract.model import MODEL_NAME, push_destination
 from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER
+from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.cluster.kubeflow_task import DRIVER_OPTION
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION
@@ -65,6 +67,7 @@ def compile_spec(
     Raises:
         ConfigError: a place, a node's name or an option does not suit the target.
         ComponentError: the weights are not available.
+        DataError: the photos served cannot be read.
     """
     root = root.rstrip("/")
     serving = serving or f"{root}/serving/{MODEL_NAME}"
@@ -81,6 +84,7 @@ def compile_spec(
         pipeline_root=root,
         data_root=RuntimeParameter(DATA_ROOT, ptype=str),
         push_destination=RuntimeParameter(PUSH_DESTINATION, ptype=str),
+        served=tabulate(Path(config.data_gate.served)) if config.data_gate.served else "",
         beam_pipeline_args=beam_args(config.beam, image=image, root=root),
         platform=target,
         image=image,

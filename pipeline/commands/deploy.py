@@ -80,6 +80,10 @@ def _compile(options: argparse.Namespace) -> int:
     with _system_errors_said():
         write_atomically(options.out, as_text(job, options.out.suffix))
     print(f"{options.out}: {len(spec.order)} tasks for {options.target}, image {options.image}")
+    print(
+        f"on {options.target} the data gate does not look for drift: "
+        "a run there does not find the statistics of an earlier span"
+    )
     return Exit.DONE
 
 

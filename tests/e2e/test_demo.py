@@ -29,7 +29,9 @@ NODES = [
     "StatisticsGen",
     "CuratedSchema",
     "ExampleValidator",
-    "AnomalyGate",
+    "EarlierStatistics",
+    "DriftValidator",
+    "DataGate",
     "Transform",
     "ActivationCache",
     "Trainer",
@@ -111,7 +113,7 @@ def test_it_says_what_it_works_with(demo: Result, workdir: Path) -> None:
 
 def test_it_names_every_node_when_it_starts(demo: Result) -> None:
     started = [line for line in demo.stdout.splitlines() if line.startswith("[")]
-    assert [line.split("]")[0] for line in started] == [f"[{n:2}/13" for n in range(1, 14)]
+    assert [line.split("]")[0] for line in started] == [f"[{n:2}/15" for n in range(1, 16)]
     assert sorted(line.split("] ")[1] for line in started) == sorted(NODES)
 
 

@@ -164,6 +164,22 @@ def test_either_phase_may_be_left_out(phase: str) -> None:
     assert getattr(config.training, phase).epochs == 0
 
 
+@pytest.mark.parametrize(
+    ("waiver", "said"),
+    [
+        ('check="drift", feature="image/class/text"', "data_gate.waivers.0.reason = "),
+        ('check="drift", feature="image/class/text", reason=" "', "data_gate.waivers.0.reason = "),
+        ('check="drift", feature="image/colour", reason="x"', "must be one of image/class/text, "),
+        ('check="luck", feature="image/class/text", reason="x"', "'anomaly', 'drift' or 'skew'"),
+        ('check="drift", feature="image/class/text", reason="x", till=3', "allowed here: check, "),
+    ],
+)
+def test_a_waiver_says_of_what_and_why(waiver: str, said: str) -> None:
+    message = error_of(f"data_gate.waivers=[{{{waiver}}}]")
+    assert "data_gate.waivers.0" in message
+    assert said in message
+
+
 def test_all_that_is_wrong_is_said_at_once() -> None:
     message = error_of("training.batch_size=0", "model.dropout=7", "colour=red")
     assert all(key in message for key in ("training.batch_size", "model.dropout", "colour"))

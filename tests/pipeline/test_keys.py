@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tfx.dsl.compiler.compiler import Compiler
 
+from data.contract.features import BRIGHTNESS
 from data.contract.model import push_destination
 from data.ingest import RECORD_MODULES
 from pipeline import pipeline
@@ -40,6 +41,7 @@ def modules() -> Rows:
                 pipeline_root="/nowhere",
                 data_root="/nowhere",
                 push_destination=push_destination("/nowhere"),
+                served=f"{BRIGHTNESS}\n1.0\n",
                 beam_pipeline_args=LOCAL_BEAM_ARGS,
             )
         )
@@ -89,7 +91,7 @@ def test_the_table_says_what_the_code_does(written: Rows, derived: Rows) -> None
 def test_nodes_without_a_key_run_no_code_of_ours_or_are_never_cached(modules: Rows) -> None:
     """TFX's own nodes are known by TFX's version, which is in every key."""
     of_tfx = {"ImportExampleGen", "StatisticsGen", "ExampleValidator"}
-    resolved_anew = {"LastPushedModel"}
+    resolved_anew = {"EarlierStatistics", "LastPushedModel"}
     keyless = {node for node, named in modules.items() if not named}
     assert keyless == of_tfx | resolved_anew | {*UNCACHED} & modules.keys()
 

@@ -74,7 +74,12 @@ def test_a_model_from_the_cache_is_compared_with_the_last_and_becomes_the_newest
     serving = Workdir(workdir).serving
     first, second = sorted(serving.iterdir())
     summary = run(workdir, "training.seed=0")
-    assert again(summary) == {"LastPushedModel", "Evaluator", "Pusher"}
+    assert again(summary) == {
+        "EarlierStatistics",
+        "LastPushedModel",
+        "Evaluator",
+        "Pusher",
+    }
     assert summary.model == find_version(serving)
     assert summary.model not in (first, second)
     assert contents(summary.model) == contents(first)
@@ -91,7 +96,7 @@ def test_nothing_new_runs_nothing_and_pushes_nothing(run: Run, workdir: Path) ->
     run(workdir)
     run(workdir)  # is compared with itself
     served = sorted(Workdir(workdir).serving.iterdir())
-    assert again(run(workdir)) == {"LastPushedModel", "Pusher"}
+    assert again(run(workdir)) == {"EarlierStatistics", "LastPushedModel", "Pusher"}
     assert sorted(Workdir(workdir).serving.iterdir()) == served
 
 
@@ -126,7 +131,9 @@ def test_a_baseline_whose_files_are_gone_stops_the_run_before_anything_is_blesse
     ("module", "nodes"),
     [
         ("components/evaluation/gate.py", {"Evaluator"}),
-        ("components/nodes/schema_gate.py", {"CuratedSchema", "AnomalyGate"}),
+        ("components/nodes/schema.py", {"CuratedSchema"}),
+        ("components/nodes/data_gate.py", {"DataGate"}),
+        ("components/nodes/distributions.py", {"DriftValidator", "DataGate"}),
     ],
 )
 def test_nodes_whose_code_was_edited_run_again(

@@ -11,7 +11,7 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.errors import ComponentError
 from components.model.settings import ModelSettings
-from components.nodes.schema_gate import curated_schema
+from components.nodes.schema import curated_schema
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.settings import TrainingSettings
 from data.contract.model import push_destination
@@ -28,7 +28,9 @@ NODES = [
     "StatisticsGen",
     "CuratedSchema",
     "ExampleValidator",
-    "AnomalyGate",
+    "EarlierStatistics",
+    "DriftValidator",
+    "DataGate",
     "Transform",
     "ActivationCache",
     "Trainer",
@@ -82,7 +84,7 @@ def producers(node: pipeline_pb2.PipelineNode, key: str) -> list[str]:
 def test_no_node_is_none() -> None:
     """TFX turns the ImportError of a component into None."""
     nodes = {name: value for name, value in vars(pipeline).items() if name[0].isupper()}
-    assert {"Trainer", "Evaluator", "Resolver", "AnomalyGate"} < nodes.keys()
+    assert {"Trainer", "Evaluator", "Resolver", "DataGate"} < nodes.keys()
     assert not [name for name, value in nodes.items() if value is None]
 
 
@@ -102,8 +104,10 @@ def test_nothing_runs_before_what_it_depends_on(nodes: Nodes) -> None:
     [
         ("StatisticsGen", {"ImportExampleGen"}),
         ("ExampleValidator", {"StatisticsGen", "CuratedSchema"}),
-        ("AnomalyGate", {"ExampleValidator"}),
-        ("Transform", {"ImportExampleGen", "CuratedSchema", "AnomalyGate"}),
+        ("EarlierStatistics", {"ImportExampleGen"}),
+        ("DriftValidator", {"StatisticsGen", "EarlierStatistics"}),
+        ("DataGate", {"ImportExampleGen", "StatisticsGen", "ExampleValidator", "DriftValidator"}),
+        ("Transform", {"ImportExampleGen", "CuratedSchema", "DataGate"}),
         ("ActivationCache", {"ImportExampleGen", "Transform", "StatisticsGen"}),
         ("Trainer", {"ActivationCache", "Transform"}),
         ("Evaluator", {"ImportExampleGen", "Trainer", "LastPushedModel", "ServableGate"}),
@@ -224,8 +228,9 @@ def test_the_code_of_a_user_function_is_part_of_its_cache_key(
 @pytest.mark.parametrize(
     ("node", "module"),
     [
-        ("CuratedSchema", "components.nodes.schema_gate"),
-        ("AnomalyGate", "components.nodes.schema_gate"),
+        ("CuratedSchema", "components.nodes.schema"),
+        ("DriftValidator", "components.nodes.distributions"),
+        ("DataGate", "components.nodes.data_gate"),
         ("ServableGate", "components.nodes.servable_gate"),
         ("Evaluator", "components.nodes.evaluator"),
     ],
@@ -250,7 +255,7 @@ def test_every_node_may_be_taken_from_the_cache(nodes: Nodes) -> None:
     cached = {
         name for name, node in nodes.items() if node.execution_options.caching_options.enable_cache
     }
-    assert cached >= {*NODES} - {"LastPushedModel"}
+    assert cached >= {*NODES} - {"EarlierStatistics", "LastPushedModel"}
 
 
 @pytest.mark.parametrize(

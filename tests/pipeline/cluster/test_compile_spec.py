@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 import pipeline
-from components.nodes.schema_gate import curated_schema
+from components.nodes.schema import curated_schema
 from components.nodes.vertex import VertexPusherExecutor, VertexTrainerExecutor
 from data.contract.errors import Exit
 from data.contract.model import base_directory, push_destination
+from data.drawn_dogs import draw_dataset
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.cli import main
 from pipeline.cluster.compile_spec import Target, as_text, compile_spec
@@ -144,12 +145,23 @@ def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
         push_destination=push_destination("/nowhere"),
         beam_pipeline_args=LOCAL_BEAM_ARGS,
     )
-    shared = {node.id for node in local.components} - {"LastPushedModel"}
+    shared = {node.id for node in local.components}
+    shared -= {"EarlierStatistics", "DriftValidator", "LastPushedModel"}
     assert {*tasks(compiled("kubeflow", *overrides))} == shared | {"LatestPushedModel"}
     assert {*tasks(compiled("vertex", *overrides))} == shared | {
         "LatestBlessedModel-model-blessing-resolver",
         "LatestBlessedModel-model-resolver",
     }
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_photos_served_are_counted_where_it_is_compiled(target: Target, tmp_path: Path) -> None:
+    draw_dataset(tmp_path, per_class=20, seed=0)
+    job = compiled(target, f"data_gate.served={tmp_path}")
+    assert len(constant(job, "ServedStatistics", "table").splitlines()) == 81
+    assert producer(job, "SkewValidator", "baseline_statistics") == "StatisticsGen"
+    assert producer(job, "DataGate", "skew") == "SkewValidator"
+    assert "drift" not in tasks(job)["DataGate"]["inputs"]["artifacts"]
 
 
 def test_a_run_may_name_places_other_than_the_compiled_ones(job: Job) -> None:
@@ -252,7 +264,7 @@ def test_resources_reach_the_task_that_they_are_for_and_no_other(target: Target)
 
 def test_resources_of_no_node_are_answered_with_the_nodes_that_exist() -> None:
     message = error_of("vertex", "resources.Train.cpu=2")
-    assert message.startswith("resources.Train: no such node; the nodes are ActivationCache, A")
+    assert message.startswith("resources.Train: no such node; the nodes are ActivationCache, C")
     assert "Trainer" in message
 
 
@@ -465,7 +477,9 @@ def test_the_command_writes_the_file_and_nothing_besides(
     assert [path.name for path in tmp_path.iterdir()] == ["spec.json"]
     count = len(read_spec(tmp_path / "spec.json").order)
     said = capsys.readouterr()
-    assert said.out == f"spec.json: {count} tasks for {target}, image {IMAGE}\n"
+    first, second = said.out.splitlines()
+    assert first == f"spec.json: {count} tasks for {target}, image {IMAGE}"
+    assert second.startswith(f"on {target} the data gate does not look for drift: ")
     assert said.err == ""
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from components.nodes.schema_gate import curated_schema
+from components.nodes.schema import curated_schema
 from pipeline.cluster import kubeflow_task
 from pipeline.cluster.compile_spec import compile_spec
 from pipeline.cluster.kubeflow_task import add_found, main, to_local, to_remote
