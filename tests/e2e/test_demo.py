@@ -176,7 +176,7 @@ def test_the_splits_add_up_to_the_drawn_photos(metrics: Any, workdir: Path, demo
     assert sum(sum(split.values()) for split in counts.values()) == 4 * 60
     assert metrics["training"]["train_photos"] == counts["train"]
     assert metrics["test"]["photos"] == sum(counts["test"].values())
-    assert "; 0 rejected, 0 with two labels left out" in demo.stdout
+    assert "; 0 rejected, 0 in conflict left out" in demo.stdout
 
 
 def test_the_gate_asks_for_skill_over_the_majority_and_says_that_it_passed(

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from data.ingest import IngestResult
-from pipeline.progress import NodeTimes, chatter_to, describe_records
+from data.audit import Counts
+from data.ingest import Alike, IngestResult
+from pipeline.progress import NodeTimes, chatter_to, describe_alike, describe_records
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,9 +134,44 @@ def test_a_log_on_a_full_disk_hides_nothing_of_what_follows() -> None:
     assert shown.returncode == 0
 
 
-@pytest.mark.parametrize(("cached", "said"), [(False, "left out: "), (True, "; unchanged: ")])
+@pytest.mark.parametrize(("cached", "said"), [(False, "left out: "), (True, ", unchanged: ")])
 def test_the_records_are_described_in_a_line(cached: bool, said: str) -> None:
     counts = {"train": {"a": 1_000, "b": 500}, "val": {"a": 3, "b": 4}, "test": {"a": 5, "b": 6}}
-    line = describe_records(IngestResult(Path("x/span-2"), ("a", "b"), counts, 7, 2, cached))
-    assert line.startswith("1,500 train, 7 val, 11 test; 7 rejected, 2 ")
+    line = describe_records(ingested(counts, cached=cached))
+    assert line.startswith("1,500 train, 7 val, 11 test; 7 rejected, 2 in conflict left out")
     assert line.endswith(f"{said}x/span-2")
+
+
+def test_what_was_decided_or_held_before_is_in_the_line() -> None:
+    line = describe_records(ingested({"train": {"a": 1}}, relabelled=50, earlier=4_000))
+    assert "left out, 50 relabelled, 4,000 in earlier spans: x/span-2" in line
+
+
+def test_near_duplicates_are_described_with_the_chance_of_an_error() -> None:
+    line = describe_alike(ingested({}))
+    assert line == (
+        "407 photos are copies of each other, exactly or nearly: 196 pictures "
+        "(up to 70 of 256 bits differ; 0.74 false pairs expected)"
+    )
+    assert "only exact copies" in describe_alike(ingested({}, alike=Alike(-1, 0.0, 2, 1)))
+
+
+def ingested(
+    counts: Counts,
+    *,
+    relabelled: int = 0,
+    earlier: int = 0,
+    alike: Alike = Alike(70, 0.741, 407, 196),  # noqa: B008 (it is frozen)
+    cached: bool = False,
+) -> IngestResult:
+    return IngestResult(
+        span_dir=Path("x/span-2"),
+        classes=("a", "b"),
+        counts=counts,
+        rejected=7,
+        conflicts=2,
+        relabelled=relabelled,
+        earlier=earlier,
+        alike=alike,
+        cached=cached,
+    )
