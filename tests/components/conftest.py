@@ -39,13 +39,11 @@ def config() -> Config:
 
 @pytest.fixture(scope="session")
 def new_artifact(tmp_path_factory: pytest.TempPathFactory) -> NewArtifact:
-    """Makes an artifact of a type, with an empty folder of its own and none beside it."""
+    """Makes an artifact of a type, with an empty folder of its own."""
 
     def make(kind: type[Artifact]) -> Artifact:
         artifact = kind()
-        folder = tmp_path_factory.mktemp(kind.__name__) / "1"
-        folder.mkdir()
-        artifact.uri = str(folder)
+        artifact.uri = str(tmp_path_factory.mktemp(kind.__name__))
         return artifact
 
     return make

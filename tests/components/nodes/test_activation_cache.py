@@ -37,13 +37,21 @@ def inputs(examples: Any, transform_graph: Any, statistics: Any) -> dict[str, An
 
 
 @pytest.fixture
-def output(new_artifact: Any) -> Any:
+def output(tmp_path: Path) -> Any:
     """Where the node writes, to be looked at even if it fails."""
-    return new_artifact(standard_artifacts.Examples)
+    return new_output(tmp_path / "output")
+
+
+def new_output(node_folder: Path) -> Any:
+    """An artifact with nothing beside it that the node could reuse."""
+    artifact = standard_artifacts.Examples()
+    artifact.uri = str(node_folder / "1")
+    Path(artifact.uri).mkdir(parents=True)
+    return artifact
 
 
 @pytest.fixture
-def run(run_node: Any, config: Config, inputs: dict[str, Any]) -> Run:
+def run(run_node: Any, config: Config, inputs: dict[str, Any], tmp_path_factory: Any) -> Run:
     """Runs the node with other weights, views or inputs; returns the folder that it fills."""
 
     def run_cache(
@@ -60,7 +68,7 @@ def run(run_node: Any, config: Config, inputs: dict[str, Any]) -> Run:
             "ActivationCache",
             {**inputs, **other_inputs},
             config=config.model_copy(update={"model": model, "training": training}),
-            outputs={"activations": output} if output else {},
+            outputs={"activations": output or new_output(tmp_path_factory.mktemp("made"))},
         )
         return Path(outputs["activations"].uri)
 
