@@ -17,7 +17,7 @@ from data.contract.features import SPLITS
 from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
-from data.relabels import Relabel, decide, read_decisions
+from data.relabels import Relabel, decide, default_file, read_decisions
 
 # Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
 # the runner that it falls back to, in this process.
@@ -139,7 +139,13 @@ def ingest(
                     return _to_result(newest, manifest, cached=True)
             spans.require_next(out, span)
             found, manifest = _write_span(task, progress, beam_options)
-            manifest = {"input": task.fingerprint(found), "source": show(source), **manifest}
+            file = decisions or default_file(source)
+            manifest = {
+                "input": task.fingerprint(found),
+                "source": show(source),
+                "relabels_sha256": spans.hash_file(file) if file.is_file() else "",
+                **manifest,
+            }
             spans.write_manifest(task.folder, manifest)
             photo_hashes.store(hashes, identities, found, unfinished)
             return _to_result(spans.commit(task.folder, out), manifest, cached=False)

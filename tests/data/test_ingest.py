@@ -489,6 +489,7 @@ def test_labels_decided_in_review_are_honoured_and_splits_stay(
     assert read_table(result.span_dir / "conflicts.csv")[1][3] == "left out by relabels.csv"
     manifest = json.loads((result.span_dir / "manifest.json").read_text())
     assert manifest["relabelled"] == 2
+    assert manifest["relabels_sha256"] == spans.hash_file(scenes / "relabels.csv")
     assert ingest(scenes, out).cached
 
 

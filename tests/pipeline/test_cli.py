@@ -8,7 +8,7 @@ import pytest
 from data.contract.errors import Exit
 from data.drawn_dogs import draw_dataset
 from pipeline.cli import main
-from pipeline.commands import run
+from pipeline.commands import data
 from pipeline.workdir import Workdir
 
 ROOT = Path(__file__).parents[2]
@@ -102,8 +102,7 @@ def test_help_imports_nothing_that_takes_time(command: list[str], tmp_path: Path
         (["run", "--quick"], "unrecognized arguments: --quick"),
         (["run", "photos"], "unrecognized arguments: photos"),
         (["run", "--set"], "argument --set: expected one argument"),
-        (["data", "--out", "x"], "the following arguments are required: PHOTOS"),
-        (["data", "photos"], "the following arguments are required: --out"),
+        (["data", "photos", "--out=x", "--span=0"], "argument --span: 0 should be from 1"),
         (["audit"], "the following arguments are required: PHOTOS"),
         (["predict"], "the following arguments are required: PHOTO"),
         (["compile", "--target", "airflow"], "invalid choice: 'airflow'"),
@@ -261,7 +260,7 @@ def test_an_interruption_is_130_in_one_line(
     def interrupt(options: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "_data", interrupt)
+    monkeypatch.setattr(data, "_data", interrupt)
     assert main(["data", "photos", "--out", "out"]) == Exit.INTERRUPTED
     assert "interrupted" in said(capsys)
 
@@ -291,14 +290,38 @@ def test_data_writes_records_and_leaves_them_when_nothing_changed(
     (elsewhere / "photos" / "sad" / "notes.txt").write_text("no photo")
     command = ["data", "photos", "--out", "out"]
     assert main(command) == Exit.DONE
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert "1 rejected" in last
-    assert last.endswith("out/span-1")
+    *_, records, alike = capsys.readouterr().out.splitlines()
+    assert "1 rejected" in records
+    assert records.endswith("out/span-1")
+    assert "of 256 bits differ" in alike
     span = elsewhere / "out" / "span-1"
     before = {path: path.stat().st_mtime_ns for path in span.rglob("*")}
     assert main(command) == Exit.DONE
     assert "unchanged" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in span.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--out", "x"], "name the PHOTOS and, with --out, where their records go"),
+        (["photos"], "name the PHOTOS and, with --out, where their records go"),
+        (["photos", "--prove", "x"], "--prove looks at records: PHOTOS, --out and --span do not"),
+        (["--prove", "x", "--span", "2"], "--prove looks at records: PHOTOS, --out and --span do"),
+    ],
+)
+def test_data_takes_photos_or_proves_records(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    assert main(["data", *arguments]) == Exit.USAGE
+    assert complaint in said(capsys)
+
+
+def test_records_that_are_not_there_cannot_be_proved(
+    capsys: pytest.CaptureFixture[str], elsewhere: Path
+) -> None:
+    assert main(["data", "--prove", "none"]) == Exit.FAILED
+    assert "no records at none" in said(capsys)
 
 
 def test_data_without_a_folder_is_2(capsys: pytest.CaptureFixture[str], elsewhere: Path) -> None:

@@ -2,12 +2,16 @@
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 
 from components.errors import ComponentError
+from data import relabels, spans
 from data.drawn_dogs import draw_dataset
+from data.relabels import Relabel
 from pipeline import code_hash
 from pipeline.config import load_config
 from pipeline.local_runner import run_locally
@@ -98,6 +102,25 @@ def test_nothing_new_runs_nothing_and_pushes_nothing(run: Run, workdir: Path) ->
     served = sorted(Workdir(workdir).serving.iterdir())
     assert again(run(workdir)) == {"EarlierStatistics", "LastPushedModel", "Pusher"}
     assert sorted(Workdir(workdir).serving.iterdir()) == served
+
+
+def test_the_store_says_which_decisions_about_labels_were_honoured(
+    photos: Path, tmp_path: Path
+) -> None:
+    decided = tmp_path / "relabels.csv"
+    photo = next((photos / "happy").glob("*.jpg"))
+    relabels.append(decided, Relabel(spans.hash_file(photo), "happy", "sad", "", datetime.now(UTC)))
+    overrides = (*SETTINGS, f"data.relabels={decided}")
+    workdir = Workdir(tmp_path / "run")
+    with workdir.locked():
+        run_locally(load_config("tiny", overrides=overrides), workdir, photos)
+    with Metadata(sqlite_metadata_connection_config(str(workdir.metadata))) as metadata:
+        (examples,) = metadata.store.get_artifacts_by_type("Examples")
+    properties = examples.custom_properties
+    assert properties["relabelled"].int_value == 1
+    assert properties["relabels_sha256"].string_value == spans.hash_file(decided)
+    manifest = workdir.data / "span-1" / "manifest.json"
+    assert properties["manifest_sha256"].string_value == spans.hash_file(manifest)
 
 
 def test_versions_that_were_deleted_are_pushed_again(run: Run, workdir: Path) -> None:
