@@ -134,11 +134,14 @@ class _Pictures:
         ]
 
     def find_conflicts(self, near: Pairs) -> dict[int, str]:
-        """The pictures that are labelled in two ways, or unlike a near-duplicate, and how."""
+        """The pictures that are labelled in two ways, or unlike a near-duplicate, and how.
+
+        What an earlier span holds stays as it is, whatever resembles it now.
+        """
         conflicts = {}
         for one, other in near.both_ways():
             for label, name in self._named[other].items():
-                if self._named[one] and label not in self._named[one]:
+                if label not in self._named[one] and self._named[one] and not self.is_earlier[one]:
                     conflicts[one] = f"a near-duplicate of {name}, which is labelled {label}"
         for place, named in self._named.items():
             if len(named) > 1:
