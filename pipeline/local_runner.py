@@ -11,7 +11,6 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.model.auto import ResolvedBackbone, resolve_auto
 from data.contract.model import push_destination
-from data.contract.nodes import IMPORT_EXAMPLE_GEN
 from data.contract.progress import tenths
 from data.drawn_dogs import draw_dataset
 from data.folder import list_photos
@@ -20,7 +19,7 @@ from data.served import tabulate
 from pipeline import artifacts
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
-from pipeline.lineage import describe_examples
+from pipeline.lineage import describe_run
 from pipeline.pipeline import UNCACHED, create_pipeline
 from pipeline.progress import NodeTimes, describe_alike, describe_records
 from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
@@ -93,8 +92,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         artifacts.remember(workdir)
     with Metadata(connection) as metadata:
         outputs = read_outputs(metadata.store)
-        examples = outputs.artifacts[IMPORT_EXAMPLE_GEN, "examples"]
-        describe_examples(metadata.store, examples, ingested.span_dir)
+        describe_run(metadata.store, ingested.span_dir)
     summary = summarize(outputs, times, config.classes)
     copy_curves(outputs, workdir.curves)
     workdir.store_metrics(as_metrics(summary))

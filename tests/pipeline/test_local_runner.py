@@ -115,8 +115,9 @@ def test_the_store_says_which_decisions_about_labels_were_honoured(
     with workdir.locked():
         run_locally(load_config("tiny", overrides=overrides), workdir, photos)
     with Metadata(sqlite_metadata_connection_config(str(workdir.metadata))) as metadata:
-        (examples,) = metadata.store.get_artifacts_by_type("Examples")
-    properties = examples.custom_properties
+        (newest,) = metadata.store.get_contexts_by_type("pipeline_run")
+    properties = newest.custom_properties
+    assert properties["span"].int_value == 1
     assert properties["relabelled"].int_value == 1
     assert properties["relabels_sha256"].string_value == spans.hash_file(decided)
     manifest = workdir.data / "span-1" / "manifest.json"
