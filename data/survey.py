@@ -75,7 +75,7 @@ def compare(
     assigned = assign_splits(pictures.pixels, near, known)
     conflicts = pictures.find_conflicts(near)
     stays = pictures.is_earlier.copy()
-    stays[[place for place in range(len(stays)) if place not in conflicts]] = True
+    stays[[place for place in pictures.in_use if place not in conflicts]] = True
     for one, other in find_leaks(assigned, near.among(stays), pictures.is_earlier).items():
         twin = f"{pictures.name(other)}, which is in the {assigned[other]} split"
         conflicts[one] = f"a near-duplicate of {twin}"
@@ -117,6 +117,11 @@ class _Pictures:
             self.hashes[self.position[fact.pixels]] = row
             if not fact.conflict:
                 self._named[self.position[fact.pixels]].setdefault(fact.label, fact.name)
+
+    @property
+    def in_use(self) -> list[int]:
+        """The pictures that nobody has decided to leave out."""
+        return [place for place, named in self._named.items() if named]
 
     def name(self, place: int) -> str:
         """The name of a photo of that picture."""

@@ -241,6 +241,9 @@ def new_photo(seed: int) -> bytes:
     example = tf.train.Example()
     for name, content in values.items():
         example.features.feature[name].bytes_list.value.append(content)
+    example.features.feature[features.BRIGHTNESS].float_list.value.append(128.0)
+    for name in (features.WIDTH, features.HEIGHT):
+        example.features.feature[name].int64_list.value.append(64)
     return bytes(example.SerializeToString(deterministic=True))
 
 
