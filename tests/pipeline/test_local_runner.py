@@ -104,9 +104,9 @@ def test_nothing_new_runs_nothing_and_pushes_nothing(run: Run, workdir: Path) ->
     assert sorted(Workdir(workdir).serving.iterdir()) == served
 
 
-def test_the_store_says_which_decisions_about_labels_were_honoured(
-    photos: Path, tmp_path: Path
-) -> None:
+def test_the_store_says_which_decisions_about_labels_were_honoured(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    draw_dataset(photos, per_class=24, seed=0)
     decided = tmp_path / "relabels.csv"
     photo = next((photos / "happy").glob("*.jpg"))
     relabels.append(decided, Relabel(spans.hash_file(photo), "happy", "sad", "", datetime.now(UTC)))
