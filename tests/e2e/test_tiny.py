@@ -183,10 +183,12 @@ def last_states(workdir: Path) -> dict[str, str]:
     """How each node of the newest run ended, according to MLMD."""
     metadata = store(workdir)
     newest = max(context.id for context in metadata.get_contexts_by_type("pipeline_run"))
-    return {
-        execution.type.split(".")[-1]: mlmd.Execution.State.Name(execution.last_known_state)
-        for execution in metadata.get_executions_by_context(newest)
-    }
+    states = {}
+    for execution in metadata.get_executions_by_context(newest):
+        contexts = metadata.get_contexts_by_execution(execution.id)
+        (node,) = (each.name.split(".", 1)[1] for each in contexts if each.type == "node")
+        states[node] = mlmd.Execution.State.Name(execution.last_known_state)
+    return states
 
 
 def test_a_second_run_in_the_folder_is_refused_in_one_line(killed: Killed, workdir: Path) -> None:
@@ -205,7 +207,7 @@ def test_a_killed_run_goes_on_after_its_last_epoch(killed: Killed, resumed: Resu
 def test_it_keeps_all_that_the_killed_run_had_made(
     killed: Killed, resumed: Result, workdir: Path, snapshot: Callable[[Path], Snapshot]
 ) -> None:
-    assert "; unchanged: " in resumed.stdout
+    assert ", unchanged: " in resumed.stdout
     assert cached_nodes(workdir) >= UP_TO_TRAINER - {"Trainer"}
     assert killed.artifacts.items() <= artifacts(workdir, snapshot).items()
 
