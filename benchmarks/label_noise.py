@@ -22,8 +22,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 from components.model.auto import resolve_auto
 from data.contract.progress import tenths
 from data.ingest import ingest
+from pipeline.linear_head import new_head
 from pipeline.review.photos import Backbone, features_of, read_photos
-from pipeline.review.ranking import Features, Ids, most_doubtful_first, new_head, out_of_fold
+from pipeline.review.ranking import STRENGTH, Features, Ids, most_doubtful_first, out_of_fold
 
 FLIPPED = 0.1
 """Of the training labels."""
@@ -94,7 +95,7 @@ def measure(features: Features, labels: Ids, groups: Groups, seed: int) -> Figur
     def accuracy(seen: Ids) -> float:
         mended = flipped.copy()
         mended[seen] = right[seen]
-        head = new_head().fit(features[train], mended)
+        head = new_head(STRENGTH).fit(features[train], mended)
         return float(head.score(features[test], labels[test]))
 
     half = count // 2

@@ -4,11 +4,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-import tensorflow as tf
-
-from data.contract import features
 from data.errors import DataError
 from data.ingest import ingest
+from data.records import read_records
 
 
 def write_split(photos: Path, data: Path, folder: Path) -> Path:
@@ -33,26 +31,15 @@ def write_split(photos: Path, data: Path, folder: Path) -> Path:
         return folder
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    for split in features.SPLITS:
-        for file in sorted(span.glob(f"{split}-*.tfrecord.gz")):
-            _write_photos(file, unfinished / split)
-    unfinished.rename(folder)
-    return folder
-
-
-def _write_photos(records: Path, folder: Path) -> None:
-    for record in tf.data.TFRecordDataset(str(records), compression_type="GZIP"):
-        values = tf.train.Example.FromString(record.numpy()).features.feature
-        image, label, sha256 = (
-            values[key].bytes_list.value[0]
-            for key in (features.IMAGE, features.LABEL, features.SHA256)
-        )
-        photo = folder / label.decode() / f"{sha256.decode()}.jpg"
+    for record in read_records(span):
+        photo = unfinished / record.split / record.label / f"{record.sha256}.jpg"
         photo.parent.mkdir(parents=True, exist_ok=True)
         copies = len(list(photo.parent.glob(f"{photo.stem}*.jpg")))
         if copies:
             photo = photo.with_stem(f"{photo.stem}-{copies + 1}")
-        photo.write_bytes(image)
+        photo.write_bytes(record.jpeg)
+    unfinished.rename(folder)
+    return folder
 
 
 def main() -> None:

@@ -211,9 +211,7 @@ class _Tail:
         slope, start = np.polyfit(
             distances, np.log(counts * (pairs_in_all / self.pairs)), 1, w=np.sqrt(counts)
         )
-        bits = (
-            math.ceil(-start / slope) - 1
-        )  # the last distance at which fewer than one is expected
+        bits = math.ceil(-start / slope) - 1  # the last before the line reaches one pair
         if bits < 0:
             return Radius(-1, 0.0)
         return Radius(bits, math.exp(start + slope * bits))

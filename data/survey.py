@@ -27,8 +27,6 @@ class Survey:
     hashes: Hashes
     """In the order of the facts; zeros for rejected photos."""
     radius: Radius
-    pairs: int
-    """Near-duplicates that are not the very same picture."""
 
 
 def survey(
@@ -92,7 +90,7 @@ def compare(
             span=pictures.spans.get(fact.pixels, 0),
         )
 
-    return Survey(tuple(map(place, facts)), hashes, radius, len(near.first))
+    return Survey(tuple(map(place, facts)), hashes, radius)
 
 
 class _Pictures:

@@ -5,16 +5,11 @@ classifier is trained twice on a frozen backbone's features: on the splits of th
 splits at random, as they are made where nobody looks for near-duplicates.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from components.evaluation.report import wilson_interval
 from components.model.auto import resolve_auto
@@ -22,13 +17,14 @@ from components.model.photo_features import photo_features
 from components.model.settings import ModelSettings
 from data import spans
 from data.audit import SHARES
-from data.contract import features
 from data.contract.features import SPLITS, TEST, TRAIN, VAL
 from data.contract.progress import tenths
 from data.errors import DataError
 from data.near_duplicates import find_components, find_pairs
 from data.perceptual_hash import hash_changes
 from data.photos import decode_photo
+from data.records import read_records
+from pipeline.linear_head import new_head
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)
 """Values of C, scikit-learn's inverse of the penalty's weight; the validation split chooses."""
@@ -56,15 +52,6 @@ class Proof:
     """Photos in the records' test split."""
 
 
-@dataclass(frozen=True)
-class _Records:
-    """The photos of a span: their JPEGs and, an array each, labels and splits."""
-
-    jpegs: list[bytes]
-    labels: NDArray[np.str_]
-    splits: NDArray[np.str_]
-
-
 def prove(records: Path, model: ModelSettings) -> Proof:
     """Compares all photos of a span's records, and trains on them twice.
 
@@ -74,7 +61,8 @@ def prove(records: Path, model: ModelSettings) -> Proof:
         model: the backbone and its weights; `auto` as in a run.
 
     Raises:
-        DataError: there are no such records, or they are damaged.
+        DataError: there are no such records, they are damaged, or near-duplicates could not be told
+            when they were made.
         ComponentError: the backbone or its weights are not available.
     """
     folders = find_spans(records)
@@ -83,28 +71,36 @@ def prove(records: Path, model: ModelSettings) -> Proof:
         spans.check_shards(folder, manifest["shards"])
         if "alike" not in manifest:
             raise DataError(f"{folder} is from before near-duplicates were looked for: ingest anew")
-    found = _read(folders)
     radius = min(manifest["alike"]["radius"] for manifest in manifests)
-    hashes = np.array([hash_changes(decode_photo(jpeg)) for jpeg in found.jpegs])
-    groups = find_components(find_pairs(hashes, radius), len(found.jpegs))
+    if radius < 0:
+        raise DataError(
+            f"nothing can be proved of {records}: its photos were too few, or too much like each "
+            "other, to tell near-duplicates from others"
+        )
+    found = [record for folder in folders for record in read_records(folder)]
+    jpegs = [record.jpeg for record in found]
+    labels = np.array([record.label for record in found])
+    splits = np.array([record.split for record in found])
+    hashes = np.array([hash_changes(decode_photo(jpeg)) for jpeg in jpegs])
+    groups = find_components(find_pairs(hashes, radius), len(jpegs))
     chosen = resolve_auto(model.backbone, model.weights)
     seen = photo_features(
-        found.jpegs,
-        count=len(found.jpegs),
+        jpegs,
+        count=len(jpegs),
         backbone=chosen.backbone,
         weights=chosen.weights,
         tell=tenths("seen"),
     )
-    random = [_split_at_random(len(found.jpegs), seed) for seed in range(RANDOM_SPLITS)]
+    random = [_split_at_random(len(jpegs), seed) for seed in range(RANDOM_SPLITS)]
     return Proof(
-        photos=len(found.jpegs),
+        photos=len(jpegs),
         groups=len(np.unique(groups)),
         radius=radius,
-        spanning=count_spanning(groups, found.splits),
-        random_spanning=float(np.mean([count_spanning(groups, splits) for splits in random])),
-        claimed=tuple(_test_accuracy(seen, found.labels, splits) for splits in random),
-        honest=_test_accuracy(seen, found.labels, found.splits),
-        tested=int((found.splits == TEST).sum()),
+        spanning=count_spanning(groups, splits),
+        random_spanning=float(np.mean([count_spanning(groups, each) for each in random])),
+        claimed=tuple(_test_accuracy(seen, labels, each) for each in random),
+        honest=_test_accuracy(seen, labels, splits),
+        tested=int((splits == TEST).sum()),
     )
 
 
@@ -147,21 +143,6 @@ def find_spans(records: Path) -> list[Path]:
     return found
 
 
-def _read(folders: Sequence[Path]) -> _Records:
-    rows = [row for folder in folders for row in _read_rows(folder)]
-    jpegs, labels, splits = zip(*rows, strict=True)
-    return _Records(list(jpegs), np.array(labels), np.array(splits))
-
-
-def _read_rows(span: Path) -> Iterator[tuple[bytes, str, str]]:
-    for split in SPLITS:
-        for file in sorted(span.glob(f"{split}-*.tfrecord.gz")):
-            for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator():
-                values = tf.train.Example.FromString(record).features.feature
-                jpeg = values[features.IMAGE].bytes_list.value[0]
-                yield jpeg, values[features.LABEL].bytes_list.value[0].decode(), split
-
-
 def _split_at_random(photos: int, seed: int) -> NDArray[np.str_]:
     """Splits in the usual shares, with no regard to near-duplicates."""
     order = np.random.default_rng(seed).permutation(photos) / photos
@@ -176,7 +157,6 @@ def _test_accuracy(
     parts = {split: (seen[splits == split], labels[splits == split]) for split in SPLITS}
     scored = []
     for strength in STRENGTHS:
-        classifier = LogisticRegression(C=strength, class_weight="balanced", max_iter=500)
-        probe = make_pipeline(StandardScaler(), classifier).fit(*parts[TRAIN])
+        probe = new_head(strength).fit(*parts[TRAIN])
         scored.append((probe.score(*parts[VAL]), probe.score(*parts[TEST])))
     return float(max(scored, key=lambda accuracies: accuracies[0])[1])

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from components.errors import ComponentError
@@ -14,7 +13,7 @@ from components.model.photo_features import photo_features
 from data.audit import Fact
 from data.contract.progress import Tell
 from data.padding import find_padding
-from data.photos import Pixels
+from data.photos import decode_photo
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def find_padded(facts: Sequence[Fact], tell: Tell) -> list[Padded]:
     """
     found = []
     for done, fact in enumerate(facts, start=1):
-        image = _read(fact)
+        image = decode_photo(Path(fact.jpeg).read_bytes())
         height, width = image.shape[:2]
         bars = find_padding(image)
         kept = (height - bars.top - bars.bottom) * (width - bars.left - bars.right)
@@ -105,9 +104,3 @@ def find_doubts(facts: Sequence[Fact], backbone: str, weights: str, tell: Tell) 
 def _jpegs(facts: Sequence[Fact]) -> Iterator[bytes]:
     for fact in facts:
         yield Path(fact.jpeg).read_bytes()
-
-
-def _read(fact: Fact) -> Pixels:
-    """The prepared photo's pixels, in which the order of the channels does not matter."""
-    image = cv2.imdecode(np.frombuffer(Path(fact.jpeg).read_bytes(), np.uint8), cv2.IMREAD_COLOR)
-    return np.asarray(image, np.uint8)

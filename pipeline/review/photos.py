@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from components.model import files
 from components.model.backbone import module_of
 from data import span_photos
-from data.contract.features import IMAGE, SHA256
 from data.contract.progress import Tell
 from pipeline.code_hash import code_hash
 
@@ -122,17 +121,14 @@ def features_of(
 def _jpegs(span: Path, wanted: Set[str], order: list[str]) -> Iterator[bytes]:
     """The photos with these hashes, each once, as the records hold them; `order` gets the hashes
     in the order in which they come."""
-    import tensorflow as tf
+    from data.records import read_records
 
     waiting = set(wanted)
-    shards = sorted(map(str, span.glob("*.tfrecord.gz")))
-    for record in tf.data.TFRecordDataset(shards, compression_type="GZIP"):
-        values = tf.train.Example.FromString(record.numpy()).features.feature
-        sha256 = values[SHA256].bytes_list.value[0].decode()
-        if sha256 in waiting:
-            waiting.remove(sha256)
-            order.append(sha256)
-            yield values[IMAGE].bytes_list.value[0]
+    for record in read_records(span):
+        if record.sha256 in waiting:
+            waiting.remove(record.sha256)
+            order.append(record.sha256)
+            yield record.jpeg
 
 
 def _load(file: Path) -> _Kept | None:

@@ -5,10 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 
@@ -35,16 +33,3 @@ def draw_noise() -> Callable[[Path, int], bytes]:
         return file.read_bytes()
 
     return write
-
-
-@pytest.fixture(scope="session")
-def draw_scene() -> Callable[[int], NDArray[np.uint8]]:
-    """Soft coloured shapes, RGB uint8 [200, 240, 3], as unlike from seed to seed as photos are."""
-
-    def draw(seed: int) -> NDArray[np.uint8]:
-        rng = np.random.default_rng(seed)
-        coarse = rng.normal(0, 1, (16, 20, 3)).astype(np.float32)
-        soft = cv2.resize(coarse, (240, 200), interpolation=cv2.INTER_CUBIC)
-        return np.clip(128 + 50 * soft + rng.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
-
-    return draw

@@ -111,7 +111,7 @@ def test_near_duplicates_do_not_pass_for_unlike_photos(copies: int) -> None:
     assert 196 <= len(found) <= 200
 
 
-def test_photos_that_are_all_alike_are_not_merged(draw_scene: Draw) -> None:
+def test_photos_that_are_all_alike_are_not_merged() -> None:
     """One scene again and again, with as much noise between all: nothing tells copies apart."""
     base = synthetic(1)
     alike = np.concatenate([with_bits_flipped(base, 60, seed) for seed in range(100)])

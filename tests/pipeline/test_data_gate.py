@@ -19,6 +19,7 @@ from pipeline.config import load_config
 from pipeline.local_runner import run_locally
 from pipeline.summary import Summary, as_metrics, as_text
 from pipeline.workdir import Workdir
+from tests.pipeline.runs import again, run_tiny
 
 Run = Callable[..., Summary]
 
@@ -86,10 +87,7 @@ def run(workdir: Path) -> Run:
     """A run with the tiny backbone, always in the same folder."""
 
     def run(photos: Path, *overrides: str) -> Summary:
-        config = load_config("tiny", overrides=(*SETTINGS, *overrides))
-        folder = Workdir(workdir)
-        with folder.locked():
-            return run_locally(config, folder, photos)
+        return run_tiny(workdir, photos, *SETTINGS, *overrides)
 
     return run
 
@@ -123,11 +121,6 @@ def nodes_of_newest_run(workdir: Path) -> set[str]:
     metadata = store(workdir)
     newest = max(context.id for context in metadata.get_contexts_by_type("pipeline_run"))
     return {each.type.split(".")[-1] for each in metadata.get_executions_by_context(newest)}
-
-
-def again(summary: Summary) -> set[str]:
-    """The nodes that ran and were not taken from the cache."""
-    return {node["node"] for node in summary.nodes if not node["cached"]}
 
 
 def test_the_first_span_passes_and_says_that_there_is_nothing_to_compare_with(

@@ -13,11 +13,10 @@ from data import relabels, spans
 from data.drawn_dogs import draw_dataset
 from data.relabels import Relabel
 from pipeline import code_hash
-from pipeline.config import load_config
-from pipeline.local_runner import run_locally
 from pipeline.summary import Summary
 from pipeline.workdir import Workdir, WorkdirError
 from serving.asking.pushed import find_version
+from tests.pipeline.runs import again, run_tiny
 
 Run = Callable[..., Summary]
 
@@ -42,10 +41,7 @@ def run(photos: Path) -> Run:
     """A run with the tiny backbone in a folder."""
 
     def run(workdir: Path, *overrides: str) -> Summary:
-        config = load_config("tiny", overrides=(*SETTINGS, *overrides))
-        folder = Workdir(workdir)
-        with folder.locked():
-            return run_locally(config, folder, photos)
+        return run_tiny(workdir, photos, *SETTINGS, *overrides)
 
     return run
 
@@ -57,11 +53,6 @@ def workdir(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in (0, 1):
         run(folder, f"training.seed={seed}")
     return folder
-
-
-def again(summary: Summary) -> set[str]:
-    """The nodes that ran and were not taken from the cache."""
-    return {node["node"] for node in summary.nodes if not node["cached"]}
 
 
 def contents(version: Path) -> dict[str, bytes]:
@@ -110,10 +101,8 @@ def test_the_store_says_which_decisions_about_labels_were_honoured(tmp_path: Pat
     decided = tmp_path / "relabels.csv"
     photo = next((photos / "happy").glob("*.jpg"))
     relabels.append(decided, Relabel(spans.hash_file(photo), "happy", "sad", "", datetime.now(UTC)))
-    overrides = (*SETTINGS, f"data.relabels={decided}")
     workdir = Workdir(tmp_path / "run")
-    with workdir.locked():
-        run_locally(load_config("tiny", overrides=overrides), workdir, photos)
+    run_tiny(workdir.root, photos, *SETTINGS, f"data.relabels={decided}")
     with Metadata(sqlite_metadata_connection_config(str(workdir.metadata))) as metadata:
         (newest,) = metadata.store.get_contexts_by_type("pipeline_run")
     properties = newest.custom_properties

@@ -1,25 +1,24 @@
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from components.model.settings import ModelSettings
+from data import spans
+from data.contract.errors import Exit
 from data.errors import DataError
 from data.ingest import ingest
 from data.photos import Pixels
+from pipeline.cli import main
 from pipeline.proof import as_text, count_spanning, find_spans, prove
 
+Draw = Callable[[int], Pixels]
+
 LITE = ModelSettings(backbone="efficientnet_lite0", weights="imagenet")
-
-
-def draw_scene(seed: int) -> Pixels:
-    """Soft coloured shapes, RGB uint8 [200, 240, 3], as unlike from seed to seed as photos are."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.normal(0, 1, (16, 20, 3)).astype(np.float32)
-    soft = cv2.resize(coarse, (240, 200), interpolation=cv2.INTER_CUBIC)
-    return np.clip(128 + 50 * soft + rng.normal(0, 4, soft.shape), 0, 255).astype(np.uint8)
 
 
 def augment(image: Pixels, rng: np.random.Generator) -> Pixels:
@@ -31,7 +30,7 @@ def augment(image: Pixels, rng: np.random.Generator) -> Pixels:
 
 
 @pytest.fixture(scope="module")
-def augmented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def augmented(tmp_path_factory: pytest.TempPathFactory, draw_scene: Draw) -> Path:
     """Records of 120 scenes, four photos of each, labelled by the toss of a coin for each scene."""
     folder = tmp_path_factory.mktemp("augmented")
     rng = np.random.default_rng(0)
@@ -58,13 +57,43 @@ def test_augmenting_before_the_split_claims_what_is_not_there(augmented: Path) -
     assert f"{proof.honest:.3f}" in as_text(proof)
 
 
+def with_radius(records: Path, folder: Path, bits: int) -> Path:
+    """A copy of the records that says it was made with another radius."""
+    copy = Path(shutil.copytree(records, folder / "copy"))
+    manifest = copy / "span-1" / spans.MANIFEST
+    content = json.loads(manifest.read_text())
+    content["alike"]["radius"] = bits
+    manifest.write_text(json.dumps(content))
+    return copy
+
+
+def test_a_group_in_two_splits_is_a_failure(
+    augmented: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a radius in which unlike scenes are near-duplicates, the splits are no longer apart."""
+    records = with_radius(augmented, tmp_path, 110)
+    options = ["--set", "model.backbone=efficientnet_lite0"]
+    assert main(["data", "--prove", str(records), *options]) == Exit.FAILED
+    assert "groups in two splits" in capsys.readouterr().out
+
+
+def test_nothing_is_proved_where_near_duplicates_could_not_be_told(
+    augmented: Path, tmp_path: Path
+) -> None:
+    records = with_radius(augmented, tmp_path, -1)
+    with pytest.raises(DataError, match=f"nothing can be proved of {records}"):
+        prove(records, LITE)
+
+
 def test_groups_in_two_splits_are_counted_once() -> None:
     groups = np.array([0, 0, 0, 1, 1, 2, 3, 3])
     splits = np.array(["train", "val", "test", "val", "val", "test", "train", "test"])
     assert count_spanning(groups, splits) == 2
 
 
-def test_spans_that_add_to_others_are_looked_at_together(augmented: Path, tmp_path: Path) -> None:
+def test_spans_that_add_to_others_are_looked_at_together(
+    augmented: Path, tmp_path: Path, draw_scene: Draw
+) -> None:
     photos = augmented.parent / "photos"
     out = tmp_path / "records"
     ingest(photos, out)

@@ -1,6 +1,5 @@
 """The page in a browser, as a user meets it. Skipped where there is no Chromium."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,37 +11,17 @@ from selenium.webdriver.common.by import By
 from pipeline.audit.findings import find_out
 from pipeline.audit.page import make_page
 from pipeline.audit.pictures import Doubt, Doubts, Padded
+from tests.browser import SHOTS, chromium, needs_chromium
 from tests.pipeline.audit.conftest import NewFact
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
-)
-SHOTS = Path(__file__).parents[3] / "runs" / "screenshots"
+pytestmark = needs_chromium
 HOSTILE = "<script>document.title='taken'</script>"
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
-    try:
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
         yield browser
-    finally:
-        browser.quit()
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -18,21 +17,9 @@ from pipeline.review.decisions import Decisions
 from pipeline.review.doubts import Doubts
 from pipeline.review.photos import Photo
 from pipeline.review.server import ReviewServer
+from tests.serving.conftest import Reply
 
 LABELS = ("angry", "happy", "relaxed", "sad")
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What the server answered."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
 
 
 @dataclass(frozen=True)

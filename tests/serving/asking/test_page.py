@@ -1,6 +1,5 @@
 """The page in a browser, as a user meets it. Skipped where there is no Chromium."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,40 +15,18 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from data.drawn_dogs import draw_photo
 from serving.embedded.config_files import ModelConfig
+from tests.browser import SHOTS, chromium, needs_chromium
 from tests.serving.asking.photo_model import LABELS, write_photo_model
 from tests.serving.conftest import Client, serving, wait_for
 from tests.serving.embedded.models import NAME
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver (Debian: chromium-driver)"
-)
-SHOTS = Path(__file__).parents[3] / "runs" / "screenshots"
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for flag in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        f"--user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = webdriver.ChromeService(DRIVER)
-    browser = webdriver.Chrome(options, service)
-    try:
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
         yield browser
-    finally:
-        browser.quit()
 
 
 @pytest.fixture(scope="module")
