@@ -9,6 +9,23 @@ PHOTO_INPUT = "image_bytes"
 PROBABILITIES, BEST_LABEL, CLASS_LABELS = PHOTO_OUTPUTS = ("probabilities", "label", "labels")
 """The input and outputs of the signature that a request asks for if it names none."""
 
+CERTAIN = "certain"
+"""A further output, bool [N]: whether the answer is as often right as the user has asked for."""
+DOG = "dog"
+"""A further output, float32 [N] in [0, 1]: how sure it is that the photo shows a dog at all. Models
+for which no such score can be had are without it."""
+SUBJECT_THRESHOLD = 0.5
+"""With a lower `DOG`, there is none: exports scale the score so."""
+
+EXPLAIN_SIGNATURE = "explain"
+EVIDENCE = "map"
+"""Its further output, float32 [N, height, width]: what each part of the photo contributes to the
+logit of the predicted class, which is the mean of it all and the class's bias."""
+
+ANSWERS = "assets.extra/answers.json"
+"""In a version's folder: how the exported model's answers were calibrated, and by what it says that
+it is certain, or that there is no dog."""
+
 EVALUATION_SIGNATURE = "serving_examples"
 TRANSFORM_SIGNATURE = "transform_features"
 """What TFMA asks: tf.train.Examples to probabilities, and to their labels' ids."""
