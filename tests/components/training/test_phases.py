@@ -10,9 +10,9 @@ import tensorflow as tf
 from components.model.freezing import unfreeze_last
 from components.training import phases as training
 from components.training.checkpoint import PhaseCheckpoint
+from components.training.history import PhaseHistory
 from components.training.phases import (
     Phase,
-    PhaseResult,
     Splits,
     best_phase,
     train_in_phases,
@@ -36,7 +36,7 @@ def splits() -> Splits:
         pixels = rng.normal(labels[:, None, None, None] * 0.5, 1, (photos, 6, 6, 3))
         return tf.data.Dataset.from_tensor_slices((pixels.astype("float32"), labels)).batch(4)
 
-    return Splits(dataset(4 * STEPS).repeat(), STEPS, val=dataset(8), test=dataset(8))
+    return Splits(dataset(4 * STEPS).repeat(), STEPS, val=dataset(8))
 
 
 def build() -> tuple[keras.Model, keras.Model]:
@@ -53,7 +53,7 @@ def build() -> tuple[keras.Model, keras.Model]:
 
 def train_both(
     splits: Splits, folder: Path, plan: Plan, patience: int = 10
-) -> tuple[keras.Model, list[PhaseResult]]:
+) -> tuple[keras.Model, list[PhaseHistory]]:
     model, backbone = build()
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:
@@ -82,7 +82,7 @@ def train_head(
     settings: PhaseSettings,
     class_weights: dict[int, float] = WEIGHTS,
     label_smoothing: float = 0,
-) -> PhaseResult:
+) -> PhaseHistory:
     phase = Phase(FROZEN, settings, lambda: (build()[0], splits))
     return train_phase(
         phase,
@@ -159,7 +159,6 @@ def test_the_model_ends_as_the_better_phase(
     val = evaluated(model, splits.val)
     assert val["loss"] == pytest.approx(best.best["val_loss"])
     assert val["loss"] == pytest.approx(min(e["val_loss"] for r in results for e in r.history))
-    assert evaluated(model, splits.test) == pytest.approx(best.test)
 
 
 def test_patience_ends_a_phase_early_with_its_best_epoch(splits: Splits, tmp_path: Path) -> None:
@@ -180,14 +179,14 @@ def test_patience_ends_a_phase_early_with_its_best_epoch(splits: Splits, tmp_pat
 @pytest.fixture(scope="module")
 def undisturbed(
     splits: Splits, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[keras.Model, list[PhaseResult]]:
+) -> tuple[keras.Model, list[PhaseHistory]]:
     return train_both(splits, tmp_path_factory.mktemp("undisturbed"), (EPOCHS, EPOCHS))
 
 
 @pytest.mark.parametrize(("phase", "epochs"), [(FROZEN, 1), (FROZEN, 3), (UNFROZEN, 2)])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     splits: Splits,
-    undisturbed: tuple[keras.Model, list[PhaseResult]],
+    undisturbed: tuple[keras.Model, list[PhaseHistory]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     phase: str,
