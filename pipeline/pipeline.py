@@ -276,7 +276,11 @@ def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
             boundary_layer=boundary_layer_of(config.model.backbone, config.model.unfreeze_layers),
             augmentation=config.training.augmentation.model_dump_json(exclude={"mode"}),
             classes=list(config.classes),
-            code=code_hash("components.nodes.activation_cache", backbone),
+            # Transform's code too: an earlier span's activations, which may be taken over, follow
+            # from it.
+            code=code_hash(
+                "components.nodes.activation_cache", "components.model.preprocessing", backbone
+            ),
         )
         caches.append(cache)
         examples = cache.outputs["activations"]
