@@ -12,8 +12,8 @@ DIRECTIONS = 64
 dogs, over ten splits 8 told 87 % of 217 photos of other things, 16 94 %, 32 95 %, 64 96 %, 128 and
 256 97 %; 64 told 94 % of 217 more, and kept 98.9 % of the test photos."""
 KEPT = 0.99
-"""The share of the validation photos that are to count as showing the subject. With 0.98, fewer than
-that were kept of other photos."""
+"""The share of the validation photos that are to count as showing the subject. With 0.98, less than
+that was kept of other photos."""
 
 MAX_PHOTOS = 20_000
 """Training photos that are looked at: more would not change the directions."""
