@@ -82,6 +82,8 @@ class IngestResult:
     """Photos that earlier spans hold otherwise than someone has decided."""
     earlier: int
     """Photos that earlier spans hold already."""
+    only_new: bool
+    """Whether the span adds to those before it, and holds nothing that they hold."""
     alike: Alike
     cached: bool
     """The newest span already held these photos; nothing was written."""
@@ -354,6 +356,7 @@ def _to_result(
         relabelled=manifest["relabelled"],
         unheeded=manifest["unheeded"],
         earlier=manifest["earlier"],
+        only_new=manifest["only_new"],
         alike=Alike(**manifest["alike"]),
         cached=cached,
         remarks=remarks,

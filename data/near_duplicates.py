@@ -175,9 +175,10 @@ def _distances(hashes: Hashes) -> NDArray[np.int32]:
     indexed = np.ascontiguousarray(hashes[:, :INDEXED]).reshape(-1, BYTES)
     found = np.empty((len(ASKED), len(indexed)), np.int32)
     nearest = np.empty((len(hashes), len(hashes)), np.int32)
+    hammings = faiss.hammings  # type: ignore[attr-defined]  # its stubs leave it out
     others, into = faiss.swig_ptr(indexed), faiss.swig_ptr(found)
     for photo, asked in enumerate(np.ascontiguousarray(hashes[:, ASKED])):
-        faiss.hammings(faiss.swig_ptr(asked), others, len(asked), len(indexed), BYTES, into)
+        hammings(faiss.swig_ptr(asked), others, len(asked), len(indexed), BYTES, into)
         nearest[photo] = found.min(axis=0).reshape(-1, INDEXED).min(axis=1)
     return np.minimum(nearest, nearest.T)
 

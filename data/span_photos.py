@@ -71,8 +71,11 @@ def read(folders: Iterable[Path]) -> SpanPhotos:
                 f"delete {folder} and make it again"
             )
         rows += [(*row, spans.read_number(folder)) for row in found]
-    columns = zip(*rows, strict=True) if rows else [()] * (len(COLUMNS) + 1)
-    return SpanPhotos(*columns, np.concatenate(hashes, dtype=np.uint8))
+    names, labels, splits, groups, pixels, sha256s, numbers = (
+        zip(*rows, strict=True) if rows else [()] * 7
+    )
+    found = np.concatenate(hashes, dtype=np.uint8)
+    return SpanPhotos(names, labels, splits, groups, pixels, sha256s, numbers, found)
 
 
 def read_splits(folders: Iterable[Path]) -> tuple[dict[str, str], list[str]]:
@@ -85,7 +88,8 @@ def read_splits(folders: Iterable[Path]) -> tuple[dict[str, str], list[str]]:
     Raises:
         DataError: a table is damaged.
     """
-    splits, remarks = {}, []
+    splits: dict[str, str] = {}
+    remarks = []
     for folder in folders:
         if (folder / TABLE).exists():
             splits |= {pixels: split for _, _, split, _, pixels, _ in read_table(folder)}
