@@ -80,10 +80,15 @@ def _predict(options: argparse.Namespace) -> int:
     ]
     print(as_json(said) if options.json else as_text(said, sys.stdout.encoding))
     if options.plot is not None and usable:
-        evidence = model.explain(jpegs) or [None] * len(usable)
+        evidence = model.explain(jpegs)
         items = [
-            Item(decode_photo(photo.jpeg), Path(name).name, predictions[name], why)
-            for (name, photo), why in zip(usable.items(), evidence, strict=True)
+            Item(
+                decode_photo(photo.jpeg),
+                Path(name).name,
+                predictions[name],
+                evidence[index] if evidence else None,
+            )
+            for index, (name, photo) in enumerate(usable.items())
         ]
         draw_predictions(items, options.plot)
         if not options.json:

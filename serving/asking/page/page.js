@@ -207,7 +207,7 @@ function drawWhy(item, { label, map }) {
   context.drawImage(heat(map, side), left, top, side, side);
   const most = Math.max(...map.flat());
   let words = `Nothing in the photo speaks for ${label}.`;
-  if (most > 0) words = `What speaks for ${label}: most of it ${place(map, most)}.`;
+  if (most > 0) words = `What speaks for ${label}: strongest ${place(map, most)}.`;
   if (width !== height) words += " The model does not see the faded edges.";
   canvas.setAttribute("aria-label", words);
   item.querySelector(".words").textContent = words;

@@ -114,8 +114,8 @@ def test_whether_it_is_certain_and_sees_a_dog_is_passed_on() -> None:
 
 
 def metadata(*signatures: str) -> bytes:
-    definitions = {"signature_def": {key: {} for key in signatures}}
-    return json.dumps({"metadata": {"signature_def": definitions}}).encode()
+    definitions: dict[str, Any] = {name: {} for name in signatures}
+    return json.dumps({"metadata": {"signature_def": {"signature_def": definitions}}}).encode()
 
 
 def test_evidence_is_asked_for_by_its_signature_where_the_model_has_it() -> None:

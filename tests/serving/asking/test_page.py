@@ -290,7 +290,7 @@ def test_what_speaks_for_the_answer_is_laid_over_the_photo_at_a_key(
     assert button.get_attribute("aria-pressed") == "true"
     words = result.find_element(By.CSS_SELECTOR, ".words").text
     assert words.startswith("What speaks for ")
-    assert "most of it at the upper left." in words
+    assert "strongest at the upper left." in words
     assert words.endswith("The model does not see the faded edges.")
     assert said(explaining_page) == canvas.accessible_name == words
     shoot(explaining_page, "why")
