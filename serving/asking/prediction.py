@@ -49,9 +49,8 @@ class Evidence:
 
         All of it is 0 if no part does.
         """
-        positive = np.maximum(self.map, np.float32(0))
-        most: np.float32 = positive.max()
-        return positive / most if most > 0 else positive
+        positive = np.maximum(self.map, 0)
+        return np.asarray(positive / (positive.max() or 1), np.float32)
 
 
 def centred_square(height: int, width: int) -> tuple[int, int, int]:
