@@ -19,7 +19,7 @@ from data.contract.progress import watched_by
 
 REDRAWN_AFTER = 0.5
 """Seconds after which the line is redrawn when nothing happens: the time passes."""
-FASTEST = 0.05
+FASTEST = 0.1
 """Seconds between two drawings."""
 WINDOW = 20.0
 """Seconds over which the rate is measured: it changes, as when what is kept comes first."""
@@ -118,7 +118,10 @@ class LiveLine(io.TextIOBase):
         with self._lock:
             if self._head is not None:
                 took = in_words(time.monotonic() - self._began)
-                self._leave(f", {took}" if self._is_alone() else f"  {took}")
+                if self._is_alone():
+                    self._leave(f", {took}")
+                else:
+                    self._leave(f"  took {took}" if self._head_is_printed else f"  {took}")
 
     def finish(self) -> None:
         """Leaves the line without seconds: what it was about did not end."""

@@ -102,7 +102,7 @@ def test_on_a_terminal_a_line_is_redrawn_and_stays_with_its_seconds() -> None:
         r"\[ 1/3\] Quick  0\.\d s",
         r"\[ 2/3\] ActivationCache",
         r"  activations: 1\.2 GB",
-        r"  0\.\d s",
+        r"  took 0\.\d s",
         r"\[ 3/3\] Pusher with .*\.",  # whose end nobody told
         r"done",
         r"",
