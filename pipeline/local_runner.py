@@ -1,6 +1,7 @@
 """A run on this machine: photos, then the pipeline on LocalDagRunner, then its summary."""
 
 import logging
+import os
 from pathlib import Path
 
 import tensorflow as tf
@@ -47,6 +48,8 @@ def run_locally(
         DataError: the photos cannot be used.
         WorkdirError: what earlier runs have left in the folder is not whole.
     """
+    # Beam makes an argument parser for every transform, which looks for translations on the disk.
+    os.environ["LANGUAGE"] = "C"
     artifacts.require_unchanged(workdir)
     stored = workdir.stored_config()
     arguments = beam_args(config.beam, root=str(workdir.root))

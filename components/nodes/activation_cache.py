@@ -5,6 +5,8 @@ the pooled features. Both are computed here for a few augmented views of each tr
 for the plain photos of the other splits.
 """
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -45,6 +47,7 @@ class ActivationCacheSpec(ComponentSpec):
         "weights_hash": ExecutionParameter(type=str),
         "boundary_layer": ExecutionParameter(type=str),
         "augmentation": ExecutionParameter(type=str),
+        "classes": ExecutionParameter(type=str),
         "code": ExecutionParameter(type=str),
     }
 
@@ -86,6 +89,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
             output.uri,
             manifest,
             sources={split: _files(examples, split) for split in features.SPLITS},
+            classes=json.loads(exec_properties["classes"]),
             transform_graph=transform_graph,
             backbone=backbone,
             new_pipeline=self._make_beam_pipeline,
@@ -109,6 +113,7 @@ class ActivationCache(BaseBeamComponent):
         weights_hash: str,
         boundary_layer: str,
         augmentation: str,
+        classes: Sequence[str],
         code: str,
     ) -> None:
         """Every argument is part of the key under which TFX caches the activations.
@@ -122,6 +127,7 @@ class ActivationCache(BaseBeamComponent):
             weights_hash: from `weights_fingerprint`.
             boundary_layer: name of the layer whose output is kept, from `boundary_layer_of`.
             augmentation: JSON of AugmentationSettings, its `mode` left out.
+            classes: class names in the order of their ids.
             code: hash of the code that runs inside the node.
         """
         super().__init__(
@@ -134,6 +140,7 @@ class ActivationCache(BaseBeamComponent):
                 weights_hash=weights_hash,
                 boundary_layer=boundary_layer,
                 augmentation=augmentation,
+                classes=json.dumps(list(classes)),
                 code=code,
                 activations=types.Channel(type=standard_artifacts.Examples),
             )
