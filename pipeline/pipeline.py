@@ -290,11 +290,12 @@ def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
         examples=examples,
         transform_graph=data.transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
-        eval_args=trainer_pb2.EvalArgs(splits=[VAL, TEST]),
+        eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "classes": list(config.classes),
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
+            "answers": config.answers.model_dump(),
             "weights_hash": weights_hash,
             "code": code_hash("components.nodes.trainer", backbone),
             **training_config,

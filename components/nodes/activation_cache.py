@@ -2,7 +2,7 @@
 
 All that training needs of a photo is the activations at the freeze boundary or, for the head alone,
 the pooled features. Both are computed here for a few augmented views of each training photo and
-for the plain photos of the other splits.
+for the plain photos of the validation split. The test split is left to the Evaluator.
 """
 
 import json
@@ -28,6 +28,9 @@ from components.training.cache.writing import fill
 from data.contract import features
 
 _STATISTICS_FILE = "FeatureStats.pb"
+
+SPLITS = (features.TRAIN, features.VAL)
+"""Those that training looks at."""
 
 
 class ActivationCacheSpec(ComponentSpec):
@@ -64,7 +67,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         (examples,), (statistics,) = input_dict["examples"], input_dict["statistics"]
         transform_graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
         (output,) = output_dict["activations"]
-        output.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
+        output.split_names = artifact_utils.encode_split_names(list(SPLITS))
         output.span = examples.span
         boundary_layer = exec_properties["boundary_layer"]
         augmentation = AugmentationSettings.model_validate_json(exec_properties["augmentation"])
@@ -73,7 +76,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         require_same_weights(name, weights, exec_properties["weights_hash"])
         backbone, origin = build_backbone(name, weights)
         spatial_shape, pooled_size = activation_shapes(backbone, boundary_layer)
-        found = {split: _read_statistics(statistics, split) for split in features.SPLITS}
+        found = {split: _read_statistics(statistics, split) for split in SPLITS}
         manifest = CacheManifest(
             backbone=name,
             weights=origin,
@@ -88,7 +91,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         fill(
             output.uri,
             manifest,
-            sources={split: _files(examples, split) for split in features.SPLITS},
+            sources={split: _files(examples, split) for split in SPLITS},
             classes=json.loads(exec_properties["classes"]),
             transform_graph=transform_graph,
             backbone=backbone,
