@@ -74,8 +74,8 @@ def read(folders: Iterable[Path]) -> SpanPhotos:
     names, labels, splits, groups, pixels, sha256s, numbers = (
         zip(*rows, strict=True) if rows else [()] * 7
     )
-    found = np.concatenate(hashes, dtype=np.uint8)
-    return SpanPhotos(names, labels, splits, groups, pixels, sha256s, numbers, found)
+    joined = np.concatenate(hashes, dtype=np.uint8)
+    return SpanPhotos(names, labels, splits, groups, pixels, sha256s, numbers, joined)
 
 
 def read_splits(folders: Iterable[Path]) -> tuple[dict[str, str], list[str]]:
