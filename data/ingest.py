@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,13 @@ from data.contract.features import SPLITS
 from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
-from data.relabels import Relabel, decide, default_file, read_decisions
+from data.relabels import (
+    Relabel,
+    decide,
+    describe_unheeded,
+    drop_outdated,
+    read_decisions,
+)
 
 # Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
 # the runner that it falls back to, in this process.
@@ -62,6 +68,8 @@ class Alike:
     """Those that are near-duplicates of another, or copies."""
     groups: int
     """What they amount to."""
+    featureless: int
+    """Photos with too little in them to be compared, of which exact copies alone are told."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class IngestResult:
     rejected: int
     conflicts: int
     relabelled: int
+    unheeded: tuple[str, ...]
+    """Decisions that change nothing any more, and why."""
     earlier: int
     """Photos that earlier spans hold already."""
     alike: Alike
@@ -124,7 +134,7 @@ def ingest(
             (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
             hashes = out / photo_hashes.FILE
             identities = [photo_hashes.identify(photo) for photo in photos]  # before any is read
-            task = _Task(photos, made, out, unfinished, span, max_reject_share)
+            task = _Task(photos, made.rows, out, unfinished, span, max_reject_share)
             newest = spans.find_newest(out)
             if newest and span in (None, spans.read_number(newest)):
                 manifest = spans.read_manifest(newest)
@@ -136,19 +146,19 @@ def ingest(
                 if manifest["input"] == task.fingerprint(facts):
                     spans.check_shards(newest, manifest["shards"])
                     photo_hashes.store(hashes, identities, facts, unfinished)
-                    return _to_result(newest, manifest, cached=True)
+                    return _to_result(newest, manifest, task.unheeded(facts, manifest), cached=True)
             spans.require_next(out, span)
             found, manifest = _write_span(task, progress, beam_options)
-            file = decisions or default_file(source)
             manifest = {
                 "input": task.fingerprint(found),
                 "source": show(source),
-                "relabels_sha256": spans.hash_file(file) if file.is_file() else "",
+                "relabels_sha256": made.sha256,
                 **manifest,
             }
             spans.write_manifest(task.folder, manifest)
             photo_hashes.store(hashes, identities, found, unfinished)
-            return _to_result(spans.commit(task.folder, out), manifest, cached=False)
+            unheeded = task.unheeded(found, manifest)
+            return _to_result(spans.commit(task.folder, out), manifest, unheeded, cached=False)
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
 
@@ -171,10 +181,19 @@ class _Task:
 
     def labels(self, facts: Sequence[Fact]) -> list[str]:
         """The label of each photo as decided, empty for one that is left out."""
-        return [
-            decide(self.decisions, fact.sha256, photo.label)
-            for photo, fact in zip(self.photos, facts, strict=True)
+        labelled = [
+            (fact.sha256, photo.label) for photo, fact in zip(self.photos, facts, strict=True)
         ]
+        current = drop_outdated(self.decisions, labelled)
+        return [decide(current, sha256, label) for sha256, label in labelled]
+
+    def unheeded(self, facts: Sequence[Fact], manifest: Mapping[str, Any]) -> tuple[str, ...]:
+        """The decisions that change nothing any more, and why."""
+        plain = [
+            replace(fact, label=photo.label) for photo, fact in zip(self.photos, facts, strict=True)
+        ]
+        classes = {*manifest["classes"], *(photo.label for photo in self.photos)}
+        return tuple(describe_unheeded(plain, self.decisions, classes))
 
     def fingerprint(self, facts: Sequence[Fact]) -> str:
         """SHA-256 of everything that decides the content of the span."""
@@ -221,14 +240,13 @@ def _write_span(
         task.folder / "rejected.csv", ("path", "reason"), ((f.name, f.reason) for f in rejected)
     )
     _write_table(
-        task.folder / "conflicts.csv",
-        ("path", "label", "group", "reason"),
-        ((fact.name, fact.label, fact.group, fact.conflict) for fact in conflicts),
+        task.folder / span_photos.CONFLICTS,
+        span_photos.CONFLICT_COLUMNS,
+        ((fact.name, fact.label, fact.group, fact.conflict, fact.sha256) for fact in conflicts),
     )
     classes = {*earlier.labels, *(photo.label for photo in task.photos)}
     try:
         audit.check_rejects(facts, task.max_reject_share)
-        audit.check_labels(facts, classes)
         if earlier.names:
             audit.check_new(used, set(earlier.labels))
         else:
@@ -247,6 +265,9 @@ def _write_span(
     )
     groups = Counter(fact.group for fact in facts if not fact.reason)
     alike = [size for size in groups.values() if size > 1]
+    featureless = sum(
+        not (fact.reason or row.any()) for fact, row in zip(facts, found.hashes, strict=True)
+    )
     return facts, {
         "classes": sorted({fact.label for fact in used}),
         "counts": counts,
@@ -259,7 +280,9 @@ def _write_span(
             for photo, label in zip(task.photos, task.labels(facts), strict=True)
         ),
         "alike": asdict(
-            Alike(found.radius.bits, found.radius.expected_false, sum(alike), len(alike))
+            Alike(
+                found.radius.bits, found.radius.expected_false, sum(alike), len(alike), featureless
+            )
         ),
         "shards": {
             name: {"records": len(facts), "sha256": spans.hash_file(task.folder / name)}
@@ -294,7 +317,9 @@ def _write_table(file: Path, columns: Sequence[str], rows: Iterable[Sequence[str
         writer.writerows(rows)
 
 
-def _to_result(span: Path, manifest: dict[str, Any], *, cached: bool) -> IngestResult:
+def _to_result(
+    span: Path, manifest: dict[str, Any], unheeded: tuple[str, ...], *, cached: bool
+) -> IngestResult:
     return IngestResult(
         span_dir=span,
         classes=tuple(manifest["classes"]),
@@ -302,6 +327,7 @@ def _to_result(span: Path, manifest: dict[str, Any], *, cached: bool) -> IngestR
         rejected=manifest["rejected"],
         conflicts=manifest["conflicts"],
         relabelled=manifest["relabelled"],
+        unheeded=unheeded,
         earlier=manifest["earlier"],
         alike=Alike(**manifest["alike"]),
         cached=cached,

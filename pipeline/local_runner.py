@@ -21,7 +21,7 @@ from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
 from pipeline.lineage import describe_run
 from pipeline.pipeline import UNCACHED, create_pipeline
-from pipeline.progress import NodeTimes, describe_alike, describe_records
+from pipeline.progress import NodeTimes, describe_alike, describe_records, describe_unheeded
 from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
 from pipeline.workdir import Workdir
 
@@ -67,6 +67,8 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
     )
     print(f"records   {describe_records(ingested)}", flush=True)
     print(f"alike     {describe_alike(ingested)}", flush=True)
+    if unheeded := describe_unheeded(ingested):
+        print(f"relabels  {unheeded}", flush=True)
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))

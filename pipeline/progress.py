@@ -11,6 +11,9 @@ from pathlib import Path
 
 from data.ingest import IngestResult
 
+NAMED = 3
+"""Photos that a line names before it counts the rest."""
+
 
 @dataclass
 class NodeTimes(logging.Handler):
@@ -86,8 +89,21 @@ def describe_alike(ingested: IngestResult) -> str:
     alike = ingested.alike
     if alike.radius < 0:
         return "only exact copies are told: the photos are too few, or too much like each other"
+    plain = f"; {alike.featureless:,} too plain to compare" if alike.featureless else ""
     return (
         f"{alike.photos:,} photos are copies of each other, exactly or nearly: {alike.groups:,} "
         f"pictures (up to {alike.radius} of 256 bits differ; "
-        f"{alike.expected_false:.2f} false pairs expected)"
+        f"{alike.expected_false:.2f} false pairs expected{plain})"
+    )
+
+
+def describe_unheeded(ingested: IngestResult) -> str:
+    """One line on the decisions about labels that change nothing any more; empty without any."""
+    found = ingested.unheeded
+    if not found:
+        return ""
+    more = f", and {len(found) - NAMED:,} more" if len(found) > NAMED else ""
+    return (
+        f"{len(found):,} decisions no longer fit their photos; to change that, decide again in "
+        f"`review`: {', '.join(found[:NAMED])}{more}"
     )

@@ -9,7 +9,13 @@ import pytest
 
 from data.audit import Counts
 from data.ingest import Alike, IngestResult
-from pipeline.progress import NodeTimes, chatter_to, describe_alike, describe_records
+from pipeline.progress import (
+    NodeTimes,
+    chatter_to,
+    describe_alike,
+    describe_records,
+    describe_unheeded,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,15 +159,30 @@ def test_near_duplicates_are_described_with_the_chance_of_an_error() -> None:
         "407 photos are copies of each other, exactly or nearly: 196 pictures "
         "(up to 70 of 256 bits differ; 0.74 false pairs expected)"
     )
-    assert "only exact copies" in describe_alike(ingested({}, alike=Alike(-1, 0.0, 2, 1)))
+    assert "only exact copies" in describe_alike(ingested({}, alike=Alike(-1, 0.0, 2, 1, 0)))
+
+
+def test_photos_too_plain_to_compare_are_in_the_line() -> None:
+    line = describe_alike(ingested({}, alike=Alike(70, 0.741, 407, 196, 1_012)))
+    assert line.endswith("0.74 false pairs expected; 1,012 too plain to compare)")
+
+
+def test_decisions_that_no_longer_fit_are_counted_and_three_are_named() -> None:
+    assert describe_unheeded(ingested({})) == ""
+    line = describe_unheeded(ingested({}, unheeded=("a", "b", "c", "d", "e")))
+    assert line == (
+        "5 decisions no longer fit their photos; to change that, decide again in `review`: "
+        "a, b, c, and 2 more"
+    )
 
 
 def ingested(
     counts: Counts,
     *,
     relabelled: int = 0,
+    unheeded: tuple[str, ...] = (),
     earlier: int = 0,
-    alike: Alike = Alike(70, 0.741, 407, 196),  # noqa: B008 (it is frozen)
+    alike: Alike = Alike(70, 0.741, 407, 196, 0),  # noqa: B008 (it is frozen)
     cached: bool = False,
 ) -> IngestResult:
     return IngestResult(
@@ -171,6 +192,7 @@ def ingested(
         rejected=7,
         conflicts=2,
         relabelled=relabelled,
+        unheeded=unheeded,
         earlier=earlier,
         alike=alike,
         cached=cached,

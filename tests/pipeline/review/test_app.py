@@ -25,7 +25,7 @@ def test_an_answer_is_a_row_in_the_table_before_it_is_confirmed(review: Review) 
         {"position": 3, "to": "relaxed", "reason": "asleep", "earlier": False}
     ]
     photo = review.doubts.photos[3]
-    (row,) = relabels.read(review.table).values()
+    (row,) = relabels.read(review.table).rows.values()
     assert (row.sha256, row.before, row.to, row.reason) == (
         photo.sha256,
         photo.label,
@@ -37,7 +37,7 @@ def test_an_answer_is_a_row_in_the_table_before_it_is_confirmed(review: Review) 
 def test_that_a_label_is_right_is_a_row_too(review: Review) -> None:
     photo = review.doubts.photos[0]
     assert review.answer(to=photo.label).status == 200
-    row = relabels.read(review.table)[photo.sha256]
+    row = relabels.read(review.table).rows[photo.sha256]
     assert row.before == row.to == photo.label
 
 
@@ -46,7 +46,7 @@ def test_undoing_gives_the_photo_back_undecided_by_another_row(review: Review) -
     review.answer(to="sad")
     reply = review.answer(to=None, seen="sad")
     assert reply.json["decided"] == []
-    row = relabels.read(review.table)[photo.sha256]
+    row = relabels.read(review.table).rows[photo.sha256]
     assert (row.before, row.to, row.is_undo) == ("sad", photo.label, True)
     assert len(review.table.read_text().splitlines()) == 3
     assert review.answer(to="").json["decided"][0]["to"] == ""
@@ -57,7 +57,7 @@ def test_a_decision_that_a_second_tab_has_not_seen_is_not_overruled(review: Revi
     late = review.answer(to="happy")
     assert late.status == 409
     assert "someone has decided about this photo meanwhile" in late.json["error"]
-    assert relabels.read(review.table)[review.doubts.photos[0].sha256].to == "sad"
+    assert relabels.read(review.table).rows[review.doubts.photos[0].sha256].to == "sad"
     assert review.answer(to="happy", seen="sad").status == 200
 
 
@@ -67,7 +67,7 @@ def test_another_process_writing_to_the_table_is_seen(review: Review) -> None:
         other.answer(position=5, to="happy")
     (decided,) = review.ask("GET", "/state").json["decided"]
     assert (decided["position"], decided["to"]) == (5, "happy")
-    assert relabels.read(review.table)[photo.sha256].to == "happy"
+    assert relabels.read(review.table).rows[photo.sha256].to == "happy"
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

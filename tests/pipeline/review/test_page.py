@@ -51,7 +51,7 @@ def shows(driver: webdriver.Chrome, review: Review, position: int) -> None:
 
 def decided(review: Review) -> dict[int, str]:
     """The label in force of each photo that someone has decided about."""
-    found = relabels.read(review.table)
+    found = relabels.read(review.table).rows
     return {
         position: found[photo.sha256].to
         for position, photo in enumerate(review.doubts.photos)
@@ -132,7 +132,7 @@ def test_a_reason_goes_with_the_next_decision(page: webdriver.Chrome, review: Re
     shows(page, review, 1)
     press(page, "4")
     shows(page, review, 2)
-    assert [row.reason for row in relabels.read(review.table).values()] == ["two dogs, x", ""]
+    assert [row.reason for row in relabels.read(review.table).rows.values()] == ["two dogs, x", ""]
 
 
 def test_a_second_tab_sees_what_the_first_did(page: webdriver.Chrome, review: Review) -> None:

@@ -83,7 +83,7 @@ def test_nothing_is_lost_by_a_kill_and_ingestion_honours_what_was_decided(
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
     table = relabels.default_file(photos)
-    assert sorted(row.to for row in relabels.read(table).values()) == sorted(["", other])
+    assert sorted(row.to for row in relabels.read(table).rows.values()) == sorted(["", other])
     stranger = "f" * 64
     relabels.append(table, Relabel(stranger, "sad", "happy", "", datetime.now(UTC)))
 
@@ -107,7 +107,7 @@ def test_nothing_is_lost_by_a_kill_and_ingestion_honours_what_was_decided(
         last = second.end()
     assert "decided   0 relabelled, 1 right, 0 left out; 94 undecided" in last
     assert f"next      dog-emotion run --photos {photos} --workdir {workdir.root}" in last
-    assert relabels.read(table)[stranger].to == "happy"
+    assert relabels.read(table).rows[stranger].to == "happy"
 
 
 def test_a_second_start_computes_nothing_again(photos: Path, workdir: Workdir) -> None:
