@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from data import relabels
 from tests.browser import SHOTS, chromium, needs_chromium
-from tests.pipeline.review.conftest import Review, reviewing
+from tests.pipeline.review.conftest import Review, make_doubts_in_conflict, reviewing
 from tests.serving.conftest import wait_for
 
 pytestmark = needs_chromium
@@ -47,6 +47,24 @@ def text(driver: webdriver.Chrome, name: str) -> str:
 def shows(driver: webdriver.Chrome, review: Review, position: int) -> None:
     """Waits until a photo of the list is shown."""
     wait_for(lambda: text(driver, "name").startswith(review.doubts.photos[position].name))
+
+
+def test_photos_in_conflict_show_both_pictures_and_one_key_decides_about_both(
+    driver: webdriver.Chrome, table: Path
+) -> None:
+    with reviewing(table, doubts=make_doubts_in_conflict()) as review:
+        driver.set_window_size(1100, 900)
+        opened(driver, review)
+        shows(driver, review, 0)
+        assert "In conflict, so not used: a near-duplicate of" in text(driver, "conflict")
+        assert review.doubts.photos[1].label in text(driver, "copies")
+        press(driver, "s")
+        shows(driver, review, 2)
+        assert decided(review) == {0: "sad", 1: "sad"}
+        assert not driver.find_element(By.ID, "alike").is_displayed()
+        press(driver, "u")
+        shows(driver, review, 1)
+        assert decided(review) == {}
 
 
 def decided(review: Review) -> dict[int, str]:
