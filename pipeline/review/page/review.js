@@ -101,7 +101,7 @@ async function show(at) {
   const next = nextUndecided();
   if (next !== null) {
     load(next).then((coming) => {
-      for (const each of [{ position: next }, ...coming.copies, ...coming.same, ...coming.others]) {
+      for (const each of [{ position: next }, ...coming.copies.slice(0, 4), ...coming.same, ...coming.others]) {
         new Image().src = source(each.position);
       }
     }, () => {});
@@ -162,6 +162,7 @@ function drawPhotos(list, photos) {
   list.replaceChildren(...photos.map((each) => {
     const entry = document.createElement("li");
     const image = document.createElement("img");
+    image.loading = "lazy"; // of copies there may be many
     const label = labelOf(each.position, each.label) || "left out";
     setPhoto(image, each.position, `a photo labelled ${label}`);
     entry.append(image, Object.assign(document.createElement("span"), { textContent: label }));
