@@ -72,20 +72,6 @@ def check_rejects(facts: Sequence[Fact], max_share: float) -> None:
         )
 
 
-def check_labels(facts: Iterable[Fact], classes: Collection[str]) -> None:
-    """Refuse a photo that was given a label of no class.
-
-    Raises:
-        DataError: naming the photo and the label.
-    """
-    for fact in facts:
-        if fact.label not in classes:
-            raise DataError(
-                f"{fact.name} was given the label {fact.label!r} in review, but the classes are "
-                f"{', '.join(sorted(classes))}: decide again, or add photos of that class"
-            )
-
-
 def check_new(used: Sequence[Fact], classes: Collection[str]) -> None:
     """Refuse a span with nothing new in it, or with classes that the earlier ones do not have.
 

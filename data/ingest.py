@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
 from data.held_photos import find_held
-from data.relabels import Relabel, decide, default_file, read_decisions
+from data.relabels import Relabel, decide, describe_unheeded, drop_outdated, read_decisions
 
 # Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
 # the runner that it falls back to, in this process.
@@ -65,6 +65,8 @@ class Alike:
     """Those that are near-duplicates of another, or copies."""
     groups: int
     """What they amount to."""
+    featureless: int
+    """Photos with too little in them to be compared, of which exact copies alone are told."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,9 @@ class IngestResult:
     conflicts: int
     relabelled: int
     """Photos that are labelled, or left out, as someone has decided."""
-    unheeded: int
+    unheeded: tuple[str, ...]
+    """Decisions that change nothing any more, and why."""
+    held_otherwise: int
     """Photos that earlier spans hold otherwise than someone has decided."""
     earlier: int
     """Photos that earlier spans hold already."""
@@ -134,7 +138,7 @@ def ingest(
             (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
             hashes = out / photo_hashes.FILE
             identities = [photo_hashes.identify(photo) for photo in photos]  # before any is read
-            task = _Task(photos, made, out, unfinished, span, max_reject_share)
+            task = _Task(photos, made.rows, out, unfinished, span, max_reject_share)
             newest = spans.find_newest(out)
             kept = photo_hashes.load(hashes)
             facts = [
@@ -146,21 +150,21 @@ def ingest(
                 if manifest["input"] == task.fingerprint(facts):
                     spans.check_shards(newest, manifest["shards"])
                     photo_hashes.store(hashes, identities, facts, unfinished)
-                    return _to_result(newest, manifest, cached=True)
+                    return _to_result(newest, manifest, task.unheeded(facts, manifest), cached=True)
             spans.require_next(out, span)
             found, manifest, remarks = _write_span(task, facts, progress, beam_options)
-            file = decisions or default_file(source)
             manifest = {
                 "input": task.fingerprint(found),
                 "code": _code_version(),
                 "source": show(source),
-                "relabels_sha256": spans.hash_file(file) if file.is_file() else "",
+                "relabels_sha256": made.sha256,
                 **manifest,
             }
             spans.write_manifest(task.folder, manifest)
             photo_hashes.store(hashes, identities, found, unfinished)
+            unheeded = task.unheeded(found, manifest)
             written = spans.commit(task.folder, out)
-            return _to_result(written, manifest, cached=False, remarks=tuple(remarks))
+            return _to_result(written, manifest, unheeded, cached=False, remarks=tuple(remarks))
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
 
@@ -183,10 +187,19 @@ class _Task:
 
     def labels(self, facts: Sequence[Fact]) -> list[str]:
         """The label of each photo as decided, empty for one that is left out."""
-        return [
-            decide(self.decisions, fact.sha256, photo.label)
-            for photo, fact in zip(self.photos, facts, strict=True)
+        labelled = [
+            (fact.sha256, photo.label) for photo, fact in zip(self.photos, facts, strict=True)
         ]
+        current = drop_outdated(self.decisions, labelled)
+        return [decide(current, sha256, label) for sha256, label in labelled]
+
+    def unheeded(self, facts: Sequence[Fact], manifest: Mapping[str, Any]) -> tuple[str, ...]:
+        """The decisions that change nothing any more, and why."""
+        plain = [
+            replace(fact, label=photo.label) for photo, fact in zip(self.photos, facts, strict=True)
+        ]
+        classes = {*manifest["classes"], *(photo.label for photo in self.photos)}
+        return tuple(describe_unheeded(plain, self.decisions, classes))
 
     def fingerprint(self, facts: Sequence[Fact]) -> str:
         """SHA-256 of everything that decides the content of the span."""
@@ -257,14 +270,13 @@ def _write_span(
         task.folder / "rejected.csv", ("path", "reason"), ((f.name, f.reason) for f in rejected)
     )
     _write_table(
-        task.folder / "conflicts.csv",
-        ("path", "label", "group", "reason"),
-        ((fact.name, fact.label, fact.group, fact.conflict) for fact in conflicts),
+        task.folder / span_photos.CONFLICTS,
+        span_photos.CONFLICT_COLUMNS,
+        ((fact.name, fact.label, fact.group, fact.conflict, fact.sha256) for fact in conflicts),
     )
     classes = {*earlier.labels, *(photo.label for photo in task.photos)}
     try:
         audit.check_rejects(facts, task.max_reject_share)
-        audit.check_labels(facts, classes)
         if earlier.names:
             audit.check_new(used, set(earlier.labels))
         else:
@@ -283,7 +295,10 @@ def _write_span(
     )
     groups = Counter(fact.group for fact in facts if not fact.reason)
     alike = [size for size in groups.values() if size > 1]
-    relabelled, unheeded = _count_decided(task, facts, earlier)
+    relabelled, held_otherwise = _count_decided(task, facts, earlier)
+    featureless = sum(
+        not (fact.reason or row.any()) for fact, row in zip(facts, found.hashes, strict=True)
+    )
     manifest = {
         "classes": sorted({fact.label for fact in used}),
         "counts": counts,
@@ -292,9 +307,11 @@ def _write_span(
         "only_new": task.number is not None,
         "earlier": sum(fact.span > 0 for fact in facts),
         "relabelled": relabelled,
-        "unheeded": unheeded,
+        "held_otherwise": held_otherwise,
         "alike": asdict(
-            Alike(found.radius.bits, found.radius.expected_false, sum(alike), len(alike))
+            Alike(
+                found.radius.bits, found.radius.expected_false, sum(alike), len(alike), featureless
+            )
         ),
         "shards": {
             name: {"records": len(facts), "sha256": spans.hash_file(task.folder / name)}
@@ -311,13 +328,13 @@ def _count_decided(
 ) -> tuple[int, int]:
     """How many photos the span treats as decided, and how many earlier spans treat otherwise."""
     held_as = dict(zip(earlier.pixels, earlier.labels, strict=True))
-    relabelled = unheeded = 0
+    relabelled = held_otherwise = 0
     for photo, fact, label in zip(task.photos, facts, task.labels(facts), strict=True):
         if fact.span:
-            unheeded += fact.sha256 in task.decisions and label != held_as[fact.pixels]
+            held_otherwise += fact.sha256 in task.decisions and label != held_as[fact.pixels]
         elif not fact.reason:
             relabelled += label != photo.label
-    return relabelled, unheeded
+    return relabelled, held_otherwise
 
 
 def _plan_shards(facts: Iterable[Fact]) -> dict[str, tuple[Fact, ...]]:
@@ -345,7 +362,12 @@ def _write_table(file: Path, columns: Sequence[str], rows: Iterable[Sequence[str
 
 
 def _to_result(
-    span: Path, manifest: dict[str, Any], *, cached: bool, remarks: tuple[str, ...] = ()
+    span: Path,
+    manifest: dict[str, Any],
+    unheeded: tuple[str, ...],
+    *,
+    cached: bool,
+    remarks: tuple[str, ...] = (),
 ) -> IngestResult:
     return IngestResult(
         span_dir=span,
@@ -354,7 +376,8 @@ def _to_result(
         rejected=manifest["rejected"],
         conflicts=manifest["conflicts"],
         relabelled=manifest["relabelled"],
-        unheeded=manifest["unheeded"],
+        unheeded=unheeded,
+        held_otherwise=manifest["held_otherwise"],
         earlier=manifest["earlier"],
         only_new=manifest["only_new"],
         alike=Alike(**manifest["alike"]),

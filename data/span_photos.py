@@ -14,6 +14,8 @@ from data.perceptual_hash import BYTES, HASHES, Hashes
 
 TABLE = "photos.csv"
 COLUMNS = ("path", "label", "split", "group", "pixels", "sha256")
+CONFLICTS = "conflicts.csv"
+CONFLICT_COLUMNS = ("path", "label", "group", "reason", "sha256")
 PERCEPTUAL_HASHES = "perceptual-hashes.npy"
 
 
@@ -119,13 +121,24 @@ def read_table(folder: Path) -> Iterator[list[str]]:
     Raises:
         DataError: it is missing or damaged.
     """
+    return _read(folder / TABLE, COLUMNS)
+
+
+def read_conflicts(folder: Path) -> Iterator[list[str]]:
+    """The rows of a span's table of conflicts, with the values of `CONFLICT_COLUMNS`.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return _read(folder / CONFLICTS, CONFLICT_COLUMNS)
+
+
+def _read(file: Path, columns: Sequence[str]) -> Iterator[list[str]]:
     try:
-        with (folder / TABLE).open(encoding="utf-8", newline="") as table:
+        with file.open(encoding="utf-8", newline="") as table:
             header, *rows = list(csv.reader(table, strict=True))
     except (OSError, ValueError, csv.Error):
         header, rows = [], []
-    if tuple(header) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
-        raise DataError(
-            f"{folder / TABLE} is missing or damaged: delete {folder} and make it again"
-        )
+    if tuple(header) != tuple(columns) or any(len(row) != len(columns) for row in rows):
+        raise DataError(f"{file} is missing or damaged: delete {file.parent} and make it again")
     return iter(rows)

@@ -54,7 +54,8 @@ def survey(
         beam_options: of a runner whose workers see the photos and the folder.
     """
     facts, hashes = shards.prepare_photos(photos, held, folder, progress, beam_options)
-    return compare(relabel(facts, relabels), hashes, splits, earlier)
+    classes = {*earlier.labels, *(photo.label for photo in photos)}
+    return compare(relabel(facts, relabels, classes), hashes, splits, earlier)
 
 
 def compare(

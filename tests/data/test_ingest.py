@@ -20,7 +20,7 @@ import tensorflow as tf
 from PIL import Image
 
 import data
-from data import relabels, shards, spans, splits
+from data import relabels, shards, span_photos, spans, splits
 from data.contract import features
 from data.contract.errors import UsageError
 from data.contract.features import SPLITS
@@ -154,9 +154,15 @@ def test_rejects_and_conflicts_are_listed(source: Path, ingested: IngestResult) 
     group = hash_pixels(decode_photo((source / "sad/01.png").read_bytes()))
     reason = "the same picture is labelled happy (happy/conflict.png) and sad (sad/01.png)"
     assert read_table(ingested.span_dir / "conflicts.csv") == [
-        ["path", "label", "group", "reason"],
-        ["happy/conflict.png", "happy", group, reason],
-        ["sad/01.png", "sad", group, reason],
+        ["path", "label", "group", "reason", "sha256"],
+        [
+            "happy/conflict.png",
+            "happy",
+            group,
+            reason,
+            spans.hash_file(source / "happy/conflict.png"),
+        ],
+        ["sad/01.png", "sad", group, reason, spans.hash_file(source / "sad/01.png")],
     ]
 
 
@@ -410,7 +416,7 @@ def test_near_duplicates_with_two_labels_are_left_out(
     save_png(scenes / "sad" / "mirrored.png", draw_scene(3)[:, ::-1])
     span = ingest(scenes, tmp_path / "records").span_dir
     _, *rows = read_table(span / "conflicts.csv")
-    assert [(name, label, reason) for name, label, _, reason in rows] == [
+    assert [(name, label, reason) for name, label, _, reason, _ in rows] == [
         ("happy/03.png", "happy", "a near-duplicate of sad/mirrored.png, which is labelled sad"),
         ("sad/mirrored.png", "sad", "a near-duplicate of happy/03.png, which is labelled happy"),
     ]
@@ -659,15 +665,81 @@ def test_decisions_about_photos_of_earlier_spans_are_counted_apart(
     decide(decisions, scenes / "happy/02.png", "")
     decide(decisions, scenes / "sad/new.png", "happy")
     second = ingest(scenes, out, span=2)
-    assert (second.relabelled, second.unheeded) == (1, 2)
+    assert (second.relabelled, second.held_otherwise) == (1, 2)
     everything = ingest(scenes, out)
-    assert (everything.relabelled, everything.unheeded) == (4, 0)
+    assert (everything.relabelled, everything.held_otherwise) == (4, 0)
 
 
-def test_a_label_that_is_no_class_is_refused(scenes: Path, tmp_path: Path) -> None:
-    decide(tmp_path / "mine.csv", scenes / "happy/00.png", "jolly")
-    with pytest.raises(DataError, match=r"happy/00.png was given the label 'jolly'"):
-        ingest(scenes, tmp_path / "records", decisions=tmp_path / "mine.csv")
+def test_a_photo_that_is_moved_after_a_decision_has_the_label_of_its_new_folder(
+    scenes: Path, tmp_path: Path, later: None
+) -> None:
+    (scenes / "calm").mkdir()
+    for index in range(30):
+        (scenes / f"happy/{index + 30}.png").rename(scenes / f"calm/{index + 30}.png")
+    decide(scenes / "relabels.csv", scenes / "happy/00.png", "happy")
+    decide(scenes / "relabels.csv", scenes / "happy/01.png", "sad")
+    decide(scenes / "relabels.csv", scenes / "happy/02.png", "sad")
+    decide(scenes / "relabels.csv", scenes / "happy/03.png", "")
+    for index in (0, 1, 3):
+        (scenes / f"happy/0{index}.png").rename(scenes / f"calm/moved{index}.png")
+    (scenes / "happy/02.png").rename(scenes / "sad/moved2.png")
+    for _ in range(2):  # the second is cached
+        result = ingest(scenes, tmp_path / "records")
+        assert result.unheeded == (
+            "calm/moved0.png (decided as happy: happy; now calm)",
+            "calm/moved1.png (decided as happy: sad; now calm)",
+            "calm/moved3.png (decided as happy: left out; now calm)",
+        )
+    labels = {name: label for name, label, *_ in span_photos.read_table(result.span_dir)}
+    assert [labels[f"calm/moved{index}.png"] for index in (0, 1, 3)] == ["calm"] * 3
+    assert labels["sad/moved2.png"] == "sad"
+
+
+def test_a_renamed_class_takes_its_photos_along_and_locks_nobody_out(
+    scenes: Path, tmp_path: Path
+) -> None:
+    decide(scenes / "relabels.csv", scenes / "happy/00.png", "happy")
+    decide(scenes / "relabels.csv", scenes / "sad/00.png", "happy")
+    (scenes / "happy").rename(scenes / "jolly")
+    result = ingest(scenes, tmp_path / "records")
+    labels = {name: label for name, label, *_ in span_photos.read_table(result.span_dir)}
+    assert labels["jolly/00.png"] == "jolly"
+    assert "sad/00.png" not in labels  # someone found its label wrong
+    assert result.unheeded == (
+        "jolly/00.png (decided as happy: happy; now jolly)",
+        "sad/00.png (left out: happy is no class now)",
+    )
+    (row,) = span_photos.read_conflicts(result.span_dir)
+    assert row[:2] == ["sad/00.png", "sad"]
+    assert row[3:] == [
+        "labelled happy in review, which is no class",
+        spans.hash_file(scenes / "sad/00.png"),
+    ]
+
+
+def test_the_manifest_names_the_decisions_that_were_read_even_if_more_are_made_meanwhile(
+    scenes: Path, tmp_path: Path
+) -> None:
+    table = scenes / "relabels.csv"
+    decide(table, scenes / "happy/00.png", "sad")
+    before = spans.hash_file(table)
+
+    def decide_meanwhile(done: int, total: int) -> None:
+        decide(table, scenes / "happy/01.png", "sad")
+
+    result = ingest(scenes, tmp_path / "records", progress=decide_meanwhile)
+    manifest = json.loads((result.span_dir / "manifest.json").read_text())
+    assert spans.hash_file(table) != before
+    assert manifest["relabels_sha256"] == before
+
+
+def test_photos_too_plain_to_compare_are_counted(scenes: Path, tmp_path: Path) -> None:
+    for grey in (90, 140):
+        save_png(scenes / f"sad/plain {grey}.png", np.full((64, 64, 3), grey, np.uint8))
+    result = ingest(scenes, tmp_path / "records")
+    assert result.alike.featureless == 2
+    manifest = json.loads((result.span_dir / "manifest.json").read_text())
+    assert manifest["alike"]["featureless"] == 2
 
 
 def test_decisions_that_are_not_there_are_an_error(scenes: Path, tmp_path: Path) -> None:
