@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.ingest import IngestResult
+from pipeline.live_line import LiveLine
+
+NAMED = 3
+"""Photos that a line names before it counts the rest."""
 
 
 @dataclass
@@ -19,11 +23,14 @@ class NodeTimes(logging.Handler):
     The runner has no hooks; its log messages are all it offers.
 
     Attributes:
+        total: how many nodes there are.
+        line: shows the node while it runs, if there is one.
         wall: seconds of each node, by node id.
         cpu: seconds of this process's processor time during each node.
     """
 
     total: int
+    line: LiveLine | None = None
     wall: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
 
@@ -36,10 +43,16 @@ class NodeTimes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == "Component %s is running.":
             (node,) = record.args or ()
-            print(f"[{len(self.wall) + 1:2}/{self.total}] {node}", flush=True)
+            head = f"[{len(self.wall) + 1:2}/{self.total}] {node}"
+            if self.line:
+                self.line.begin(head)
+            else:
+                print(head, flush=True)
             self._started = time.monotonic(), time.process_time()
         elif record.msg == "Component %s is finished.":
             (node,) = record.args or ()
+            if self.line:
+                self.line.end()
             wall, cpu = self._started
             self.wall[str(node)] = time.monotonic() - wall
             self.cpu[str(node)] = time.process_time() - cpu
@@ -81,13 +94,37 @@ def describe_records(ingested: IngestResult) -> str:
     return f"{', '.join(splits)}; {', '.join(left_out)}: {ingested.span_dir}"
 
 
+def describe_remarks(ingested: IngestResult) -> list[str]:
+    """What else is to be known of a span, a line each."""
+    remarks = list(ingested.remarks)
+    if unheeded := ingested.unheeded:
+        more = f", and {len(unheeded) - NAMED:,} more" if len(unheeded) > NAMED else ""
+        remarks.append(
+            f"{len(unheeded):,} decisions no longer fit their photos; to change that, decide again "
+            f"in `review`: {', '.join(unheeded[:NAMED])}{more}"
+        )
+    if ingested.held_otherwise:
+        remarks.append(
+            f"{ingested.held_otherwise:,} decisions are not honoured here: they are about photos "
+            "of earlier spans, which stay as they are; without --span, a span of all photos honours "
+            "them"
+        )
+    if ingested.only_new and ingested.span > 1:
+        remarks.append(
+            f"span-{ingested.span} holds only what is new, and a compiled pipeline trains on the "
+            "newest span alone; without --span, a span holds all photos"
+        )
+    return remarks
+
+
 def describe_alike(ingested: IngestResult) -> str:
     """One line on the near-duplicates, and how sure they are."""
     alike = ingested.alike
     if alike.radius < 0:
         return "only exact copies are told: the photos are too few, or too much like each other"
+    plain = f"; {alike.featureless:,} too plain to compare" if alike.featureless else ""
     return (
         f"{alike.photos:,} photos are copies of each other, exactly or nearly: {alike.groups:,} "
         f"pictures (up to {alike.radius} of 256 bits differ; "
-        f"{alike.expected_false:.2f} false pairs expected)"
+        f"{alike.expected_false:.2f} false pairs expected{plain})"
     )

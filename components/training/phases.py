@@ -1,6 +1,5 @@
 """Transfer learning in two phases: the head alone, then the backbone's last layers with it."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import tensorflow as tf
 from components.training.checkpoint import PhaseCheckpoint
 from components.training.history import PhaseHistory
 from components.training.settings import PhaseSettings
+from data.contract.progress import Watch, watching
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ def train_phase(
             f"learning rate {settings.learning_rate:g}, at most {settings.epochs} epochs",
             flush=True,
         )
+        watch = watching()
         model.fit(
             train,
             validation_data=val,
@@ -90,11 +91,31 @@ def train_phase(
             epochs=settings.epochs,
             class_weight=class_weights,
             shuffle=False,  # the dataset does it
-            callbacks=[checkpoint, keras.callbacks.TensorBoard(folder / "tensorboard" / name)],
-            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[
+                checkpoint,
+                keras.callbacks.TensorBoard(folder / "tensorboard" / name),
+                *([_EpochsCounted(name, settings.epochs, watch)] if watch else []),
+            ],
+            verbose=0 if watch else 2,
         )
     checkpoint.restore_best(model)
     return PhaseHistory(name, checkpoint.history)
+
+
+class _EpochsCounted(keras.callbacks.Callback):
+    """Counts a phase's epochs for whoever watches."""
+
+    def __init__(self, phase: str, epochs: int, watch: Watch) -> None:
+        super().__init__()
+        self._phase, self._epochs, self._watch = phase, epochs, watch
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if epoch == 0:  # from when the first one is timed
+            self._watch(f"{self._phase}: epoch", 0, self._epochs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        reached = f"val accuracy {(logs or {})['val_accuracy']:.3f}"
+        self._watch(f"{self._phase}: {reached}, epoch", epoch + 1, self._epochs)
 
 
 def _learning_rate(

@@ -20,6 +20,7 @@ from components.training.phases import (
 )
 from components.training.recipes import FROZEN, UNFROZEN
 from components.training.settings import PhaseSettings
+from data.contract.progress import watched_by
 
 WEIGHTS = {0: 1.0, 1: 1.0}
 STEPS = 4
@@ -282,3 +283,21 @@ def test_a_cosine_ends_at_a_learning_rate_of_zero(
     train_head(splits, tmp_path, cosine)
     expected = [0.01 * (1 + np.cos(np.pi * epoch / 4)) / 2 for epoch in (1, 2, 3, 4)]
     assert rates == pytest.approx(expected, abs=1e-6)
+
+
+def test_epochs_are_counted_for_whoever_watches_and_printed_for_nobody(
+    splits: Splits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    with watched_by(lambda *count: told.append(count)):
+        result = train_head(
+            splits, tmp_path / "watched", PhaseSettings(epochs=2, learning_rate=0.1)
+        )
+    assert [count[1:] for count in told] == [(0, 2), (1, 2), (2, 2)]
+    reached = [epoch["val_accuracy"] for epoch in result.history]
+    assert [label for label, *_ in told[1:]] == [
+        f"frozen: val accuracy {accuracy:.3f}, epoch" for accuracy in reached
+    ]
+    assert "Epoch" not in capsys.readouterr().out
+    train_head(splits, tmp_path / "alone", PhaseSettings(epochs=2, learning_rate=0.1))
+    assert "Epoch 2/2" in capsys.readouterr().out
