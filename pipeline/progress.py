@@ -84,10 +84,12 @@ def describe_records(ingested: IngestResult) -> str:
 def describe_alike(ingested: IngestResult) -> str:
     """One line on the near-duplicates, and how sure they are."""
     alike = ingested.alike
-    if alike.radius < 0:
-        return "only exact copies are told: the photos are too few, or too much like each other"
+    chance = (
+        "the photos are too few, or too much like each other, to say how many pairs are false"
+        if alike.expected_false is None
+        else f"{alike.expected_false:.2f} false pairs expected"
+    )
     return (
         f"{alike.photos:,} photos are copies of each other, exactly or nearly: {alike.groups:,} "
-        f"pictures (up to {alike.radius} of 256 bits differ; "
-        f"{alike.expected_false:.2f} false pairs expected)"
+        f"pictures (up to {alike.radius} of 256 bits differ; {chance})"
     )
