@@ -160,8 +160,8 @@ class _Pictures:
                     conflicts[picture] = f"a near-duplicate of {name}, which is labelled {label}"
         for place, named in self._named.items():
             if len(named) > 1:
-                labels = " and ".join(f"{label} ({name})" for label, name in named.items())
-                conflicts[place] = f"the same picture is labelled {labels}"
+                said = " and ".join(f"{label} ({name})" for label, name in named.items())
+                conflicts[place] = f"the same picture is labelled {said}"
         return conflicts
 
 

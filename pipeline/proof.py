@@ -121,7 +121,7 @@ def as_text(proof: Proof) -> str:
     )
 
 
-def count_spanning(groups: NDArray[np.int64], splits: NDArray[np.str_]) -> int:
+def count_spanning(groups: NDArray[np.integer], splits: NDArray[np.str_]) -> int:
     """How many groups have photos in more than one split, from arrays of one value a photo."""
     pairs = np.unique(np.stack([groups.astype(str), splits.astype(str)], axis=1), axis=0)
     _, times = np.unique(pairs[:, 0], return_counts=True)

@@ -204,7 +204,7 @@ def test_photos_that_are_all_alike_are_not_merged() -> None:
 
 def test_groups_do_not_chain() -> None:
     """Seven photos, each like the next: no group goes further than one step from its leader."""
-    steps = np.arange(6)
+    steps = np.arange(6, dtype=np.int32)
     chain = Pairs(steps, steps + 1, np.full(6, 20, np.int32))
     leaders = find_leaders(chain, 7)
     assert (np.abs(leaders - np.arange(7)) <= 1).all()
