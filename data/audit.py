@@ -32,7 +32,8 @@ class Fact:
     """Hash of the pixels of the photo that stands for its near-duplicates."""
     split: str = ""
     width: int = 0
-    """Of the upright photo at full size, as are the height and the mean luma (0 to 255)."""
+    """Of the upright photo at full size, as are the height and the mean luma (0 to 255); width and
+    height of one that is taken from an earlier span are those of its record."""
     height: int = 0
     brightness: float = 0.0
     conflict: str = ""

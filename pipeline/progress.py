@@ -91,6 +91,23 @@ def describe_records(ingested: IngestResult) -> str:
     return f"{', '.join(splits)}; {', '.join(left_out)}: {ingested.span_dir}"
 
 
+def describe_remarks(ingested: IngestResult) -> list[str]:
+    """What else is to be known of a span, a line each."""
+    remarks = list(ingested.remarks)
+    if ingested.unheeded:
+        remarks.append(
+            f"{ingested.unheeded:,} decisions are not honoured here: they are about photos of "
+            "earlier spans, which stay as they are; without --span, a span of all photos honours "
+            "them"
+        )
+    if ingested.only_new and ingested.span > 1:
+        remarks.append(
+            f"span-{ingested.span} holds only what is new, and a compiled pipeline trains on the "
+            "newest span alone; without --span, a span holds all photos"
+        )
+    return remarks
+
+
 def describe_alike(ingested: IngestResult) -> str:
     """One line on the near-duplicates, and how sure they are."""
     alike = ingested.alike

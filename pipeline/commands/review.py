@@ -115,7 +115,7 @@ def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> 
     from data.contract.progress import tenths
     from data.ingest import ingest
     from pipeline.beam_args import beam_args, prepared_workers
-    from pipeline.progress import chatter_to, describe_records
+    from pipeline.progress import chatter_to, describe_records, describe_remarks
 
     with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
         ingested = ingest(
@@ -127,6 +127,8 @@ def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> 
             beam_options=beam_args(config.beam, root=str(workdir.root)),
         )
     print(f"records   {describe_records(ingested)}", flush=True)
+    for remark in describe_remarks(ingested):
+        print(f"records   {remark}", flush=True)
     return ingested
 
 

@@ -9,7 +9,13 @@ import pytest
 
 from data.audit import Counts
 from data.ingest import Alike, IngestResult
-from pipeline.progress import NodeTimes, chatter_to, describe_alike, describe_records
+from pipeline.progress import (
+    NodeTimes,
+    chatter_to,
+    describe_alike,
+    describe_records,
+    describe_remarks,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -156,13 +162,25 @@ def test_near_duplicates_are_described_with_the_chance_of_an_error() -> None:
     assert "only exact copies" in describe_alike(ingested({}, alike=Alike(-1, 0.0, 2, 1)))
 
 
+def test_what_a_span_does_not_honour_or_hold_is_said() -> None:
+    assert describe_remarks(ingested({})) == []
+    unheeded, alone = describe_remarks(ingested({}, unheeded=3, only_new=True))
+    assert unheeded.startswith("3 decisions are not honoured here: ")
+    assert "without --span" in unheeded
+    assert alone.startswith("span-2 holds only what is new, and a compiled pipeline trains on the")
+    assert describe_remarks(ingested({}, remarks=("span-1 is damaged",))) == ["span-1 is damaged"]
+
+
 def ingested(
     counts: Counts,
     *,
     relabelled: int = 0,
+    unheeded: int = 0,
     earlier: int = 0,
+    only_new: bool = False,
     alike: Alike = Alike(70, 0.741, 407, 196),  # noqa: B008 (it is frozen)
     cached: bool = False,
+    remarks: tuple[str, ...] = (),
 ) -> IngestResult:
     return IngestResult(
         span_dir=Path("x/span-2"),
@@ -171,7 +189,10 @@ def ingested(
         rejected=7,
         conflicts=2,
         relabelled=relabelled,
+        unheeded=unheeded,
         earlier=earlier,
+        only_new=only_new,
         alike=alike,
         cached=cached,
+        remarks=remarks,
     )
