@@ -120,8 +120,7 @@ def as_text(summary: Summary) -> str:
     return "\n".join(
         [
             "",
-            f"{'phase':<10}{'train acc':>11}{'loss':>8}{'val acc':>11}{'loss':>8}"
-            f"{'test acc':>11}{'loss':>8}   best epoch",
+            f"{'phase':<10}{'train acc':>11}{'loss':>8}{'val acc':>11}{'loss':>8}   best epoch",
             *(_phase_line(phase) for phase in summary.training["phases"]),
             f"the model is that of phase {summary.training['exported_phase']}; "
             "train figures are with augmentation",
@@ -174,7 +173,7 @@ def _looks_line(looks: int | None) -> str:
 def _phase_line(phase: dict[str, Any]) -> str:
     figures = "".join(
         f"{phase[split]['accuracy']:>11.3f}{phase[split]['loss']:>8.3f}"
-        for split in ("train", "val", "test")
+        for split in ("train", "val")
     )
     return f"{phase['name']:<10}{figures}   {phase['best_epoch']} of {phase['epochs']}"
 

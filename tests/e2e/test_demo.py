@@ -42,6 +42,15 @@ NODES = [
     "Evaluator",
     "Pusher",
 ]
+CONDITIONS = [
+    "accuracy above the majority class",
+    "recall of each class",
+    "calibration error",
+    "size of the model",
+    "time for one photo",
+    "not worse than the last pushed",
+    "not worse than the best before",
+]
 UNTRAINED = (
     "--set=training.frozen.epochs=1",
     "--set=training.frozen.learning_rate=1e-9",
@@ -154,16 +163,6 @@ def test_the_accuracy_is_the_share_of_the_confusion_matrix_that_is_right(metrics
     assert [test["recall"][name] for name in metrics["classes"]] == pytest.approx(
         (confusion.diagonal() / confusion.sum(axis=1)).tolist(), abs=1e-6
     )
-
-
-def test_the_evaluator_measures_what_the_trainer_measured(metrics: Any) -> None:
-    """One path of the pixels: the exported model gives what the one in training gave."""
-    training = metrics["training"]
-    (exported,) = (
-        phase for phase in training["phases"] if phase["name"] == training["exported_phase"]
-    )
-    assert metrics["test"]["accuracy"] == pytest.approx(exported["test"]["accuracy"], abs=1e-6)
-    assert metrics["test"]["loss"] == pytest.approx(exported["test"]["loss"], rel=1e-3)
 
 
 def test_the_exported_phase_is_the_one_with_the_lowest_validation_loss(metrics: Any) -> None:
