@@ -65,7 +65,7 @@ from components.nodes.pusher import PusherExecutor
 from components.nodes.schema import CuratedSchema, curated_schema
 from components.nodes.servable_gate import ServableGate
 from components.nodes.trainer import TrainerExecutor
-from data.contract.features import SPLITS, TEST, TRAIN, VAL
+from data.contract.features import SPLITS, TRAIN, VAL
 from data.contract.nodes import (
     BEST_PUSHED_MODEL,
     DRIFT_VALIDATOR,

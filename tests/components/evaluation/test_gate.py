@@ -140,8 +140,9 @@ def test_the_fewer_photos_the_more_may_the_calibration_error_measure() -> None:
     few = figures(bins=[Bin(15, 0.4, 0.4), Bin(15, 0.6, 0.6)])
     limits = []
     for found in (few, figures(), figures(bins=[Bin(30_000, 0.4, 0.4), Bin(30_000, 0.6, 0.6)])):
-        (limit,) = (each.limit for each in judge(found, DEFAULT) if each.name == CALIBRATION)
-        limits.append(limit)
+        (condition,) = (each for each in judge(found, DEFAULT) if each.name == CALIBRATION)
+        assert condition.limit is not None
+        limits.append(condition.limit)
     assert limits == sorted(limits, reverse=True)
     assert limits[-1] == pytest.approx(0.05, abs=0.01)
 
