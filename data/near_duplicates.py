@@ -35,8 +35,9 @@ FEWEST = 10
 """Pairs from which on a share is trusted."""
 SHARES = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.001)
 """Of the pairs, through which the lines are drawn, each from a tenth of it."""
-ANSWERS = 20_000_000
-"""That many bytes, about, may the answers of one search take, even if all photos are alike."""
+ANSWERS = 200_000_000
+"""That many bytes, about, may the answers of one search take, even if all photos are alike. Small
+searches spend their time on waking threads."""
 BURST = 50
 """Near-duplicates of one photo from which on they are kept as a star."""
 PENDING = 2_000_000
