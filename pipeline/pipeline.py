@@ -119,14 +119,16 @@ def create_pipeline(
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved first: {config.model}, {augmentation}")
     data = _data_nodes(config, data_root, span, served, platform)
-    training = _training_nodes(config, data, image)
+    baseline = _baseline(platform, push_destination)
+    training = _training_nodes(config, data, baseline, image)
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=pipeline_root,
         components=[
             *data.nodes,
+            baseline,
             *training.nodes,
-            *_gate_nodes(config, data, training, platform, push_destination),
+            *_gate_nodes(config, data, training, baseline, push_destination),
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
@@ -258,7 +260,7 @@ class _Training:
     serving_config: dict[str, Any] | None
 
 
-def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
+def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str) -> _Training:
     trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
     # Only the backbone that is built: an edit of another one must not make these nodes run again.
     backbone = module_of(config.model.backbone)
@@ -290,6 +292,7 @@ def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
         examples=examples,
         transform_graph=data.transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+        base_model=baseline.outputs["model"] if config.training.warm_start else None,
         eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "classes": list(config.classes),
@@ -316,14 +319,13 @@ def _gate_nodes(
     config: Config,
     data: _Data,
     training: _Training,
-    platform: Platform,
+    baseline: BaseNode,
     push_destination: Parameter,
 ) -> list[BaseNode]:
     """What a model passes on its way to being served."""
     servable_gate = ServableGate(
         model=training.model, code=code_hash("components.nodes.servable_gate")
     )
-    baseline = _baseline(platform, push_destination)
     evaluator = Evaluator(
         examples=data.examples,
         model=training.model,
@@ -341,7 +343,7 @@ def _gate_nodes(
         push_destination=_as_message(push_destination),
         custom_config=training.serving_config,
     )
-    return [servable_gate, baseline, evaluator, pusher]
+    return [servable_gate, evaluator, pusher]
 
 
 def _as_message(push_destination: Parameter) -> pusher_pb2.PushDestination | RuntimeParameter:
