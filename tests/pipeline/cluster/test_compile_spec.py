@@ -333,6 +333,12 @@ def test_worker_processes_are_for_a_local_run_alone(target: Target) -> None:
     assert message.startswith("beam.direct_running_mode = multi_processing: it is for `run` and")
 
 
+@pytest.mark.parametrize("target", get_args(Target))
+def test_a_warm_start_is_for_a_local_run_alone(target: Target) -> None:
+    message = error_of(target, "training.warm_start=true")
+    assert message.startswith("training.warm_start = true: it is for `run`")
+
+
 def test_any_other_platform_is_answered_with_the_two() -> None:
     target: Any = "airflow"
     assert error_of(target) == "--target airflow: choose from kubeflow, vertex"
