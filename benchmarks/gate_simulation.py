@@ -34,8 +34,8 @@ SHARES = (0.22, 0.24, 0.24, 0.30)
 RECALLS = (0.30, 0.45, 0.50, 0.60)
 """Of the classes: about those of 4,082 public photos."""
 SPREAD = 2.4
-"""How alike retrainings are: with this, two of them differ in whether they are right on a quarter
-of the photos. The smaller, the more alike."""
+"""How alike retrainings are: with this, two of them differ in whether they are right on 0.28 of the
+photos. The smaller, the more alike."""
 OVERSTATED = 0.02
 """True calibration error: by how much confidence exceeds the share of right answers."""
 RETRAININGS = 20
