@@ -35,6 +35,7 @@ from tfx.types.standard_artifacts import (
     ExampleStatistics,
     Model,
     ModelBlessing,
+    ModelEvaluation,
     PushedModel,
 )
 from tfx.utils import proto_utils
@@ -44,7 +45,12 @@ from components.model.backbone import module_of
 from components.model.freezing import boundary_layer_of
 from components.model.weights import weights_fingerprint
 from components.nodes.activation_cache import ActivationCache
-from components.nodes.baseline import LastPushedStrategy, LatestPushedModel
+from components.nodes.baseline import (
+    BestPushedModel,
+    BestPushedStrategy,
+    LastPushedStrategy,
+    LatestPushedModel,
+)
 from components.nodes.curves import Curves
 from components.nodes.data_gate import DataGate
 from components.nodes.distributions import (
@@ -59,8 +65,9 @@ from components.nodes.pusher import PusherExecutor
 from components.nodes.schema import CuratedSchema, curated_schema
 from components.nodes.servable_gate import ServableGate
 from components.nodes.trainer import TrainerExecutor
-from data.contract.features import SPLITS, TEST, TRAIN, VAL
+from data.contract.features import SPLITS, TRAIN, VAL
 from data.contract.nodes import (
+    BEST_PUSHED_MODEL,
     DRIFT_VALIDATOR,
     EARLIER_STATISTICS,
     LAST_PUSHED_MODEL,
@@ -80,7 +87,7 @@ Platform = Literal["local", "kubeflow", "vertex"]
 Parameter: TypeAlias = str | RuntimeParameter
 """A value, or the name under which a compiled pipeline gets it."""
 
-UNCACHED = (LATEST_PUSHED_MODEL, PUSHER)
+UNCACHED = (LATEST_PUSHED_MODEL, BEST_PUSHED_MODEL, PUSHER)
 """What they do depends on the folder of versions, of which their inputs say nothing."""
 
 
@@ -119,14 +126,16 @@ def create_pipeline(
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved first: {config.model}, {augmentation}")
     data = _data_nodes(config, data_root, span, served, platform)
-    training = _training_nodes(config, data, image)
+    baseline = _baseline(platform, push_destination)
+    training = _training_nodes(config, data, baseline, image)
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=pipeline_root,
         components=[
             *data.nodes,
+            baseline,
             *training.nodes,
-            *_gate_nodes(config, data, training, platform, push_destination),
+            *_gate_nodes(config, data, training, baseline, platform, push_destination),
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
@@ -258,7 +267,7 @@ class _Training:
     serving_config: dict[str, Any] | None
 
 
-def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
+def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str) -> _Training:
     trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
     # Only the backbone that is built: an edit of another one must not make these nodes run again.
     backbone = module_of(config.model.backbone)
@@ -290,6 +299,7 @@ def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
         examples=examples,
         transform_graph=data.transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+        base_model=baseline.outputs["model"] if config.training.warm_start else None,
         eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "classes": list(config.classes),
@@ -316,6 +326,7 @@ def _gate_nodes(
     config: Config,
     data: _Data,
     training: _Training,
+    baseline: BaseNode,
     platform: Platform,
     push_destination: Parameter,
 ) -> list[BaseNode]:
@@ -323,17 +334,18 @@ def _gate_nodes(
     servable_gate = ServableGate(
         model=training.model, code=code_hash("components.nodes.servable_gate")
     )
-    baseline = _baseline(platform, push_destination)
+    best = _best(platform, push_destination)
     evaluator = Evaluator(
         examples=data.examples,
         model=training.model,
+        # A blessing makes a model the baseline of the next one: it must be one that can be served.
+        servable=servable_gate.outputs["servable"],
         baseline_model=baseline.outputs["model"],
-        example_splits=[TEST],
+        best_models=best.outputs["model"] if best else None,
+        classes=config.classes,
         gate=config.gate,
         code=code_hash("components.nodes.evaluator"),
     )
-    # A blessing makes a model the baseline of the next one: it must be one that can be served.
-    evaluator.add_upstream_node(servable_gate)
     pusher = Pusher(
         custom_executor_spec=ExecutorClassSpec(training.pusher_executor),
         model=training.model,
@@ -341,7 +353,7 @@ def _gate_nodes(
         push_destination=_as_message(push_destination),
         custom_config=training.serving_config,
     )
-    return [servable_gate, baseline, evaluator, pusher]
+    return [servable_gate, *([best] if best else []), evaluator, pusher]
 
 
 def _as_message(push_destination: Parameter) -> pusher_pb2.PushDestination | RuntimeParameter:
@@ -368,6 +380,20 @@ def _baseline(platform: Platform, push_destination: Parameter) -> BaseNode:
         model=Channel(type=Model),
         pushed_model=Channel(type=PushedModel),
     ).with_id(LAST_PUSHED_MODEL)
+
+
+def _best(platform: Platform, push_destination: Parameter) -> BaseNode | None:
+    """The node that finds the best of the models that were pushed before; Vertex AI has none."""
+    if platform == "kubeflow":
+        return BestPushedModel(push_destination=push_destination)
+    if platform == "vertex":
+        return None
+    return Resolver(
+        strategy_class=BestPushedStrategy,
+        model=Channel(type=Model),
+        pushed_model=Channel(type=PushedModel),
+        evaluation=Channel(type=ModelEvaluation),
+    ).with_id(BEST_PUSHED_MODEL)
 
 
 def _on_platform(
