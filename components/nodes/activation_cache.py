@@ -25,8 +25,6 @@ from components.training.cache.reuse import recipe_of
 from components.training.cache.writing import fill
 from data.contract import features
 
-_STATISTICS_FILE = "FeatureStats.pb"
-
 
 class ActivationCacheSpec(ComponentSpec):
     """What goes into the node and comes out of it."""
@@ -70,7 +68,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         require_same_weights(name, weights, exec_properties["weights_hash"])
         backbone, origin = build_backbone(name, weights)
         spatial_shape, pooled_size = activation_shapes(backbone, boundary_layer)
-        found = {split: _read_statistics(statistics, split) for split in features.SPLITS}
+        found = {split: count_labels(statistics, split) for split in features.SPLITS}
         manifest = CacheManifest(
             backbone=name,
             weights=origin,
@@ -138,17 +136,6 @@ class ActivationCache(BaseBeamComponent):
                 activations=types.Channel(type=standard_artifacts.Examples),
             )
         )
-
-
-def _read_statistics(statistics: types.Artifact, split: str) -> dict[str, int]:
-    """How many photos of each class StatisticsGen found in a split."""
-    file = f"{artifact_utils.get_split_uri([statistics], split)}/{_STATISTICS_FILE}"
-    (found,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-        io_utils.read_bytes_file(file)
-    ).datasets
-    (labels,) = (x for x in found.features if list(x.path.step) == [features.LABEL])
-    buckets = labels.string_stats.rank_histogram.buckets
-    return {bucket.label: int(bucket.sample_count) for bucket in buckets}
 
 
 def _files(examples: types.Artifact, split: str) -> list[str]:
