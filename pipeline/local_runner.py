@@ -22,7 +22,7 @@ from pipeline.config import Config, ConfigError
 from pipeline.lineage import describe_run
 from pipeline.pipeline import UNCACHED, create_pipeline
 from pipeline.progress import NodeTimes, describe_alike, describe_records
-from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
+from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, report_page, summarize
 from pipeline.workdir import Workdir
 
 
@@ -89,12 +89,14 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         _Runner().run(pipeline)
     finally:
         absl.removeHandler(times)
+        times.close()
         artifacts.remember(workdir)
     with Metadata(connection) as metadata:
         outputs = read_outputs(metadata.store)
         describe_run(metadata.store, ingested.span_dir)
     summary = summarize(outputs, times, config.classes)
     copy_curves(outputs, workdir.curves)
+    workdir.store_report(report_page(outputs, summary, ingested))
     workdir.store_metrics(as_metrics(summary))
     return summary
 

@@ -345,9 +345,7 @@ def _gate_nodes(
     return [servable_gate, baseline, evaluator, report, pusher]
 
 
-def _report(
-    config: Config, data: _Data, training: _Training, evaluation: BaseChannel
-) -> BaseNode:
+def _report(config: Config, data: _Data, training: _Training, evaluation: BaseChannel) -> BaseNode:
     """What was measured, for people."""
     optional = {"activations": training.activations} if training.activations else {}
     return Report(

@@ -8,17 +8,16 @@ for the plain photos of the other splits.
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.utils import io_utils
 
 from components.model.extractor import activation_shapes
 from components.model.weights import build_backbone, require_same_weights
+from components.nodes.statistics import count_labels
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import CacheManifest
 from components.training.cache.reuse import recipe_of

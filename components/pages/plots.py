@@ -7,7 +7,7 @@ from typing import Literal
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 320, 230
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 10, 18, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40, 18, 18, 38
 
 Style = Literal["first", "second", "third", "guide"]
 
@@ -103,9 +103,7 @@ def plot(
             Markup("{:.1f},{:.1f}").format(place.x(a), place.y(b)) for a, b in line.points
         )
         if len(line.points) > 1:
-            parts.append(
-                Markup('<polyline class="{}" points="{}"/>').format(line.style, points)
-            )
+            parts.append(Markup('<polyline class="{}" points="{}"/>').format(line.style, points))
         for dot in line.dots:
             parts.append(
                 Markup(
@@ -156,8 +154,9 @@ def _rule(place: _Place, rule: Rule) -> Markup:
     left, right, bottom = _LEFT, _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     if rule.x is not None:
         at = place.x(rule.x)
-        anchor, beside = ("end", at - 4) if at > (left + right) / 2 else ("start", at + 4)
-        return _line(at, _TOP, at, bottom, "rule") + _text(beside, _TOP + 9, anchor, rule.words)
+        late = at > left + 0.8 * (right - left)
+        anchor, beside = ("end", at - 4) if late else ("start", at + 4)
+        return _line(at, _TOP, at, bottom, "rule") + _text(beside, bottom - 6, anchor, rule.words)
     at = place.y(rule.y or 0)
     return _line(left, at, right, at, "rule") + _text(right, at - 4, "end", rule.words)
 

@@ -22,10 +22,9 @@ from components.report.calibration import (
 )
 from components.report.classes import class_rows, confusions
 from components.report.predictions import Predictions
-from components.report.shown import Shown
+from components.report.shown import Shown, no_dog
 from components.training.history import PhaseHistory
 from data.contract.features import SPLITS
-from data.contract.model import SUBJECT_THRESHOLD
 
 TEMPLATE, RUN = (Path(__file__).with_name(name) for name in ("page.html", "run.html"))
 
@@ -112,7 +111,7 @@ def make_page(facts: Facts) -> str:
         answers=answers,
         reliability=_reliability(evaluation, predictions, answers),
         coverage=_coverage(predictions, answers),
-        no_dog=_no_dog(predictions),
+        no_dog=None if predictions.dog is None else int(no_dog(predictions).sum()),
         fewest=FEWEST,
         settings=settings[:SETTINGS],
         more_settings=max(0, len(settings) - SETTINGS),
@@ -249,19 +248,12 @@ def _coverage(predictions: Predictions, answers: Mapping[str, Any] | None) -> _C
         rules.append(Rule("certain", x=certain.coverage))
     chart = plot(
         [Line("first", points, dots)],
-        x=share_axis("share of the photos that are answered, the surest first"),
+        x=share_axis("share of photos answered, surest first"),
         y=share_axis("how often the answer is right"),
         title="Accuracy by the share of photos that are answered",
         rules=rules,
     )
     return _Coverage(chart, certain)
-
-
-def _no_dog(predictions: Predictions) -> int | None:
-    """How many test photos are told to show no dog; None if the model does not say."""
-    if predictions.dog is None:
-        return None
-    return int((predictions.dog < SUBJECT_THRESHOLD).sum())
 
 
 def _leaves(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
@@ -278,5 +270,5 @@ def _leaves(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str
 def _value(condition: Any, value: float | None) -> str:
     """A figure of a condition as the table shows it."""
     if value is None:
-        return "–"
+        return "-"
     return f"{value:.0f} {condition.unit}" if condition.unit else f"{value:.3f}"

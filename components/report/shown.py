@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from components.pages.thumbnails import thumbnail
 from components.report.evidence import evidence_thumbnail
 from components.report.neighbours import Neighbour
 from components.report.predictions import Predictions
+from data.contract.model import SUBJECT_THRESHOLD
 
 MISTAKES = 12
 RIGHT = 6
@@ -45,7 +47,8 @@ class Shown:
     own: float
     """The probability of its own class."""
     certain: bool | None
-    dog: float | None
+    no_dog: bool
+    """Whether it says that there is none; False if it has no such score."""
     image: Markup | None
     """A `data:` URI; None if the photo is not at hand."""
     evidence: Markup | None
@@ -103,12 +106,19 @@ def show(
         confidence=float(predictions.confidence[place]),
         own=float(predictions.probabilities[place, label]),
         certain=None if predictions.certain is None else bool(predictions.certain[place]),
-        dog=None if predictions.dog is None else float(predictions.dog[place]),
+        no_dog=bool(no_dog(predictions)[place]),
         image=image,
         evidence=evidence,
         of_predicted=tuple(_likes(of_predicted, predictions.classes, photos)),
         of_any=tuple(_likes(of_any, predictions.classes, photos)),
     )
+
+
+def no_dog(predictions: Predictions) -> NDArray[np.bool_]:
+    """In which photos the model sees no dog, bool [N]; in none if it has no score for that."""
+    if predictions.dog is None:
+        return np.zeros(len(predictions), bool)
+    return predictions.dog < SUBJECT_THRESHOLD
 
 
 def _likes(

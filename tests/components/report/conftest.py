@@ -21,10 +21,10 @@ from components.evaluation.figures import (
 from components.evaluation.predictions import Answer, write_predictions
 from components.evaluation.predictions import Photo as Row
 from components.report.calibration import calibration_error
+from components.report.neighbours import Neighbour
 from components.report.page import Facts
 from components.report.predictions import read_table
 from components.report.shown import NEIGHBOURS, Photo, show, surest_mistakes, surest_right
-from components.report.neighbours import Neighbour
 from components.training.history import PhaseHistory
 from data.contract.features import SPLITS
 from data.drawn_dogs import draw_photo
@@ -209,7 +209,9 @@ def new_facts(tmp_path: Path, jpegs: list[bytes]) -> NewFacts:
         alike = [Neighbour(f"{n:064x}", n % len(classes), 0.9 - n / 10) for n in range(NEIGHBOURS)]
         return Facts(
             classes=tuple(classes),
-            counts={split: dict.fromkeys(classes, 100 + place) for place, split in enumerate(SPLITS)},
+            counts={
+                split: dict.fromkeys(classes, 100 + place) for place, split in enumerate(SPLITS)
+            },
             evaluation=evaluation,
             predictions=predictions,
             history=history(),
