@@ -28,7 +28,8 @@ from data.folder import LabelledPhoto
 from data.perceptual_hash import BYTES, HASHES, Hashes, hash_changes
 from data.photos import bounded_size, decode_photo, prepare_photo, read_photo
 
-GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # JPEG hardly shrinks
+GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)
+"""Stored: JPEG hardly shrinks, and every node would have to inflate it again."""
 
 
 @dataclass(frozen=True)

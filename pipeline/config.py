@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.data_gate.settings import DataGateSettings
 from components.evaluation.settings import GateSettings
-from components.model.settings import ModelSettings
+from components.model.settings import AnswerSettings, ModelSettings
 from components.settings import Section, Share
 from components.training.settings import TrainingSettings
 from data.contract.errors import UsageError
@@ -81,6 +81,7 @@ class Config(Section):
     demo: DemoSettings = DemoSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
+    answers: AnswerSettings = AnswerSettings()
     gate: GateSettings = GateSettings()
     data_gate: DataGateSettings = DataGateSettings()
     beam: dict[str, str | bool | int | float | list[str]] = Field(default_factory=dict)

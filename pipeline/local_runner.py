@@ -1,6 +1,7 @@
 """A run on this machine: photos, then the pipeline on LocalDagRunner, then its summary."""
 
 import logging
+import os
 from pathlib import Path
 
 import tensorflow as tf
@@ -20,19 +21,23 @@ from pipeline import artifacts
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
 from pipeline.lineage import describe_run
+from pipeline.live_line import LiveLine
 from pipeline.pipeline import UNCACHED, create_pipeline
 from pipeline.progress import NodeTimes, describe_alike, describe_records
 from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, report_page, summarize
 from pipeline.workdir import Workdir
 
 
-def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summary:
+def run_locally(
+    config: Config, workdir: Workdir, photos: Path | None, line: LiveLine | None = None
+) -> Summary:
     """Runs everything, from a folder of photos to a pushed model or the gate's verdict.
 
     Args:
         config: the configuration; `auto` and the classes are filled in here.
         workdir: where everything goes; the caller holds its lock.
         photos: class folders or a CSV file; None draws the demo's.
+        line: shows how far it is, if there is a terminal for it.
 
     Returns:
         The figures, which are also stored in the folder.
@@ -43,6 +48,8 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         DataError: the photos cannot be used.
         WorkdirError: what earlier runs have left in the folder is not whole.
     """
+    # Beam makes an argument parser for every transform, which looks for translations on the disk.
+    os.environ["LANGUAGE"] = "C"
     artifacts.require_unchanged(workdir)
     stored = workdir.stored_config()
     arguments = beam_args(config.beam, root=str(workdir.root))
@@ -80,7 +87,7 @@ def run_locally(config: Config, workdir: Workdir, photos: Path | None) -> Summar
         beam_pipeline_args=arguments,
         metadata_connection_config=connection,
     )
-    times = NodeTimes(total=len(pipeline.components))
+    times = NodeTimes(total=len(pipeline.components), line=line)
     # Not the logger's own level: when it saves a model, TensorFlow resets that to this one.
     absl_logging.set_verbosity(absl_logging.INFO)
     absl = logging.getLogger("absl")

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias
 from ml_metadata.proto import metadata_store_pb2
 from tfx.components import (
     ExampleValidator,
-    ImportExampleGen,
     Pusher,
     StatisticsGen,
     Trainer,
@@ -55,6 +54,7 @@ from components.nodes.distributions import (
     ServedStatistics,
 )
 from components.nodes.evaluator import Evaluator
+from components.nodes.example_gen import ImportExampleGen
 from components.nodes.pusher import PusherExecutor
 from components.nodes.report import Report
 from components.nodes.schema import CuratedSchema, curated_schema
@@ -279,7 +279,12 @@ def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
             weights_hash=weights_hash,
             boundary_layer=boundary_layer_of(config.model.backbone, config.model.unfreeze_layers),
             augmentation=config.training.augmentation.model_dump_json(exclude={"mode"}),
-            code=code_hash("components.nodes.activation_cache", backbone),
+            classes=list(config.classes),
+            # Transform's code too: an earlier span's activations, which may be taken over, follow
+            # from it.
+            code=code_hash(
+                "components.nodes.activation_cache", "components.model.preprocessing", backbone
+            ),
         )
         caches.append(cache)
         examples = cache.outputs["activations"]
@@ -289,11 +294,12 @@ def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
         examples=examples,
         transform_graph=data.transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
-        eval_args=trainer_pb2.EvalArgs(splits=[VAL, TEST]),
+        eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "classes": list(config.classes),
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
+            "answers": config.answers.model_dump(),
             "weights_hash": weights_hash,
             "code": code_hash("components.nodes.trainer", backbone),
             **training_config,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.ingest import IngestResult
+from pipeline.live_line import LiveLine
 from pipeline.memory import PeakMemory
 
 
@@ -20,6 +21,8 @@ class NodeTimes(logging.Handler):
     The runner has no hooks; its log messages are all it offers.
 
     Attributes:
+        total: how many nodes there are.
+        line: shows the node while it runs, if there is one.
         wall: seconds of each node, by node id.
         cpu: seconds of this process's processor time during each node.
         memory: MB (10^6 bytes) that this process held at its peak during each node; None where
@@ -27,6 +30,7 @@ class NodeTimes(logging.Handler):
     """
 
     total: int
+    line: LiveLine | None = None
     wall: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
     memory: dict[str, float | None] = field(default_factory=dict)
@@ -41,11 +45,17 @@ class NodeTimes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == "Component %s is running.":
             (node,) = record.args or ()
-            print(f"[{len(self.wall) + 1:2}/{self.total}] {node}", flush=True)
+            head = f"[{len(self.wall) + 1:2}/{self.total}] {node}"
+            if self.line:
+                self.line.begin(head)
+            else:
+                print(head, flush=True)
             self._started = time.monotonic(), time.process_time()
             self._peak = PeakMemory()
         elif record.msg == "Component %s is finished.":
             (node,) = record.args or ()
+            if self.line:
+                self.line.end()
             wall, cpu = self._started
             self.wall[str(node)] = time.monotonic() - wall
             self.cpu[str(node)] = time.process_time() - cpu

@@ -18,8 +18,8 @@ from components.evaluation.report import Condition, Evaluation, read_evaluation
 from components.nodes.curves import PICTURE
 from components.nodes.data_gate import CHECKS
 from components.nodes.report import PAGE
-from components.nodes.trainer import SUMMARY
 from components.report.page import NodeCost, RunFacts, complete
+from components.training.history import SUMMARY
 from data.contract.nodes import CURVES, DATA_GATE, EVALUATOR, PUSHER, REPORT, TRAINER
 from data.ingest import IngestResult
 from pipeline.progress import NodeTimes, describe_alike
@@ -149,8 +149,7 @@ def as_text(summary: Summary) -> str:
     return "\n".join(
         [
             "",
-            f"{'phase':<10}{'train acc':>11}{'loss':>8}{'val acc':>11}{'loss':>8}"
-            f"{'test acc':>11}{'loss':>8}   best epoch",
+            f"{'phase':<10}{'train acc':>11}{'loss':>8}{'val acc':>11}{'loss':>8}   best epoch",
             *(_phase_line(phase) for phase in summary.training["phases"]),
             f"the model is that of phase {summary.training['exported_phase']}; "
             "train figures are with augmentation",
@@ -190,7 +189,7 @@ def _condition_line(condition: Condition) -> str:
 def _phase_line(phase: dict[str, Any]) -> str:
     figures = "".join(
         f"{phase[split]['accuracy']:>11.3f}{phase[split]['loss']:>8.3f}"
-        for split in ("train", "val", "test")
+        for split in ("train", "val")
     )
     return f"{phase['name']:<10}{figures}   {phase['best_epoch']} of {phase['epochs']}"
 

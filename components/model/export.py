@@ -1,20 +1,29 @@
 """The SavedModel: signatures that need no Python of ours."""
 
+import json
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_serving.apis import prediction_log_pb2
 
+from components.model.answers import Answers
+from components.model.folded import FoldedClassifier
+from components.model.subject import Subject
 from data.contract import features
 from data.contract.images import IMAGE_SIDE, MAX_REQUEST_PIXELS
 from data.contract.model import (
+    ANSWERS,
     BEST_LABEL,
+    CERTAIN,
     CLASS_LABELS,
+    DOG,
     EVALUATION_SIGNATURE,
+    EVIDENCE,
+    EXPLAIN_SIGNATURE,
     PHOTO_INPUT,
     PROBABILITIES,
     TRANSFORM_SIGNATURE,
@@ -31,48 +40,97 @@ _PNG_SIZE_END = 24
 class ServingModule(tf.Module):
     """A Keras 3 classifier and the Transform graph in one exported object.
 
-    `TransformFeaturesLayer` is a Keras 2 layer, which a Keras 3 model cannot hold. The model in
-    turn is not tracked, but its variables are: Keras saves copies of a tracked model's, and TF
-    Serving would restore the copies and find the variables that the graph reads uninitialized.
+    `TransformFeaturesLayer` is a Keras 2 layer, which a Keras 3 model cannot hold. The models in
+    turn are not tracked, but the variables that they read are: Keras saves copies of a tracked
+    model's, and TF Serving would restore the copies and find those of the graph uninitialized.
     """
 
     def __init__(
-        self, model: keras.Model, transform: tft.TFTransformOutput, classes: Sequence[str]
+        self,
+        model: FoldedClassifier,
+        answers: Answers,
+        transform: tft.TFTransformOutput,
+        classes: Sequence[str],
     ) -> None:
         super().__init__()
-        self._variables = [variable.value for variable in model.variables]
-        self._predict = partial(model, training=False)
+        self._kernel = tf.Variable(model.kernel / answers.temperature, name="kernel")
+        self._bias = tf.Variable(model.bias / answers.temperature, name="bias")
+        self._trunk, self._tail, self._pretrained_tail = (
+            partial(part, training=False)
+            for part in (model.trunk, model.tail, model.pretrained_tail)
+        )
+        self._tail_is_pretrained = model.tail is model.pretrained_tail
+        threshold = answers.certain.threshold
+        self._certain_from = math.inf if threshold is None else threshold
+        self._subject = answers.subject if isinstance(answers.subject, Subject) else None
         self._layer = transform.transform_features_layer()
         self._spec = transform.raw_feature_spec()
         self._classes = list(classes)
+        self._variables = self._answer.get_concrete_function().graph.variables
 
-    def _probabilities(self, encoded: tf.Tensor) -> tf.Tensor:
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def _answer(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Encoded photos, string [N], to all that is said about them; one graph for all.
+
+        The map is exact because nothing but a mean lies between the top features and the logits:
+        https://arxiv.org/abs/1512.04150, section 2.
+        """
         images = self._layer({features.IMAGE: encoded})[features.IMAGE_XF]
-        return self._predict(images)
+        boundary = self._trunk(images)
+        top = self._tail(boundary)
+        pooled = tf.reduce_mean(top, axis=[1, 2])
+        probabilities = tf.nn.softmax(tf.matmul(pooled, self._kernel) + self._bias)
+        best = tf.argmax(probabilities, axis=1)
+        weights = tf.gather(self._kernel, best, axis=1)
+        answer = {
+            PROBABILITIES: probabilities,
+            BEST_LABEL: tf.gather(tf.constant(self._classes), best),
+            CERTAIN: tf.reduce_max(probabilities, axis=1) >= self._certain_from,
+            EVIDENCE: tf.einsum("nhwf,fn->nhw", top, weights),
+        }
+        if self._subject:
+            if not self._tail_is_pretrained:
+                pooled = tf.reduce_mean(self._pretrained_tail(boundary), axis=[1, 2])
+            answer[DOG] = self._subject.score(pooled)
+        return answer
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=PHOTO_INPUT)])
     def serving_default(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """Upright photos as JPEG or PNG bytes, string [N], to what a client wants to know.
 
         Returns:
-            `probabilities` float32 [N, classes], `label` string [N], the likeliest class, and
-            `labels` string [N, classes], the names in the order of the probabilities.
+            `probabilities` float32 [N, classes], `label` string [N], the likeliest class, `labels`
+            string [N, classes], the names in the order of the probabilities, `certain` bool [N]
+            and, where a photo's subject can be told, `dog` float32 [N].
         """
-        checked = tf.map_fn(refuse_bombs, image_bytes)
-        probabilities = self._probabilities(checked)
-        labels = tf.constant(self._classes)
-        return {
-            PROBABILITIES: probabilities,
-            BEST_LABEL: tf.gather(labels, tf.argmax(probabilities, axis=1)),
-            CLASS_LABELS: tf.tile(labels[tf.newaxis], [tf.shape(probabilities)[0], 1]),
-        }
+        answer = dict(self._answer(tf.map_fn(refuse_bombs, image_bytes)))
+        del answer[EVIDENCE]
+        photos = tf.shape(image_bytes)[0]
+        return {**answer, CLASS_LABELS: tf.tile(tf.constant([self._classes]), [photos, 1])}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=PHOTO_INPUT)])
+    def explain(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Upright photos as JPEG or PNG bytes, string [N], to the reason for the answer.
+
+        Returns:
+            `probabilities` and `label` as before, and `map` float32 [N, height, width]: what each
+            part of the photo contributes to the logit of that label. The logit is the mean of the
+            map and the label's bias.
+        """
+        answer = self._answer(tf.map_fn(refuse_bombs, image_bytes))
+        return {name: answer[name] for name in (PROBABILITIES, BEST_LABEL, EVIDENCE)}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serving_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialized tf.train.Example, string [N], to `probabilities` float32 [N, classes]."""
+        """Serialized tf.train.Example, string [N], to all that can be measured of the answers.
+
+        Returns:
+            `probabilities`, `certain`, `map` and, where a photo's subject can be told, `dog`.
+        """
         spec = {features.IMAGE: self._spec[features.IMAGE]}
-        encoded = tf.io.parse_example(examples, spec)[features.IMAGE]
-        return {PROBABILITIES: self._probabilities(encoded)}
+        answer = dict(self._answer(tf.io.parse_example(examples, spec)[features.IMAGE]))
+        del answer[BEST_LABEL]
+        return answer
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def transform_features(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -127,7 +185,8 @@ def _png_size(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def export(
-    model: keras.Model,
+    model: FoldedClassifier,
+    answers: Answers,
     transform: tft.TFTransformOutput,
     classes: Sequence[str],
     folder: Path,
@@ -135,30 +194,33 @@ def export(
     """Writes the SavedModel, complete or not at all.
 
     Args:
-        model: float32 [N, 224, 224, 3] in [0, 255] to probabilities float32 [N, classes].
+        model: the classifier.
+        answers: what it says beyond its probabilities.
         transform: the Transform graph the model was trained behind.
         classes: class names in the order of the probabilities.
         folder: where to write it; must not exist.
     """
-    module = ServingModule(model, transform, classes)
+    module = ServingModule(model, answers, transform, classes)
     unfinished = folder.with_name(folder.name + ".tmp")
     tf.saved_model.save(
         module,
         str(unfinished),
         signatures={
             DEFAULT_SIGNATURE: module.serving_default,
+            EXPLAIN_SIGNATURE: module.explain,
             EVALUATION_SIGNATURE: module.serving_examples,
             TRANSFORM_SIGNATURE: module.transform_features,
         },
     )
+    (unfinished / WARM_UP).parent.mkdir()
     _write_warm_up(unfinished / WARM_UP)
+    (unfinished / ANSWERS).write_text(json.dumps(answers.as_json(), indent=2) + "\n")
     unfinished.rename(folder)
 
 
 def _write_warm_up(file: Path) -> None:
     """Requests of the default signature with grey photos, as records of PredictionLog."""
     photo = tf.io.encode_jpeg(tf.fill([IMAGE_SIDE, IMAGE_SIDE, 3], tf.constant(127, tf.uint8)))
-    file.parent.mkdir()
     with tf.io.TFRecordWriter(str(file)) as writer:
         for photos in WARM_UP_BATCHES:
             log = prediction_log_pb2.PredictionLog()

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from components.model.backbone import names
-from components.settings import Section
+from components.settings import Section, Share
 
 
 class ModelSettings(Section):
@@ -25,3 +25,10 @@ class ModelSettings(Section):
         if backbone not in (allowed := ["auto", *names()]):
             raise ValueError(f"should be one of {', '.join(allowed)}")
         return backbone
+
+
+class AnswerSettings(Section):
+    """When an exported model says that it is certain."""
+
+    accuracy: Share = 0.7
+    """The share of certain answers that should be right."""

@@ -2,9 +2,11 @@
 
 All that training needs of a photo is the activations at the freeze boundary or, for the head alone,
 the pooled features. Both are computed here for a few augmented views of each training photo and
-for the plain photos of the other splits.
+for the plain photos of the validation split. The test split is left to the Evaluator.
 """
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -24,6 +26,9 @@ from components.training.cache.reuse import recipe_of
 from components.training.cache.writing import fill
 from data.contract import features
 
+SPLITS = (features.TRAIN, features.VAL)
+"""Those that training looks at."""
+
 
 class ActivationCacheSpec(ComponentSpec):
     """What goes into the node and comes out of it."""
@@ -42,6 +47,7 @@ class ActivationCacheSpec(ComponentSpec):
         "weights_hash": ExecutionParameter(type=str),
         "boundary_layer": ExecutionParameter(type=str),
         "augmentation": ExecutionParameter(type=str),
+        "classes": ExecutionParameter(type=str),
         "code": ExecutionParameter(type=str),
     }
 
@@ -58,7 +64,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         (examples,), (statistics,) = input_dict["examples"], input_dict["statistics"]
         transform_graph = artifact_utils.get_single_uri(input_dict["transform_graph"])
         (output,) = output_dict["activations"]
-        output.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
+        output.split_names = artifact_utils.encode_split_names(list(SPLITS))
         output.span = examples.span
         boundary_layer = exec_properties["boundary_layer"]
         augmentation = AugmentationSettings.model_validate_json(exec_properties["augmentation"])
@@ -67,7 +73,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         require_same_weights(name, weights, exec_properties["weights_hash"])
         backbone, origin = build_backbone(name, weights)
         spatial_shape, pooled_size = activation_shapes(backbone, boundary_layer)
-        found = {split: count_labels(statistics, split) for split in features.SPLITS}
+        found = {split: count_labels(statistics, split) for split in SPLITS}
         manifest = CacheManifest(
             backbone=name,
             weights=origin,
@@ -82,7 +88,8 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         fill(
             output.uri,
             manifest,
-            sources={split: _files(examples, split) for split in features.SPLITS},
+            sources={split: _files(examples, split) for split in SPLITS},
+            classes=json.loads(exec_properties["classes"]),
             transform_graph=transform_graph,
             backbone=backbone,
             new_pipeline=self._make_beam_pipeline,
@@ -106,6 +113,7 @@ class ActivationCache(BaseBeamComponent):
         weights_hash: str,
         boundary_layer: str,
         augmentation: str,
+        classes: Sequence[str],
         code: str,
     ) -> None:
         """Every argument is part of the key under which TFX caches the activations.
@@ -119,6 +127,7 @@ class ActivationCache(BaseBeamComponent):
             weights_hash: from `weights_fingerprint`.
             boundary_layer: name of the layer whose output is kept, from `boundary_layer_of`.
             augmentation: JSON of AugmentationSettings, its `mode` left out.
+            classes: class names in the order of their ids.
             code: hash of the code that runs inside the node.
         """
         super().__init__(
@@ -131,6 +140,7 @@ class ActivationCache(BaseBeamComponent):
                 weights_hash=weights_hash,
                 boundary_layer=boundary_layer,
                 augmentation=augmentation,
+                classes=json.dumps(list(classes)),
                 code=code,
                 activations=types.Channel(type=standard_artifacts.Examples),
             )

@@ -16,7 +16,6 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.evaluation.report import read_evaluation
 from components.model.photo_features import photo_features
 from components.nodes.statistics import count_labels
-from components.nodes.trainer import SUMMARY
 from components.report.neighbours import Batch, Neighbour, nearest
 from components.report.page import Facts, make_page
 from components.report.predictions import Predictions, read_table
@@ -30,7 +29,7 @@ from components.report.shown import (
 )
 from components.staging import readable, writable
 from components.training.cache.format import POOLED, WEIGHTS, read_manifest, view_files
-from components.training.history import HISTORY, read_history
+from components.training.history import HISTORY, SUMMARY, read_history
 from data.contract import features
 
 PAGE = "index.html"

@@ -19,20 +19,20 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.types import standard_component_specs
 from tfx.utils import io_utils
 
+from components.model.answers import Answers
 from components.model.export import export
-from components.model.settings import ModelSettings
+from components.model.settings import AnswerSettings, ModelSettings
 from components.model.weights import require_same_weights
 from components.staging import is_remote, writable
 from components.training import recipes
+from components.training.answering import settle
 from components.training.checkpoint import committed_epochs, remove
-from components.training.history import HISTORY, write_history
-from components.training.phases import PhaseResult, best_phase, train_in_phases
+from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
+from components.training.phases import best_phase, train_in_phases
 from components.training.photo_batches import balanced_class_weights
-from components.training.recipes import Recipe
+from components.training.recipes import UNFROZEN, Recipe
 from components.training.settings import TrainingSettings
-from data.contract.features import TEST, TRAIN, VAL
-
-SUMMARY = "training.json"
+from data.contract.features import TRAIN, VAL
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class _Order:
     classes: list[str]
     model: ModelSettings
     training: TrainingSettings
+    answers: AnswerSettings
     weights_hash: str
 
     @classmethod
@@ -50,6 +51,7 @@ class _Order:
             classes=config["classes"],
             model=ModelSettings.model_validate_json(json.dumps(config["model"])),
             training=TrainingSettings.model_validate_json(json.dumps(config["training"])),
+            answers=AnswerSettings.model_validate_json(json.dumps(config["answers"])),
             weights_hash=config["weights_hash"],
         )
 
@@ -58,8 +60,9 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains and exports the classifier (the user function of TFX's Trainer).
 
     The examples are those of the pipeline, or ActivationCache's if the augmentation is `cached`.
-    `custom_config` holds `classes`, `model` and `training` (ModelSettings and TrainingSettings as
-    JSON, `auto` resolved) and `weights_hash`, the `weights_fingerprint`.
+    `custom_config` holds `classes`, `model`, `training` and `answers` (ModelSettings,
+    TrainingSettings and AnswerSettings as JSON, `auto` resolved) and `weights_hash`, the
+    `weights_fingerprint`.
     Leaves the history, the TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:
@@ -71,21 +74,28 @@ def run_fn(fn_args: FnArgs) -> None:
     with _training_folder(fn_args) as folder:
         recipe = _recipe(order, fn_args, transform, epochs=committed_epochs(folder))
         phases = train_in_phases(
-            recipe.model,
+            recipe.classifier.model,
             recipe.phases,
             class_weights=balanced_class_weights(recipe.label_counts, order.classes),
             label_smoothing=order.training.label_smoothing,
             patience=order.training.patience,
             folder=folder,
         )
+        model, answers = settle(
+            recipe,
+            order.answers,
+            weights=order.model.weights,
+            tail_is_trained=best_phase(phases).name == UNFROZEN,
+        )
+        print(answers.as_text(), flush=True)
         with writable(fn_args.model_run_dir) as run_dir:
             run_dir.mkdir(parents=True, exist_ok=True)
             write_history(phases, run_dir / HISTORY)
             shutil.copytree(folder / "tensorboard", run_dir / "tensorboard", dirs_exist_ok=True)
-            summary = json.dumps(_summary(order, recipe, phases), indent=2)
+            summary = json.dumps(_summary(order, recipe, phases, answers), indent=2)
             (run_dir / SUMMARY).write_text(summary)
         with writable(fn_args.serving_model_dir) as model_dir:
-            export(recipe.model, transform, order.classes, model_dir)
+            export(model, answers, transform, order.classes, model_dir)
 
 
 def _recipe(
@@ -114,13 +124,15 @@ def _recipe(
             first_epoch=epochs,
         )
     require_same_weights(order.model.backbone, order.model.weights, order.weights_hash)
-    files = dict(zip((TRAIN, VAL, TEST), (train_files, *fn_args.eval_files), strict=True))
+    files = dict(zip((TRAIN, VAL), (train_files, *fn_args.eval_files), strict=True))
     return recipes.on_the_fly(
         order.model, order.training, order.classes, files=files, transform=transform, seed=seed
     )
 
 
-def _summary(order: _Order, recipe: Recipe, phases: Sequence[PhaseResult]) -> dict[str, Any]:
+def _summary(
+    order: _Order, recipe: Recipe, phases: Sequence[PhaseHistory], answers: Answers
+) -> dict[str, Any]:
     """The figures of a training as JSON values."""
     return {
         "backbone": order.model.backbone,
@@ -133,11 +145,11 @@ def _summary(order: _Order, recipe: Recipe, phases: Sequence[PhaseResult]) -> di
                 "best_epoch": phase.history.index(phase.best) + 1,
                 "train": {key: phase.best[key] for key in ("accuracy", "loss")},
                 "val": {key: phase.best[f"val_{key}"] for key in ("accuracy", "loss")},
-                "test": phase.test,
             }
             for phase in phases
         ],
-        "exported_phase": best_phase(list(phases)).name,
+        "exported_phase": best_phase(phases).name,
+        "answers": answers.as_json(),
     }
 
 

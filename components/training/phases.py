@@ -1,6 +1,5 @@
 """Transfer learning in two phases: the head alone, then the backbone's last layers with it."""
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +10,18 @@ import tensorflow as tf
 from components.training.checkpoint import PhaseCheckpoint
 from components.training.history import PhaseHistory
 from components.training.settings import PhaseSettings
+from data.contract.progress import Watch, watching
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits as datasets of (what the phase's model takes, int64 [N]) batches."""
+    """The photos to learn from as datasets of (what the phase's model takes, int64 [N]) batches."""
 
     train: tf.data.Dataset
     """Shuffled and augmented, one epoch after the other, endlessly."""
     train_steps: int
     """Batches per epoch of `train`."""
     val: tf.data.Dataset
-    test: tf.data.Dataset
 
 
 @dataclass(frozen=True)
@@ -36,14 +35,6 @@ class Phase:
     shares the classifier's variables, with the photos for it."""
 
 
-@dataclass(frozen=True)
-class PhaseResult(PhaseHistory):
-    """What one phase reached."""
-
-    test: dict[str, float]
-    """`accuracy` and `loss` of the best epoch's weights on the test photos."""
-
-
 def train_phase(
     phase: Phase,
     *,
@@ -51,12 +42,11 @@ def train_phase(
     label_smoothing: float,
     patience: int,
     folder: Path,
-) -> PhaseResult:
+) -> PhaseHistory:
     """Trains what is trainable in the phase's model and leaves it with the best epoch's weights.
 
     Args:
-        phase: at least one epoch; of its splits `train` is fitted, `val` chooses the epoch, `test`
-            is only measured.
+        phase: at least one epoch; of its splits `train` is fitted, `val` chooses the epoch.
         class_weights: weight of each class id in the training loss.
         label_smoothing: how much of each training label is spread over all classes, in [0, 1):
             https://arxiv.org/abs/1512.00567, section 7.
@@ -64,7 +54,7 @@ def train_phase(
         folder: where the epochs are kept; a phase that was killed goes on from there.
 
     Returns:
-        The history of all epochs and the figures on `test`.
+        The history of all epochs.
     """
     name, settings = phase.name, phase.settings
     model, splits = phase.prepare()
@@ -77,13 +67,9 @@ def train_phase(
         jit_compile=False,
     )
     classes = model.output.shape[-1]
-    train, val, test = (
+    train, val = (
         _with_one_hot_labels(split, classes, smoothing)
-        for split, smoothing in (
-            (splits.train, label_smoothing),
-            (splits.val, 0.0),
-            (splits.test, 0.0),
-        )
+        for split, smoothing in ((splits.train, label_smoothing), (splits.val, 0.0))
     )
     checkpoint = PhaseCheckpoint(folder / name, epochs=settings.epochs, patience=patience)
     if checkpoint.history and not checkpoint.finished:
@@ -96,6 +82,7 @@ def train_phase(
             f"learning rate {settings.learning_rate:g}, at most {settings.epochs} epochs",
             flush=True,
         )
+        watch = watching()
         model.fit(
             train,
             validation_data=val,
@@ -104,12 +91,31 @@ def train_phase(
             epochs=settings.epochs,
             class_weight=class_weights,
             shuffle=False,  # the dataset does it
-            callbacks=[checkpoint, keras.callbacks.TensorBoard(folder / "tensorboard" / name)],
-            verbose=1 if sys.stdout.isatty() else 2,
+            callbacks=[
+                checkpoint,
+                keras.callbacks.TensorBoard(folder / "tensorboard" / name),
+                *([_EpochsCounted(name, settings.epochs, watch)] if watch else []),
+            ],
+            verbose=0 if watch else 2,
         )
     checkpoint.restore_best(model)
-    figures = model.evaluate(test, verbose=0, return_dict=True)
-    return PhaseResult(name, checkpoint.history, {key: float(figures[key]) for key in figures})
+    return PhaseHistory(name, checkpoint.history)
+
+
+class _EpochsCounted(keras.callbacks.Callback):
+    """Counts a phase's epochs for whoever watches."""
+
+    def __init__(self, phase: str, epochs: int, watch: Watch) -> None:
+        super().__init__()
+        self._phase, self._epochs, self._watch = phase, epochs, watch
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if epoch == 0:  # from when the first one is timed
+            self._watch(f"{self._phase}: epoch", 0, self._epochs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        reached = f"val accuracy {(logs or {})['val_accuracy']:.3f}"
+        self._watch(f"{self._phase}: {reached}, epoch", epoch + 1, self._epochs)
 
 
 def _learning_rate(
@@ -142,7 +148,7 @@ def train_in_phases(
     label_smoothing: float,
     patience: int,
     folder: Path,
-) -> list[PhaseResult]:
+) -> list[PhaseHistory]:
     """Runs one phase after the other; the model ends up with the weights of the best.
 
     The best phase is the one whose best epoch has the lowest validation loss: unfreezing can
@@ -158,9 +164,9 @@ def train_in_phases(
         folder: where the epochs are kept.
 
     Returns:
-        The result of each phase that ran, in order.
+        The history of each phase that ran, in order.
     """
-    results: list[PhaseResult] = []
+    results: list[PhaseHistory] = []
     best_weights = model.get_weights()
     for phase in phases:
         if phase.settings.epochs == 0:
@@ -180,6 +186,6 @@ def train_in_phases(
     return results
 
 
-def best_phase(results: list[PhaseResult]) -> PhaseResult:
+def best_phase(results: Sequence[PhaseHistory]) -> PhaseHistory:
     """The phase with the lowest validation loss."""
     return min(results, key=lambda result: result.best["val_loss"])

@@ -6,20 +6,26 @@ only what it trains.
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
-from components.model.classifier import build_classifier
+from components.model.classifier import Classifier, build_classifier
+from components.model.extractor import Extractor
+from components.model.folded import FoldedClassifier
 from components.model.freezing import boundary_layer_name, unfreeze_last
 from components.model.settings import ModelSettings
+from components.model.subject import MAX_PHOTOS
+from components.model.weights import build_backbone
 from components.training.cache.format import POOLED, SPATIAL, WEIGHTS, Feature, read_manifest
-from components.training.cache.reading import evaluation_batches, training_batches
+from components.training.cache.reading import training_batches, validation_batches
 from components.training.phases import Phase, Splits
 from components.training.photo_batches import (
     augmented,
@@ -29,22 +35,33 @@ from components.training.photo_batches import (
     prefetched,
 )
 from components.training.settings import TrainingSettings
-from data.contract.features import TEST, TRAIN, VAL
+from data.contract.features import TRAIN, VAL
 
 FROZEN, UNFROZEN = PHASES = ("frozen", "unfrozen")
+
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Features [N, features] and class ids [N]."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All that training needs."""
 
-    model: keras.Model
-    """The whole classifier, untrained: float32 [N, 224, 224, 3] to probabilities [N, classes]."""
+    classifier: Classifier
+    """Untrained."""
     origin: WeightsOrigin
     """Where its backbone's weights come from."""
     phases: list[Phase]
     label_counts: Mapping[str, int]
     """Training photos of each class."""
+    boundary_layer: str
+    """The layer from which on the phases train the backbone."""
+    pretrained: Callable[[], keras.Model]
+    """Builds the backbone as it is before training."""
+    pretrained_features: Callable[[str], NDArray[np.float32]]
+    """What that makes of the photos of a split, pooled, [N, features]; of a large one, of some."""
+    validate: Callable[[FoldedClassifier], Labelled]
+    """What a trained classifier makes of the validation photos, pooled, and their class ids."""
 
 
 def on_the_fly(
@@ -86,18 +103,39 @@ def on_the_fly(
         ),
         train_steps=steps,
         val=prefetched(labelled_images(files[VAL], transform, batch_size=batch_size)),
-        test=prefetched(labelled_images(files[TEST], transform, batch_size=batch_size)),
     )
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:
         unfreeze_last(classifier.backbone, layers)
         return classifier.model, splits
 
-    phases = [
-        Phase(FROZEN, settings.frozen, lambda: prepare(0)),
-        Phase(UNFROZEN, settings.unfrozen, lambda: prepare(model_settings.unfreeze_layers)),
-    ]
-    return Recipe(classifier.model, classifier.origin, phases, counts)
+    def pretrained() -> keras.Model:
+        return build_backbone(model_settings.backbone, model_settings.weights)[0]
+
+    def pretrained_features(split: str) -> NDArray[np.float32]:
+        backbone = pretrained()
+        extractor = Extractor(backbone, backbone.layers[-1].name)
+        photos = prefetched(labelled_images(files[split], transform, batch_size=batch_size))
+        return _joined(
+            photos.take(math.ceil(MAX_PHOTOS / batch_size)), lambda images: extractor(images)[1]
+        )[0]
+
+    def validate(model: FoldedClassifier) -> Labelled:
+        return _joined(splits.val, lambda images: _pooled(model.tail(model.trunk(images))))
+
+    return Recipe(
+        classifier=classifier,
+        origin=classifier.origin,
+        phases=[
+            Phase(FROZEN, settings.frozen, lambda: prepare(0)),
+            Phase(UNFROZEN, settings.unfrozen, lambda: prepare(model_settings.unfreeze_layers)),
+        ],
+        label_counts=counts,
+        boundary_layer=boundary_layer_name(classifier.backbone, model_settings.unfreeze_layers),
+        pretrained=pretrained,
+        pretrained_features=pretrained_features,
+        validate=validate,
+    )
 
 
 def cached(
@@ -123,8 +161,10 @@ def cached(
         ComponentError: the cache is incomplete, or holds the activations of another layer.
     """
     manifest = read_manifest(activations)
-    weights = {"weights": f"{activations}/{WEIGHTS}"}
-    classifier = build_classifier(model_settings.model_copy(update=weights), len(classes))
+    weights = f"{activations}/{WEIGHTS}"
+    classifier = build_classifier(
+        model_settings.model_copy(update={"weights": weights}), len(classes)
+    )
     layer = boundary_layer_name(classifier.backbone, model_settings.unfreeze_layers)
     if layer != manifest.boundary_layer:
         raise ComponentError(
@@ -139,8 +179,7 @@ def cached(
                 activations, feature, batch_size=batch_size, seed=seed, first_epoch=first_epoch
             ),
             train_steps=math.ceil(manifest.photos[TRAIN] / batch_size),
-            val=evaluation_batches(activations, VAL, feature, batch_size=batch_size),
-            test=evaluation_batches(activations, TEST, feature, batch_size=batch_size),
+            val=validation_batches(activations, feature, batch_size=batch_size),
         )
 
     def prepare_head() -> tuple[keras.Model, Splits]:
@@ -151,8 +190,38 @@ def cached(
         unfreeze_last(classifier.backbone, model_settings.unfreeze_layers)
         return classifier.tail(layer), splits(SPATIAL)
 
-    phases = [
-        Phase(FROZEN, settings.frozen, prepare_head),
-        Phase(UNFROZEN, settings.unfrozen, prepare_tail),
-    ]
-    return Recipe(classifier.model, manifest.weights, phases, manifest.label_counts)
+    def pretrained_features(split: str) -> NDArray[np.float32]:
+        found = splits(POOLED)
+        photos = found.val if split == VAL else found.train.take(found.train_steps)
+        return _joined(
+            photos.take(math.ceil(MAX_PHOTOS / settings.batch_size)), lambda pooled: pooled
+        )[0]
+
+    def validate(model: FoldedClassifier) -> Labelled:
+        return _joined(splits(SPATIAL).val, lambda spatial: _pooled(model.tail(spatial)))
+
+    return Recipe(
+        classifier=classifier,
+        origin=manifest.weights,
+        phases=[
+            Phase(FROZEN, settings.frozen, prepare_head),
+            Phase(UNFROZEN, settings.unfrozen, prepare_tail),
+        ],
+        label_counts=manifest.label_counts,
+        boundary_layer=layer,
+        pretrained=lambda: build_backbone(model_settings.backbone, weights)[0],
+        pretrained_features=pretrained_features,
+        validate=validate,
+    )
+
+
+def _pooled(top: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(top, axis=[1, 2])
+
+
+def _joined(batches: tf.data.Dataset, compute: Callable[[tf.Tensor], tf.Tensor]) -> Labelled:
+    """What is computed of all batches of (inputs, class ids), with the ids."""
+    traced = tf.function(compute, reduce_retracing=True)
+    pairs = [(traced(inputs).numpy(), labels.numpy()) for inputs, labels in batches]
+    features, labels = (np.concatenate(each) for each in zip(*pairs, strict=True))
+    return features, labels

@@ -20,7 +20,7 @@ def add_predict(commands: "Commands") -> None:
         "predict",
         help="the emotion in a photo",
         description="Says what the dog in each photo feels: the emotion and the probability of "
-        "every class.",
+        "every class; `not sure` if such answers are not right often enough, or `no dog here`.",
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="any format that `run` reads")
     where = parser.add_mutually_exclusive_group()
@@ -38,12 +38,14 @@ def add_predict(commands: "Commands") -> None:
         "--plot",
         type=Path,
         metavar="FILE",
-        help="also draw each photo with its probabilities (.png, .pdf or .svg)",
+        help="also draw each photo with its probabilities, and what in it speaks for the "
+        "likeliest class (.png, .pdf or .svg)",
     )
     parser.add_argument(
         "--json",
         action="store_true",
-        help='print a list of {"photo", "label", "probabilities"} or {"photo", "error"}',
+        help='print a list of {"photo", "label", "probabilities"} or {"photo", "error"}, with '
+        '"certain" and "dog" if the model tells',
     )
     parser.set_defaults(command=_predict)
 
@@ -54,7 +56,7 @@ def _predict(options: argparse.Namespace) -> int:
     from serving.asking.answers import Answer, as_json, as_text
 
     if options.plot is not None:
-        from serving.asking.figure import MAX_PHOTOS, draw_predictions, figure_format
+        from serving.asking.figure import MAX_PHOTOS, Item, draw_predictions, figure_format
 
         figure_format(options.plot)
         if len(options.photos) > MAX_PHOTOS:
@@ -67,29 +69,34 @@ def _predict(options: argparse.Namespace) -> int:
         except DataError as error:
             prepared[photo] = str(error)
     usable = {name: photo for name, photo in prepared.items() if not isinstance(photo, str)}
+    jpegs = [photo.jpeg for photo in usable.values()]
     predictions = {}
     if usable:
-        answers = _predictor(options).predict([photo.jpeg for photo in usable.values()])
-        predictions = dict(zip(usable, answers, strict=True))
+        model = _model(options)
+        predictions = dict(zip(usable, model.predict(jpegs), strict=True))
     said: list[Answer] = [
         (name, predictions[name] if name in usable else str(prepared[name]))
         for name in options.photos
     ]
     print(as_json(said) if options.json else as_text(said, sys.stdout.encoding))
     if options.plot is not None and usable:
-        draw_predictions(
-            [
-                (decode_photo(photo.jpeg), Path(name).name, predictions[name])
-                for name, photo in usable.items()
-            ],
-            options.plot,
-        )
+        evidence = model.explain(jpegs)
+        items = [
+            Item(
+                decode_photo(photo.jpeg),
+                Path(name).name,
+                predictions[name],
+                evidence[index] if evidence else None,
+            )
+            for index, (name, photo) in enumerate(usable.items())
+        ]
+        draw_predictions(items, options.plot)
         if not options.json:
             print(f"\nfigure: {options.plot}")
     return Exit.DONE if len(usable) == len(prepared) else Exit.FAILED
 
 
-def _predictor(options: argparse.Namespace) -> "Predictor | RemotePredictor":
+def _model(options: argparse.Namespace) -> "Predictor | RemotePredictor":
     from serving.asking.client import RemotePredictor
     from serving.asking.predictor import Predictor
     from serving.asking.pushed import newest_model

@@ -71,16 +71,17 @@ def _run(options: argparse.Namespace) -> int:
 
 def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
     from pipeline.beam_args import prepared_workers
+    from pipeline.live_line import live_line
     from pipeline.progress import chatter_to
 
     try:
-        with chatter_to(workdir.log), prepared_workers(config.beam):
+        with chatter_to(workdir.log), prepared_workers(config.beam), live_line() as line:
             try:
                 print("starting  TensorFlow and TFX", flush=True)
                 from pipeline.local_runner import run_locally
                 from pipeline.summary import as_text
 
-                summary = run_locally(config, workdir, photos)
+                summary = run_locally(config, workdir, photos, line)
             except Exception:
                 traceback.print_exc()
                 raise

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Sequence
 
-from serving.asking.predictor import Prediction
+from data.contract.model import CERTAIN, DOG
+from serving.asking.prediction import Prediction
 
 Answer = tuple[str, Prediction | str]
 """A photo's name with the prediction, or with the reason why there is none."""
@@ -15,18 +16,27 @@ _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def as_json(answers: Sequence[Answer]) -> str:
-    """A JSON list of `{"photo", "label", "probabilities"}` or `{"photo", "error"}`, in order."""
+    """A JSON list of `{"photo", "label", "probabilities"}` or `{"photo", "error"}`, in order.
+
+    `certain` and `dog` are there too if the model tells.
+    """
     return json.dumps([_record(photo, answer) for photo, answer in answers], indent=2)
 
 
 def _record(photo: str, answer: Prediction | str) -> dict[str, object]:
     if isinstance(answer, str):
         return {"photo": photo, "error": answer}
-    return {"photo": photo, "label": answer.label, "probabilities": answer.probabilities}
+    further = {CERTAIN: answer.certain, DOG: answer.dog}
+    return {
+        "photo": photo,
+        "label": answer.label,
+        "probabilities": answer.probabilities,
+        **{name: value for name, value in further.items() if value is not None},
+    }
 
 
 def as_text(answers: Sequence[Answer], encoding: str = "utf-8") -> str:
-    """One block per photo: its name and emotion, then a line with a bar for every class.
+    """One block per photo: its name and the answer, then a line with a bar for every class.
 
     Args:
         answers: what to show, in order; classes keep the model's order.
@@ -49,7 +59,7 @@ def _block(photo: str, answer: Prediction | str, smooth: bool) -> str:
     if isinstance(answer, str):
         return _printable(f"{photo}: no prediction: {answer}")
     width = max(len(label) for label in answer.probabilities)
-    lines = [f"{photo}: {answer.label}"] + [
+    lines = [f"{photo}: {answer.answer}"] + [
         f"  {label:<{width}}  {probability:6.1%}  {_bar(probability, smooth)}".rstrip()
         for label, probability in answer.probabilities.items()
     ]

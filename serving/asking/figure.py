@@ -1,14 +1,18 @@
-"""The figure of predictions: each photo above the bars of its probabilities."""
+"""The figure of predictions: each photo above the bars of its probabilities.
+
+Beside it, where the model tells, what in the photo speaks for the class.
+"""
 
 import math
 import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.patches import BoxStyle, FancyBboxPatch, Rectangle
@@ -16,10 +20,17 @@ from matplotlib.textpath import text_to_path
 
 from data.contract.errors import UsageError
 from serving.asking.errors import ModelError
-from serving.asking.predictor import Prediction
+from serving.asking.prediction import Evidence, Prediction, centred_square
 
-Item = tuple[np.ndarray, str, Prediction]
-"""A photo (uint8 [H, W, 3] RGB, any size), its caption, and what the model says of it."""
+
+class Item(NamedTuple):
+    """A photo (uint8 [H, W, 3] RGB, any size), its caption, and what the model says of it."""
+
+    photo: np.ndarray
+    caption: str
+    prediction: Prediction
+    evidence: Evidence | None = None
+
 
 FORMATS = ("png", "pdf", "svg")
 MAX_PHOTOS = 100
@@ -29,6 +40,7 @@ MAX_PHOTOS = 100
 _CARD = 2.5
 _GAP = 0.45
 _MARGIN = 0.4
+_SEAM = 0.15
 _HEADLINE = 0.36
 _BASELINE = 0.26
 _ROW = 0.235
@@ -45,6 +57,10 @@ _INK = "#1b1f24"
 _QUIET = "#69707a"
 _LOSER = "#b9c1cc"
 _WINNER = "#0072b2"
+# Their vermilion, over a photo that is grey: of its own colours, any could be there.
+_HEAT = LinearSegmentedColormap.from_list("heat", [(0.835, 0.369, 0, 0), (0.835, 0.369, 0, 0.75)])
+_UNSEEN = 0.75
+"""How much of what the model does not see is paper."""
 
 _SMALL = FontProperties(family="DejaVu Sans", size=8)
 _PLAIN = FontProperties(family="DejaVu Sans", size=8.5)
@@ -88,8 +104,9 @@ def draw_predictions(items: Sequence[Item], file: Path) -> None:
 
 
 def predictions_figure(items: Sequence[Item]) -> Figure:
-    """A grid of cards: the photo, uncropped, then its emotion and a bar for every class.
+    """A grid of cards: the photo, uncropped, then the answer and a bar for every class.
 
+    Where there is evidence, the photo is beside it again, grey, under what speaks for the class.
     All bars have one scale, from 0 to 1 at the full width of their track, and keep the model's
     order of classes, so that cards can be compared.
 
@@ -98,23 +115,27 @@ def predictions_figure(items: Sequence[Item]) -> Figure:
     """
     if not 1 <= len(items) <= MAX_PHOTOS:
         raise ModelError(f"a figure shows 1 to {MAX_PHOTOS} photos, not {len(items)}: name fewer")
-    columns = _columns(len(items))
+    explained = any(item.evidence for item in items)
+    card_width = 2 * _CARD + _SEAM if explained else _CARD
+    columns = _columns(len(items), explained=explained)
     rows = math.ceil(len(items) / columns)
-    classes = max(len(prediction.probabilities) for _, _, prediction in items)
+    classes = max(len(item.prediction.probabilities) for item in items)
     card_height = _CARD + _HEADLINE + classes * _ROW
-    width = 2 * _MARGIN + columns * _CARD + (columns - 1) * _GAP
+    width = 2 * _MARGIN + columns * card_width + (columns - 1) * _GAP
     height = 2 * _MARGIN + rows * card_height + (rows - 1) * _GAP
     figure = Figure(figsize=(width, height), facecolor=_PAPER)
     for index, item in enumerate(items):
         row, column = divmod(index, columns)
-        left = _MARGIN + column * (_CARD + _GAP)
+        left = _MARGIN + column * (card_width + _GAP)
         top = _MARGIN + row * (card_height + _GAP)
         _draw_card(figure, left, top, item)
     return figure
 
 
-def _columns(photos: int) -> int:
+def _columns(photos: int, *, explained: bool) -> int:
     """Four fit a page; a larger number makes a grid somewhat wider than tall."""
+    if explained:
+        return math.ceil(_columns(photos, explained=False) / 2)
     if photos <= 4:
         return photos
     if photos <= 6:
@@ -123,13 +144,18 @@ def _columns(photos: int) -> int:
 
 
 def _draw_card(figure: Figure, left: float, top: float, item: Item) -> None:
-    photo, caption, prediction = item
+    photo, caption, prediction, evidence = item
+    classes = len(prediction.probabilities)
     _draw_photo(_axes(figure, left, top, _CARD, _CARD), photo)
-    top += _CARD
-    _draw_headline(_axes(figure, left, top, _CARD, _HEADLINE), prediction.label, caption)
-    top += _HEADLINE
-    bars = _axes(figure, left, top, _CARD, _ROW * len(prediction.probabilities))
-    _draw_bars(bars, prediction)
+    below = top + _CARD
+    headline = _axes(figure, left, below, _CARD, _HEADLINE)
+    _draw_headline(headline, prediction.answer, caption)
+    _draw_bars(_axes(figure, left, below + _HEADLINE, _CARD, _ROW * classes), prediction)
+    if evidence:
+        left += _CARD + _SEAM
+        _draw_evidence(_axes(figure, left, top, _CARD, _CARD), photo, evidence)
+        legend = _axes(figure, left, below, _CARD, _HEADLINE + 2 * _ROW)
+        _draw_legend(legend, evidence, cropped=photo.shape[0] != photo.shape[1])
 
 
 def _axes(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
@@ -142,8 +168,8 @@ def _axes(figure: Figure, left: float, top: float, width: float, height: float) 
     return axes
 
 
-def _draw_photo(axes: Axes, photo: np.ndarray) -> None:
-    """The whole photo, as large as fits, in the middle of a rounded mat."""
+def _draw_photo(axes: Axes, photo: np.ndarray) -> FancyBboxPatch:
+    """The whole photo, as large as fits, in the middle of a rounded mat, which is returned."""
     rounded = BoxStyle.Round(pad=0, rounding_size=0.08)
     mat = FancyBboxPatch((0, 0), _CARD, _CARD, rounded, facecolor=_FAINT, linewidth=0)
     # Drawn over the photo: gives one with white borders an outline.
@@ -154,16 +180,64 @@ def _draw_photo(axes: Axes, photo: np.ndarray) -> None:
     axes.add_patch(mat)
     axes.add_patch(edge)
     height, width = photo.shape[:2]
-    scale = _CARD / max(height, width)
-    x, y = (_CARD - width * scale) / 2, (_CARD - height * scale) / 2
-    extent = (x, _CARD - x, _CARD - y, y)
+    extent = _extent(width / max(height, width), height / max(height, width))
     image = axes.imshow(photo, extent=extent, aspect="auto", interpolation="lanczos", zorder=2)
     image.set_clip_path(mat)
     axes.set(xlim=(0, _CARD), ylim=(_CARD, 0))  # imshow fitted them to the photo
+    return mat
 
 
-def _draw_headline(axes: Axes, label: str, caption: str) -> None:
-    title = _fit(label, _TITLE, 0.6 * _CARD)
+def _extent(width: float, height: float) -> tuple[float, float, float, float]:
+    """Where a picture of such a share of a card's width and height lies in the middle of it."""
+    x, y = (1 - width) / 2 * _CARD, (1 - height) / 2 * _CARD
+    return x, _CARD - x, _CARD - y, y
+
+
+def _draw_evidence(axes: Axes, photo: np.ndarray, evidence: Evidence) -> None:
+    """The photo in grey, pale where the model does not see it, under what speaks for the class."""
+    height, width = photo.shape[:2]
+    top, left, side = centred_square(height, width)
+    grey = photo @ np.array([0.299, 0.587, 0.114])  # Rec. 601 luma
+    pale = grey * (1 - _UNSEEN) + 255 * _UNSEEN
+    seen = np.s_[top : top + side, left : left + side]
+    pale[seen] = grey[seen]
+    levels = np.rint(pale).astype(np.uint8)
+    mat = _draw_photo(axes, np.repeat(levels[..., np.newaxis], 3, axis=2))
+    share = side / max(height, width)
+    heat = axes.imshow(
+        evidence.shares,
+        cmap=_HEAT,
+        vmin=0,
+        vmax=1,
+        extent=_extent(share, share),
+        aspect="auto",
+        interpolation="bicubic",
+        interpolation_stage="data",
+        zorder=2,
+    )
+    heat.set_clip_path(mat)
+    axes.set(xlim=(0, _CARD), ylim=(_CARD, 0))
+
+
+def _draw_legend(axes: Axes, evidence: Evidence, *, cropped: bool) -> None:
+    something = bool(evidence.shares.any())
+    words = f"{'what' if something else 'nothing'} speaks for {evidence.label}"
+    _write(axes, 0, _BASELINE, _fit(words, _PLAIN, _CARD), _PLAIN, _INK)
+    row = _HEADLINE + 0.5 * _ROW
+    if something:
+        start, end = (_width(word, _SMALL) + 0.1 for word in ("nothing", "most"))
+        _write(axes, 0, row, "nothing", _SMALL, _QUIET, va="center_baseline")
+        _write(axes, _CARD, row, "most", _SMALL, _QUIET, "right", "center_baseline")
+        scale = (start, _CARD - end, row + _THICKNESS / 2, row - _THICKNESS / 2)
+        axes.imshow(np.linspace(0, 1, 256)[np.newaxis], cmap=_HEAT, extent=scale, aspect="auto")
+        axes.set(xlim=(0, _CARD), ylim=(_HEADLINE + 2 * _ROW, 0))
+        row += _ROW
+    if cropped:
+        _write(axes, 0, row, "pale: not seen by the model", _SMALL, _QUIET, va="center_baseline")
+
+
+def _draw_headline(axes: Axes, answer: str, caption: str) -> None:
+    title = _fit(answer, _TITLE, 0.6 * _CARD)
     name = _fit(caption, _SMALL, _CARD - _width(title, _TITLE) - 0.15)
     _write(axes, 0, _BASELINE, title, _TITLE, _INK)
     _write(axes, _CARD, _BASELINE, name, _SMALL, _QUIET, ha="right")
@@ -174,7 +248,7 @@ def _draw_bars(axes: Axes, prediction: Prediction) -> None:
     start = max(_width(name, _BOLD) for name in names.values()) + 0.1
     track = _CARD - start - _PERCENT
     for row, (label, probability) in enumerate(prediction.probabilities.items()):
-        wins = label == prediction.label
+        wins = label == prediction.answer
         font, ink, colour = (_BOLD, _INK, _WINNER) if wins else (_PLAIN, _QUIET, _LOSER)
         middle = (row + 0.5) * _ROW
         _write(axes, 0, middle, names[label], font, ink, va="center_baseline")

@@ -1,32 +1,28 @@
 """Asks a model what a dog feels; needs TensorFlow and nothing else."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.contract.model import PHOTO_INPUT, PHOTO_OUTPUTS
+from data.contract.model import (
+    BEST_LABEL,
+    CERTAIN,
+    DOG,
+    EVIDENCE,
+    EXPLAIN_SIGNATURE,
+    PHOTO_INPUT,
+    PHOTO_OUTPUTS,
+)
 from data.contract.servable import DEFAULT_SIGNATURE
 from serving.asking.errors import ModelError
+from serving.asking.prediction import Evidence, Prediction
 from serving.asking.pushed import find_version
 from serving.quiet_tensorflow import import_tensorflow
 
 BATCH = 32
 """Photos asked about at once: this bounds the memory, and 32 keep two cores busy."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What the model says of one photo.
-
-    `probabilities` holds every class in the model's own order, each in [0, 1], summing to 1;
-    `label` is the most probable class.
-    """
-
-    label: str
-    probabilities: dict[str, float]
 
 
 class Predictor:
@@ -64,33 +60,55 @@ class Predictor:
             ModelError: the model cannot read a photo, or its probabilities are not numbers.
         """
         predictions: list[Prediction] = []
-        for start in range(0, len(jpegs), BATCH):
-            predictions += self._predict_batch(jpegs[start : start + BATCH])
+        for answer in self._answers(self._ask, jpegs):
+            probabilities, label, labels = (answer[name] for name in PHOTO_OUTPUTS)
+            certain, dog = (
+                answer[name].tolist() if name in answer else [None] * len(label)
+                for name in (CERTAIN, DOG)
+            )
+            predictions += [
+                Prediction(winner.decode(), _by_name(names, values), *further)
+                for winner, names, values, *further in zip(
+                    label, labels, probabilities, certain, dog, strict=True
+                )
+            ]
         return predictions
 
-    def _predict_batch(self, jpegs: Sequence[bytes]) -> list[Prediction]:
-        tf = self._tf
-        try:
-            answer = self._ask(**{PHOTO_INPUT: tf.constant(list(jpegs), tf.string)})
-        except tf.errors.OpError as error:
-            raise ModelError(
-                f"{self.version} cannot answer ({_first_line(error)}): send photos as JPEG"
-            ) from error
-        probabilities, label, labels = (answer[name].numpy() for name in PHOTO_OUTPUTS)
-        if not np.isfinite(probabilities).all():
-            raise ModelError(
-                f"{self.version} answers with values that are not numbers: train a new model "
-                "with `dog-emotion run`"
-            )
+    def explain(self, jpegs: Sequence[bytes]) -> list[Evidence] | None:
+        """What speaks for the class of each of such JPEGs; None if the model does not tell.
+
+        Raises:
+            ModelError: the model cannot read a photo, or its evidence is not numbers.
+        """
+        signatures = self._model.signatures
+        if EXPLAIN_SIGNATURE not in signatures:
+            return None
         return [
-            Prediction(
-                label=winner.decode(),
-                probabilities={
-                    name.decode(): float(value) for name, value in zip(names, values, strict=True)
-                },
-            )
-            for winner, names, values in zip(label, labels, probabilities, strict=True)
+            Evidence(label.decode(), evidence)
+            for answer in self._answers(signatures[EXPLAIN_SIGNATURE], jpegs)
+            for label, evidence in zip(answer[BEST_LABEL], answer[EVIDENCE], strict=True)
         ]
+
+    def _answers(self, ask: Any, jpegs: Sequence[bytes]) -> Iterator[dict[str, Any]]:
+        """The outputs of a signature as arrays, for one batch of photos after the other."""
+        tf = self._tf
+        for start in range(0, len(jpegs), BATCH):
+            photos = tf.constant(list(jpegs[start : start + BATCH]), tf.string)
+            try:
+                answer = ask(**{PHOTO_INPUT: photos})
+            except tf.errors.OpError as error:
+                raise ModelError(
+                    f"{self.version} cannot answer ({_first_line(error)}): send photos as JPEG"
+                ) from error
+            arrays = {name: tensor.numpy() for name, tensor in answer.items()}
+            if not all(
+                np.isfinite(each).all() for each in arrays.values() if each.dtype.kind == "f"
+            ):
+                raise ModelError(
+                    f"{self.version} answers with values that are not numbers: train a new model "
+                    "with `dog-emotion run`"
+                )
+            yield arrays
 
     def _photo_signature(self) -> Any:
         signatures = self._model.signatures
@@ -119,6 +137,10 @@ class Predictor:
         return ModelError(
             f"{self.version} is not a dog-emotion model: {reason} (`dog-emotion run` makes one)"
         )
+
+
+def _by_name(names: Sequence[bytes], values: Sequence[Any]) -> dict[str, float]:
+    return {name.decode(): float(value) for name, value in zip(names, values, strict=True)}
 
 
 def _described(inputs: dict[str, tuple[str, int | None]]) -> str:

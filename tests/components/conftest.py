@@ -25,6 +25,7 @@ Artifact = Any
 NewArtifact = Callable[[type[Artifact]], Artifact]
 ToRemote = Callable[[Artifact], Artifact]
 RunNode = Callable[..., dict[str, Artifact]]
+Export = Callable[[Any, Path], None]
 
 
 @pytest.fixture(scope="session")
@@ -221,6 +222,30 @@ def transform(transform_graph: Artifact) -> Any:
     import tensorflow_transform as tft
 
     return tft.TFTransformOutput(transform_graph.uri)
+
+
+@pytest.fixture(scope="session")
+def export_plainly(config: Config, transform: Any) -> Export:
+    """Exports a classifier that says nothing beyond its probabilities."""
+    from components.model.answers import Answers
+    from components.model.certainty import Certainty
+    from components.model.export import export
+    from components.model.folded import fold_classifier
+    from components.model.freezing import boundary_layer_name
+
+    silent = Answers(
+        temperature=1.0,
+        val_calibration_error=(0.2, 0.1),
+        certain=Certainty(asked=0.8, threshold=None, val_coverage=0.0, val_accuracy=None),
+        subject="nobody knows",
+    )
+
+    def run(classifier: Any, folder: Path) -> None:
+        boundary = boundary_layer_name(classifier.backbone, config.model.unfreeze_layers)
+        model = fold_classifier(classifier, boundary, pretrained=None)
+        export(model, silent, transform, config.classes, folder)
+
+    return run
 
 
 @pytest.fixture(scope="session")

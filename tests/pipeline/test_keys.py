@@ -89,7 +89,10 @@ def test_the_table_says_what_the_code_does(written: Rows, derived: Rows) -> None
 
 
 def test_nodes_without_a_key_run_no_code_of_ours_or_are_never_cached(modules: Rows) -> None:
-    """TFX's own nodes are known by TFX's version, which is in every key."""
+    """TFX's own nodes are known by TFX's version, which is in every key.
+
+    ImportExampleGen runs our code, but copies files, and a copy is what its source is.
+    """
     of_tfx = {"ImportExampleGen", "StatisticsGen", "ExampleValidator"}
     resolved_anew = {"EarlierStatistics", "LastPushedModel"}
     keyless = {node for node, named in modules.items() if not named}

@@ -160,7 +160,7 @@ def test_the_trainer_reads_the_records_and_validates_on_val(
     assert producers(node, "examples") == [source]
     assert producers(node, "transform_graph") == ["Transform"]
     assert parsed(node, "train_args")["splits"] == ["train"]
-    assert parsed(node, "eval_args")["splits"] == ["val", "test"]
+    assert parsed(node, "eval_args")["splits"] == ["val"]
     assert parameter(node, "run_fn") == "components.nodes.trainer.run_fn"
 
 

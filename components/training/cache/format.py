@@ -3,7 +3,7 @@
     activations.json                                      what they are; written last
     backbone.weights.h5                                   the weights they were made with
     Split-train/view-KK-NNNNN-of-NNNNN.tfrecord           one record per photo, augmented
-    Split-val/view-00-…, Split-test/view-00-…             one record per photo, as it is
+    Split-val/view-00-NNNNN-of-NNNNN.tfrecord             one record per photo, as it is
 
 A record is a tf.train.Example of `spatial` and `pooled` (float16, little endian, C order),
 `label_xf`, `image/sha256` and `photo_key`. float16 halves the disk and rounds each value by at most

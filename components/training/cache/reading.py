@@ -53,14 +53,11 @@ def training_batches(
     return _parsed(epochs.flat_map(epoch), manifest, feature)
 
 
-def evaluation_batches(
-    folder: str, split: str, feature: Feature, *, batch_size: int
-) -> tf.data.Dataset:
-    """The photos of `val` or `test` as they are, once and in a fixed order.
+def validation_batches(folder: str, feature: Feature, *, batch_size: int) -> tf.data.Dataset:
+    """The photos of `val` as they are, once and in a fixed order.
 
     Args:
         folder: complete activations.
-        split: `val` or `test`.
         feature: `spatial` or `pooled`.
         batch_size: photos per batch.
 
@@ -71,7 +68,7 @@ def evaluation_batches(
         ComponentError: the folder is not complete.
     """
     manifest = read_manifest(folder)
-    records = tf.data.TFRecordDataset(view_files(folder, split, 0))
+    records = tf.data.TFRecordDataset(view_files(folder, features.VAL, 0))
     return _parsed(records.batch(batch_size), manifest, feature)
 
 

@@ -25,7 +25,6 @@ from numpy.typing import NDArray
 from components.errors import ComponentError
 from components.model.extractor import Extractor
 from components.model.parallel import in_parallel
-from components.model.preprocessing import LABEL_VOCABULARY
 from components.model.weights import build_backbone
 from components.staging import is_remote
 from components.training.augmentation_settings import AugmentationSettings
@@ -55,6 +54,7 @@ def fill(
     manifest: CacheManifest,
     *,
     sources: Mapping[str, Sequence[str]],
+    classes: Sequence[str],
     transform_graph: str,
     backbone: keras.Model,
     new_pipeline: Callable[[], beam.Pipeline],
@@ -65,6 +65,7 @@ def fill(
         folder: where to write, local or remote (`gs://…`).
         manifest: what the folder is to hold.
         sources: the gzipped TFRecords of tf.train.Example of each split.
+        classes: class names in the order of their ids.
         transform_graph: the folder of Transform's graph.
         backbone: with the weights that are kept beside the activations.
         new_pipeline: makes the Beam pipeline that does the work.
@@ -79,7 +80,7 @@ def fill(
     _save_weights(backbone, weights_file)
     shards = _plan_shards(sources, manifest, folder)
     earlier = find_earlier(folder, manifest.recipe)
-    write = _WriteActivations(manifest, weights_file, transform_graph, earlier)
+    write = _WriteActivations(manifest, classes, weights_file, transform_graph, earlier)
     _counter.start(_count_records(manifest), tenths("  activations"))
     _frozen_layers[weights_file] = _FrozenLayers(lambda: backbone, manifest.boundary_layer)
     try:
@@ -141,17 +142,21 @@ class _WriteActivations(beam.DoFn):
     """Writes the activations of one shard after the other."""
 
     def __init__(
-        self, manifest: CacheManifest, weights_file: str, transform_graph: str, earlier: Earlier
+        self,
+        manifest: CacheManifest,
+        classes: Sequence[str],
+        weights_file: str,
+        transform_graph: str,
+        earlier: Earlier,
     ) -> None:
         self._manifest = manifest
+        self._ids = {name.encode(): index for index, name in enumerate(classes)}
         self._weights_file = weights_file
         self._transform_graph = transform_graph
         self._earlier = earlier
 
     def setup(self) -> None:
         self._transform = tft.TFTransformOutput(self._transform_graph)
-        labels = self._transform.vocabulary_by_name(LABEL_VOCABULARY)
-        self._ids = {label: index for index, label in enumerate(labels)}
         self._activations = _frozen_layers.get(self._weights_file) or _FrozenLayers(
             self._load_backbone, self._manifest.boundary_layer
         )

@@ -4,6 +4,10 @@ const LONGEST_SIDE = 512; // pixels; the model looks at 224 x 224
 const JPEG_QUALITY = 0.92;
 const MOST_RESULTS = 50; // on the page: each holds a photo
 const TIMEOUT = 60_000; // milliseconds
+const SUBJECT_THRESHOLD = 0.5; // models scale their score so
+const HEAT = [213, 94, 0]; // and --heat
+const MOST_HEAT = 0.75; // opacity
+const UNSEEN = 0.3; // opacity of what the model does not see
 
 const drop = document.getElementById("drop");
 const results = document.getElementById("results");
@@ -26,9 +30,10 @@ async function shrink(file) {
     throw new Problem("The browser cannot read this file as a photo. Try a JPEG or a PNG.");
   }
   const scale = Math.min(1, LONGEST_SIDE / Math.max(bitmap.width, bitmap.height));
-  const canvas = document.createElement("canvas");
-  canvas.width = Math.max(1, Math.round(bitmap.width * scale));
-  canvas.height = Math.max(1, Math.round(bitmap.height * scale));
+  const canvas = makeCanvas(
+    Math.max(1, Math.round(bitmap.width * scale)),
+    Math.max(1, Math.round(bitmap.height * scale)),
+  );
   const context = canvas.getContext("2d");
   context.fillStyle = "white"; // behind what is transparent
   context.fillRect(0, 0, canvas.width, canvas.height);
@@ -47,13 +52,12 @@ function toBase64(blob) {
   });
 }
 
-async function ask(jpeg) {
-  const body = JSON.stringify({ instances: [{ b64: await toBase64(jpeg) }] });
-  const started = performance.now();
+async function ask(name, jpeg, signature = {}) {
+  const body = JSON.stringify({ ...signature, instances: [{ b64: await toBase64(jpeg) }] });
   let response;
   let answer;
   try {
-    response = await fetch(`v1/models/${encodeURIComponent(model.value)}:predict`, {
+    response = await fetch(`${address(name)}:predict`, {
       method: "POST",
       body,
       signal: AbortSignal.timeout(TIMEOUT),
@@ -64,15 +68,30 @@ async function ask(jpeg) {
     if (response) throw new Problem("The server gave an answer that makes no sense.");
     throw new Problem("The server cannot be reached. Is it still running?");
   }
-  const milliseconds = performance.now() - started;
   if (response.status === 404) throw new Problem("The model is not ready yet. Try again in a moment.");
   if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
   if (!response.ok) throw new Problem(`The server refuses the photo: ${answer.error}`);
-  const prediction = answer.predictions[0];
+  return answer.predictions[0];
+}
+
+async function askForEmotion(name, jpeg) {
+  const started = performance.now();
+  const prediction = await ask(name, jpeg);
+  const milliseconds = performance.now() - started;
   if (!prediction.labels || !prediction.probabilities) {
     throw new Problem("This model does not recognise emotions in photos.");
   }
   return { ...prediction, milliseconds };
+}
+
+function address(name) {
+  return `v1/models/${encodeURIComponent(name)}`;
+}
+
+async function canExplain(name) {
+  const response = await fetch(`${address(name)}/metadata`);
+  const { metadata } = await response.json();
+  return "explain" in metadata.signature_def.signature_def;
 }
 
 function makeResult(name) {
@@ -91,17 +110,34 @@ function addResults(items) {
   }
 }
 
-function showAnswer(item, name, { label, labels, probabilities, milliseconds }) {
-  const heading = item.querySelector("h2");
-  heading.hidden = false;
-  heading.textContent = label;
-  item.querySelector(".message").remove();
+function inWords({ label, certain, dog }) {
+  if (dog < SUBJECT_THRESHOLD) {
+    return { heading: "no dog here", remark: "Without a dog, the figures below mean little." };
+  }
+  if (certain === false) {
+    return {
+      heading: "not sure",
+      remark: `The likeliest is ${label}, but answers like this are not right often enough.`,
+    };
+  }
+  return { heading: label, remark: "" };
+}
+
+function showAnswer(item, name, prediction) {
+  const { labels, probabilities, milliseconds } = prediction;
+  const { heading, remark } = inWords(prediction);
+  const title = item.querySelector("h2");
+  title.hidden = false;
+  title.textContent = heading;
+  const message = item.querySelector(".message");
+  message.textContent = remark;
+  message.hidden = !remark;
   const rows = item.querySelector("tbody");
   labels.forEach((emotion, index) => {
     const probability = probabilities[index];
     const percent = `${Math.round(probability * 100)} %`;
     const row = rows.insertRow();
-    row.className = emotion === label ? "best" : "";
+    row.className = emotion === heading ? "best" : "";
     const head = document.createElement("th");
     head.scope = "row";
     head.textContent = emotion;
@@ -115,11 +151,107 @@ function showAnswer(item, name, { label, labels, probabilities, milliseconds }) 
   });
   item.querySelector(".details").textContent = `${name} · ${Math.round(milliseconds)} ms`;
   const best = Math.round(Math.max(...probabilities) * 100);
-  status.textContent = `${name}: ${label}, ${best} percent`;
+  status.textContent = remark ? `${name}: ${heading}. ${remark}` : `${name}: ${heading}, ${best} percent`;
+}
+
+function offerWhy(item, modelName, jpeg) {
+  const button = item.querySelector(".why button");
+  const figure = item.querySelector("figure");
+  const words = figure.querySelector(".words");
+  let drawn; // asked for once, when somebody wants to see it
+  let speaks = false;
+  const pressed = () => button.getAttribute("aria-pressed") === "true";
+  button.addEventListener("click", async () => {
+    button.setAttribute("aria-pressed", String(!pressed()));
+    if (pressed()) {
+      button.setAttribute("aria-busy", "true");
+      drawn ??= ask(modelName, jpeg, { signature_name: "explain" }).then((why) => drawWhy(item, why));
+      try {
+        speaks = await drawn;
+      } catch (error) {
+        drawn = undefined;
+        words.textContent = inOurWords(error);
+      }
+      button.setAttribute("aria-busy", "false");
+      if (pressed()) status.textContent = words.textContent;
+    }
+    figure.hidden = !pressed();
+    figure.querySelector("canvas").hidden = !drawn;
+    figure.querySelector(".scale").hidden = !drawn || !speaks;
+    item.querySelector("img").hidden = pressed() && drawn !== undefined;
+    item.classList.toggle("explained", pressed() && drawn !== undefined);
+  });
+  item.querySelector(".why").hidden = false;
+}
+
+// Returns whether anything speaks for the class.
+function drawWhy(item, { label, map }) {
+  const image = item.querySelector("img");
+  const { naturalWidth: width, naturalHeight: height } = image;
+  const side = Math.min(width, height); // the model sees the centred square
+  const left = Math.floor((width - side) / 2);
+  const top = Math.floor((height - side) / 2);
+  const canvas = Object.assign(item.querySelector("canvas"), { width, height });
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  context.globalCompositeOperation = "saturation";
+  context.fillRect(0, 0, width, height); // black has none: the photo becomes grey
+  context.globalCompositeOperation = "destination-out";
+  context.globalAlpha = 1 - UNSEEN;
+  const unseen = width > height
+    ? [[0, 0, left, height], [left + side, 0, width - left - side, height]]
+    : [[0, 0, width, top], [0, top + side, width, height - top - side]];
+  for (const rectangle of unseen) context.fillRect(...rectangle);
+  context.globalCompositeOperation = "source-over";
+  context.globalAlpha = 1;
+  context.drawImage(heat(map, side), left, top, side, side);
+  const most = Math.max(...map.flat());
+  let words = `Nothing in the photo speaks for ${label}.`;
+  if (most > 0) words = `What speaks for ${label}: strongest ${place(map, most)}.`;
+  if (width !== height) words += " The model does not see the faded edges.";
+  canvas.setAttribute("aria-label", words);
+  item.querySelector(".words").textContent = words;
+  return most > 0;
+}
+
+function makeCanvas(width, height) {
+  return Object.assign(document.createElement("canvas"), { width, height });
+}
+
+// What speaks for the class, as a picture of at least `side` pixels.
+function heat(map, side) {
+  const most = Math.max(...map.flat());
+  let picture = makeCanvas(map[0].length, map.length);
+  const pixels = map.flat().flatMap((value) => [...HEAT, 255 * MOST_HEAT * Math.max(value, 0) / (most || 1)]);
+  const data = new ImageData(Uint8ClampedArray.from(pixels), picture.width);
+  picture.getContext("2d").putImageData(data, 0, 0);
+  while (Math.min(picture.width, picture.height) < side) {
+    // Twice as large each time: one step would show the corners of the map's squares.
+    const larger = makeCanvas(2 * picture.width, 2 * picture.height);
+    larger.getContext("2d").drawImage(picture, 0, 0, larger.width, larger.height);
+    picture = larger;
+  }
+  return picture;
+}
+
+// Where in the square the most is, in words.
+function place(map, most) {
+  const row = map.findIndex((values) => values.includes(most));
+  const third = (index, length) => Math.floor(((index + 0.5) / length) * 3) - 1;
+  const down = third(row, map.length);
+  const right = third(map[row].indexOf(most), map[row].length);
+  if (!down && !right) return "in the middle";
+  if (!down) return right < 0 ? "on the left" : "on the right";
+  if (!right) return down < 0 ? "at the top" : "at the bottom";
+  return `at the ${down < 0 ? "upper" : "lower"} ${right < 0 ? "left" : "right"}`;
+}
+
+function inOurWords(error) {
+  return error instanceof Problem ? error.message : `Something went wrong: ${error.message}`;
 }
 
 function showProblem(item, name, error) {
-  const words = error instanceof Problem ? error.message : `Something went wrong: ${error.message}`;
+  const words = inOurWords(error);
   item.classList.add("failed");
   item.querySelector(".message").textContent = words;
   item.querySelector("table").remove();
@@ -141,7 +273,10 @@ function take(files) {
         const image = item.querySelector("img");
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
-        showAnswer(item, name, await ask(jpeg));
+        const asked = model.value;
+        const explains = canExplain(asked).catch(() => false); // what is wrong, the answer says
+        showAnswer(item, name, await askForEmotion(asked, jpeg));
+        if (await explains) offerWhy(item, asked, jpeg);
       } catch (error) {
         showProblem(item, name, error);
       }
@@ -163,6 +298,13 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
     if (kind === "drop") take(event.dataTransfer.files);
   });
 }
+
+document.addEventListener("keydown", (event) => {
+  if (event.key.toLowerCase() !== "m" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.repeat || event.target === model) return; // letters choose among models
+  const item = document.activeElement.closest(".result") ?? results;
+  item.querySelector(".why:not([hidden]) button")?.click();
+});
 
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 

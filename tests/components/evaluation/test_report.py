@@ -19,7 +19,6 @@ from components.evaluation.report import (
 )
 from components.evaluation.settings import GateSettings
 from components.model.classifier import build_classifier
-from components.model.export import export
 from components.training.photo_batches import labelled_images
 from data.ingest import IngestResult
 from pipeline.config import Config
@@ -62,7 +61,11 @@ class Trained:
 
 @pytest.fixture(scope="module")
 def models(
-    config: Config, transform: Any, split_files: dict[str, str], new_artifact: Any
+    config: Config,
+    transform: Any,
+    export_plainly: Any,
+    split_files: dict[str, str],
+    new_artifact: Any,
 ) -> dict[str, Trained]:
     """One that knows most of the test photos, and one that always guesses the first class."""
     ((images, ids),) = labelled_images(split_files["test"], transform, batch_size=99)
@@ -80,7 +83,7 @@ def models(
         head.set_weights(weights)
         artifact = new_artifact(standard_artifacts.Model)
         folder = Path(path_utils.serving_model_dir(artifact.uri))
-        export(model, transform, config.classes, folder)
+        export_plainly(classifier, folder)
         found[name] = Trained(artifact, model(images, training=False).numpy(), labels)
     return found
 

@@ -9,10 +9,8 @@ import tensorflow as tf
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
 from components.model.classifier import build_classifier
-from components.model.export import export
 from components.model.freezing import boundary_layer_name, unfreeze_last
 from components.model.settings import ModelSettings
-from pipeline.config import Config
 
 TINY = ModelSettings(backbone="tiny", weights="random", dropout=0.5)
 B0 = ModelSettings(backbone="efficientnet_b0", weights="random")
@@ -64,7 +62,7 @@ def weights_by_name(model: keras.Model) -> dict[str, np.ndarray]:
 
 
 def test_b0_trains_what_each_phase_may_and_survives_the_export(
-    transform: Any, config: Config, records: dict[str, list[bytes]], tmp_path: Path
+    transform: Any, export_plainly: Any, records: dict[str, list[bytes]], tmp_path: Path
 ) -> None:
     classifier = build_classifier(B0, classes=4)
     model, backbone = classifier.model, classifier.backbone
@@ -95,7 +93,7 @@ def test_b0_trains_what_each_phase_may_and_survives_the_export(
     assert last[0].name == "block6d_expand_activation"
     assert moved_by(30) == head | {weight.path for layer in last for weight in layer.weights}
 
-    export(model, transform, config.classes, tmp_path / "exported")
+    export_plainly(classifier, tmp_path / "exported")
     exported = tf.saved_model.load(str(tmp_path / "exported"))
     examples = records["test"][:2]
     layer = transform.transform_features_layer()

@@ -16,10 +16,17 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from numpy.typing import NDArray
 
-from components.model.classifier import build_classifier
+from components.model.answers import Answers
+from components.model.certainty import Certainty
+from components.model.classifier import Classifier, build_classifier
 from components.model.export import export
+from components.model.folded import FoldedClassifier, fold_classifier
+from components.model.freezing import boundary_layer_name
+from components.model.subject import Subject, fit_subject
+from components.model.weights import build_backbone
 from components.training.photo_batches import labelled_images
 from data.contract import features
+from data.contract.model import ANSWERS
 from data.drawn_dogs import draw_photo
 from data.photos import decode_photo, prepare_photo
 from pipeline.config import Config
@@ -28,15 +35,81 @@ from serving.checking.export_check import check_export
 Signature = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
+UNSURE = Answers(
+    temperature=1.0,
+    val_calibration_error=(0.2, 0.1),
+    certain=Certainty(asked=0.8, threshold=None, val_coverage=0.0, val_accuracy=None),
+    subject="nobody knows",
+)
+"""A model that says nothing beyond its probabilities."""
+
+
 @pytest.fixture(scope="module")
-def classifier(config: Config) -> keras.Model:
+def classifier(config: Config) -> Classifier:
+    """As if it had been trained: its last layers are no longer those of the backbone."""
     keras.utils.set_random_seed(0)
-    return build_classifier(config.model, len(config.classes)).model
+    classifier = build_classifier(config.model, len(config.classes))
+    changed = classifier.backbone.get_layer("block3_project_conv")
+    changed.kernel.assign(-2 * changed.kernel)
+    return classifier
+
+
+@pytest.fixture(scope="module")
+def pretrained(config: Config) -> keras.Model:
+    return build_backbone(config.model.backbone, config.model.weights)[0]
+
+
+@pytest.fixture(scope="module")
+def features_before(
+    pretrained: keras.Model, transform: Any, split_files: dict[str, str]
+) -> dict[str, NDArray[np.float32]]:
+    """The pooled features of each split's photos by the backbone as it was before training."""
+    return {
+        split: np.concatenate(
+            [
+                tf.reduce_mean(pretrained(images, training=False), axis=[1, 2])
+                for images, _ in labelled_images(pattern, transform, batch_size=16)
+            ]
+        )
+        for split, pattern in split_files.items()
+    }
+
+
+TEMPERATURE = 2.0
+
+
+@pytest.fixture(scope="module")
+def calibrated(
+    classifier: Classifier, transform: Any, split_files: dict[str, str]
+) -> NDArray[np.float32]:
+    """The calibrated probabilities of the test photos, computed in training's way."""
+    batches = labelled_images(split_files["test"], transform, batch_size=5)
+    found = np.concatenate([classifier.model(images, training=False) for images, _ in batches])
+    found = found ** (1 / TEMPERATURE)
+    return found / found.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def answers(
+    calibrated: NDArray[np.float32], features_before: dict[str, NDArray[np.float32]]
+) -> Answers:
+    """Half of the test photos are certain."""
+    surest = np.sort(calibrated.max(axis=1))
+    half = len(surest) // 2
+    threshold = float(surest[half - 1 : half + 1].mean())
+    return Answers(
+        temperature=TEMPERATURE,
+        val_calibration_error=(0.2, 0.1),
+        certain=Certainty(asked=0.8, threshold=threshold, val_coverage=0.4, val_accuracy=0.9),
+        subject=fit_subject(features_before["train"], features_before["val"]),
+    )
 
 
 @pytest.fixture(scope="module")
 def exported(
-    classifier: keras.Model,
+    classifier: Classifier,
+    pretrained: keras.Model,
+    answers: Answers,
     transform_graph: Any,
     config: Config,
     tmp_path_factory: pytest.TempPathFactory,
@@ -44,7 +117,10 @@ def exported(
     """The classifier, moved from where it was exported, with all it was made from deleted."""
     folder = tmp_path_factory.mktemp("export")
     graph = shutil.copytree(transform_graph.uri, folder / "graph")
-    export(classifier, tft.TFTransformOutput(str(graph)), config.classes, folder / "model")
+    boundary = boundary_layer_name(classifier.backbone, config.model.unfreeze_layers)
+    model = fold_classifier(classifier, boundary, pretrained)
+    transform = tft.TFTransformOutput(str(graph))
+    export(model, answers, transform, config.classes, folder / "model")
     assert sorted(path.name for path in folder.iterdir()) == ["graph", "model"]
     shutil.rmtree(graph)
     return (folder / "model").rename(tmp_path_factory.mktemp("elsewhere") / "1")
@@ -90,15 +166,29 @@ def test_the_signatures_are_those_that_clients_and_evaluation_rely_on(loaded: An
                 "probabilities": (2, tf.float32),
                 "label": (1, tf.string),
                 "labels": (2, tf.string),
+                "certain": (1, tf.bool),
+                "dog": (1, tf.float32),
             },
         ),
-        "serving_examples": ({"examples": (1, tf.string)}, {"probabilities": (2, tf.float32)}),
+        "explain": (
+            {"image_bytes": (1, tf.string)},
+            {"probabilities": (2, tf.float32), "label": (1, tf.string), "map": (3, tf.float32)},
+        ),
+        "serving_examples": (
+            {"examples": (1, tf.string)},
+            {
+                "probabilities": (2, tf.float32),
+                "certain": (1, tf.bool),
+                "dog": (1, tf.float32),
+                "map": (3, tf.float32),
+            },
+        ),
         "transform_features": ({"examples": (1, tf.string)}, {"label_xf": (1, tf.int64)}),
     }
 
 
 def test_a_record_has_the_same_probabilities_in_training_evaluation_and_serving(
-    classifier: keras.Model,
+    calibrated: NDArray[np.float32],
     loaded: Any,
     transform: Any,
     split_files: dict[str, str],
@@ -106,12 +196,11 @@ def test_a_record_has_the_same_probabilities_in_training_evaluation_and_serving(
 ) -> None:
     examples = records["test"]
     batches = list(labelled_images(split_files["test"], transform, batch_size=5))
-    training = np.concatenate([classifier(images, training=False) for images, _ in batches])
     evaluation = signature(loaded, "serving_examples")(tf.constant(examples))
     serving = signature(loaded, "serving_default")(tf.constant(photos_of(examples)))
-    assert np.ptp(training, axis=0).min() > 0.01  # the photos can be told apart
-    np.testing.assert_allclose(evaluation["probabilities"], training, atol=1e-5)
-    np.testing.assert_allclose(serving["probabilities"], training, atol=1e-5)
+    assert np.ptp(calibrated, axis=0).min() > 0.01  # the photos can be told apart
+    np.testing.assert_allclose(evaluation["probabilities"], calibrated, atol=1e-5)
+    np.testing.assert_allclose(serving["probabilities"], calibrated, atol=1e-5)
     labels = signature(loaded, "transform_features")(tf.constant(examples))["label_xf"]
     np.testing.assert_array_equal(labels, np.concatenate([ids for _, ids in batches]))
 
@@ -125,6 +214,83 @@ def test_serving_names_the_classes_in_order_and_the_likeliest(
     expected = [name.encode() for name in config.classes]
     assert [list(row) for row in answer["labels"].numpy()] == [expected] * len(records["test"])
     assert list(answer["label"].numpy()) == [expected[i] for i in probabilities.argmax(axis=1)]
+
+
+def test_an_answer_is_certain_from_the_threshold_on(
+    loaded: Any,
+    answers: Answers,
+    calibrated: NDArray[np.float32],
+    records: dict[str, list[bytes]],
+) -> None:
+    wanted = calibrated.max(axis=1) >= answers.certain.threshold
+    assert wanted.any()
+    assert not wanted.all()
+    for name, photos in (
+        ("serving_default", photos_of(records["test"])),
+        ("serving_examples", records["test"]),
+    ):
+        answer = signature(loaded, name)(tf.constant(photos))
+        np.testing.assert_array_equal(answer["certain"], wanted)
+
+
+def test_the_score_for_a_dog_is_that_of_the_layers_before_training(
+    loaded: Any,
+    answers: Answers,
+    features_before: dict[str, NDArray[np.float32]],
+    records: dict[str, list[bytes]],
+) -> None:
+    assert isinstance(answers.subject, Subject)
+    wanted = answers.subject.score(tf.constant(features_before["test"]))
+    assert np.ptp(wanted) > 0.05
+    answer = signature(loaded, "serving_examples")(tf.constant(records["test"]))
+    np.testing.assert_allclose(answer["dog"], wanted, atol=1e-4)
+    answer = signature(loaded, "serving_default")(tf.constant(photos_of(records["test"])))
+    np.testing.assert_allclose(answer["dog"], wanted, atol=1e-4)
+
+
+def test_the_map_is_what_each_part_contributes_to_the_logit_of_the_label(
+    classifier: Classifier,
+    loaded: Any,
+    transform: Any,
+    split_files: dict[str, str],
+    records: dict[str, list[bytes]],
+) -> None:
+    ((images, _),) = labelled_images(split_files["test"], transform, batch_size=99)
+    top = classifier.backbone(images, training=False).numpy()
+    kernel, bias = (
+        weight / TEMPERATURE for weight in classifier.head.get_layer("probabilities").get_weights()
+    )
+    answer = signature(loaded, "explain")(tf.constant(photos_of(records["test"])))
+    best = answer["probabilities"].numpy().argmax(axis=1)
+    assert len(np.unique(best)) > 1
+    wanted = np.stack([top[i] @ kernel[:, best[i]] for i in range(len(top))])
+    found = answer["map"].numpy()
+    assert np.ptp(found, axis=(1, 2)).min() > 0.01
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
+    # The mean and the bias are the logit: all logits differ from the logarithms of the
+    # probabilities by one number a photo.
+    logits = found.mean(axis=(1, 2)) + bias[best]
+    others = top.mean(axis=(1, 2)) @ kernel + bias
+    normalizer = np.log(np.exp(others).sum(axis=1))
+    likeliest = np.log(answer["probabilities"].numpy().max(axis=1))
+    np.testing.assert_allclose(logits - normalizer, likeliest, atol=1e-4)
+    evaluation = signature(loaded, "serving_examples")(tf.constant(records["test"]))
+    np.testing.assert_allclose(evaluation["map"], found, atol=1e-3)
+
+
+def test_the_export_says_how_its_answers_were_settled(exported: Path, answers: Answers) -> None:
+    assert isinstance(answers.subject, Subject)
+    assert json.loads((exported / ANSWERS).read_text()) == {
+        "temperature": TEMPERATURE,
+        "val_calibration_error": {"before": 0.2, "after": 0.1},
+        "certain": {
+            "asked": 0.8,
+            "threshold": answers.certain.threshold,
+            "val_coverage": 0.4,
+            "val_accuracy": 0.9,
+        },
+        "dog": {"by": Subject.BY, "val_kept": answers.subject.val_kept},
+    }
 
 
 def claiming(suffix: str, width: int, height: int) -> bytes:
@@ -174,13 +340,32 @@ STRIDE = 8
 
 @pytest.fixture(scope="module")
 def pixel_probe(transform: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """An exported model whose `probabilities` are every eighth pixel of what it is given."""
-    image = keras.Input([224, 224, 3])
-    seen = keras.layers.Flatten()(keras.layers.MaxPooling2D(1, strides=STRIDE)(image))
+    """An exported model whose `map` is every eighth pixel of what it is given, and that says
+    nothing beyond its probabilities."""
     folder = tmp_path_factory.mktemp("probe") / "1"
-    names = [str(index) for index in range(seen.shape[1])]
-    export(keras.Model(image, seen), transform, names, folder)
+    image = keras.Input([224, 224, 3])
+    nothing = keras.Model(image, image)
+    pixels = keras.Model(image, keras.layers.MaxPooling2D(1, strides=STRIDE)(image))
+    model = FoldedClassifier(
+        trunk=nothing,
+        tail=pixels,
+        pretrained_tail=pixels,
+        kernel=np.array([[1], [10], [100]], np.float32),
+        bias=np.zeros(1, np.float32),
+    )
+    export(model, UNSURE, transform, ["seen"], folder)
     return tf.saved_model.load(str(folder))
+
+
+def test_a_model_that_cannot_tell_is_never_certain_and_has_no_score_for_a_dog(
+    pixel_probe: Any, records: dict[str, list[bytes]], tmp_path: Path
+) -> None:
+    answer = signature(pixel_probe, "serving_default")(tf.constant(photos_of(records["val"])))
+    assert "dog" not in answer
+    assert answer["probabilities"].numpy().tolist() == [[1.0]] * len(records["val"])
+    assert not answer["certain"].numpy().any()
+    assert UNSURE.as_json()["dog"] == {"by": None, "why": "nobody knows"}
+    assert UNSURE.as_json()["certain"]["threshold"] is None
 
 
 def test_a_record_has_the_same_pixels_in_training_evaluation_and_serving(
@@ -188,12 +373,12 @@ def test_a_record_has_the_same_pixels_in_training_evaluation_and_serving(
 ) -> None:
     examples = records["val"]
     ((images, _),) = labelled_images(split_files["val"], transform, batch_size=99)
-    training = images.numpy()[:, ::STRIDE, ::STRIDE].reshape(len(examples), -1)
+    training = images.numpy()[:, ::STRIDE, ::STRIDE] @ [1, 10, 100]
     evaluation = signature(pixel_probe, "serving_examples")(tf.constant(examples))
-    serving = signature(pixel_probe, "serving_default")(tf.constant(photos_of(examples)))
-    assert training.max() > 200
-    np.testing.assert_allclose(evaluation["probabilities"], training, atol=1e-3)
-    np.testing.assert_allclose(serving["probabilities"], training, atol=1e-3)
+    serving = signature(pixel_probe, "explain")(tf.constant(photos_of(examples)))
+    assert training.max() > 111 * 200
+    np.testing.assert_allclose(evaluation["map"], training, atol=0.1)
+    np.testing.assert_allclose(serving["map"], training, atol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +389,7 @@ def test_a_raw_photo_agrees_with_its_ingested_copy(
 ) -> None:
     raw = camera_photo(width, height, suffix)
     both = tf.constant([raw, prepare_photo(raw).jpeg])
-    pixels, pixels_of_copy = signature(pixel_probe, "serving_default")(both)["probabilities"]
+    pixels, pixels_of_copy = signature(pixel_probe, "explain")(both)["map"] / 111
     # In levels of 255. Ingestion scales to 512 pixels and compresses once more, at quality 95;
     # the centred square of the copy begins at a whole pixel, up to half a pixel off.
     assert np.abs(pixels - pixels_of_copy).mean() < 2.5
@@ -229,7 +414,7 @@ print(json.dumps({
 
 
 def test_tensorflow_alone_serves_the_model(
-    classifier: keras.Model,
+    classifier: Classifier,
     exported: Path,
     transform: Any,
     records: dict[str, list[bytes]],
@@ -255,7 +440,9 @@ def test_tensorflow_alone_serves_the_model(
     assert answer["label"] == [config.classes[i] for i in probabilities.argmax(axis=1)]
     layer = transform.transform_features_layer()
     images = layer({features.IMAGE: tf.constant(photos_of(examples))})[features.IMAGE_XF]
-    np.testing.assert_allclose(probabilities, classifier(images, training=False), atol=1e-5)
+    expected = classifier.model(images, training=False).numpy() ** (1 / TEMPERATURE)
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
 def test_a_failed_export_leaves_no_model(
@@ -267,7 +454,9 @@ def test_a_failed_export_leaves_no_model(
 
     monkeypatch.setattr(tf.saved_model, "save", killed_save)
     image = keras.Input([224, 224, 3])
-    model = keras.Model(image, keras.layers.Flatten()(image))
+    nothing = keras.Model(image, image)
+    kernel, bias = np.zeros((3, 4), np.float32), np.zeros(4, np.float32)
+    model = FoldedClassifier(nothing, nothing, nothing, kernel, bias)
     with pytest.raises(KeyboardInterrupt):
-        export(model, transform, config.classes, tmp_path / "model")
+        export(model, UNSURE, transform, config.classes, tmp_path / "model")
     assert not (tmp_path / "model").exists()

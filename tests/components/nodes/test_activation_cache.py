@@ -23,7 +23,7 @@ from components.training.cache import writing
 from components.training.cache.format import MANIFEST, WEIGHTS, read_manifest
 from components.training.photo_batches import labelled_images
 from data.contract import features
-from data.contract.features import SPLITS, TEST, TRAIN, VAL
+from data.contract.features import TRAIN, VAL
 from data.ingest import IngestResult
 from pipeline.config import Config
 
@@ -130,15 +130,17 @@ def folder(activations: Any) -> Path:
     return Path(activations.uri)
 
 
-def test_the_artifact_is_complete(activations: Any, folder: Path, ingested: IngestResult) -> None:
-    assert activations.splits == list(SPLITS)
+def test_the_artifact_holds_all_that_training_looks_at_and_no_test_photo(
+    activations: Any, folder: Path, ingested: IngestResult
+) -> None:
+    assert activations.splits == [TRAIN, VAL]
     assert activations.span == 0
     files = {str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()}
     assert files == {
         MANIFEST,
         WEIGHTS,
         *(f"Split-train/view-0{view}-00000-of-00001.tfrecord" for view in range(2)),
-        *(f"Split-{split}/view-00-00000-of-00001.tfrecord" for split in (VAL, TEST)),
+        "Split-val/view-00-00000-of-00001.tfrecord",
     }
     manifest = read_manifest(str(folder))
     assert (manifest.backbone, manifest.boundary_layer) == ("tiny", "stem3_pool")
@@ -146,12 +148,12 @@ def test_the_artifact_is_complete(activations: Any, folder: Path, ingested: Inge
     assert (manifest.spatial_shape, manifest.pooled_size) == ((7, 7, 64), 64)
     assert manifest.augmentation == AugmentationSettings(views=2)
     assert manifest.photos == {
-        split: sum(counts.values()) for split, counts in ingested.counts.items()
+        split: sum(ingested.counts[split].values()) for split in (TRAIN, VAL)
     }
     assert manifest.label_counts == ingested.counts[TRAIN]
 
 
-@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("split", [TRAIN, VAL])
 def test_every_photo_is_there_with_its_label(
     folder: Path, split: str, records: dict[str, list[bytes]], transform: Any, split_files: Any
 ) -> None:
@@ -163,11 +165,8 @@ def test_every_photo_is_there_with_its_label(
         np.testing.assert_array_equal(found["labels"], labels)
 
 
-@pytest.mark.parametrize("split", [VAL, TEST])
-def test_evaluation_photos_are_as_keras_sees_them(
-    folder: Path, split: str, images: dict[str, Array]
-) -> None:
-    found, wanted = read(folder, split), by_keras(images[split])
+def test_validation_photos_are_as_keras_sees_them(folder: Path, images: dict[str, Array]) -> None:
+    found, wanted = read(folder, VAL), by_keras(images[VAL])
     for name in ("spatial", "pooled"):
         assert_close(found[name], wanted[name])
 
@@ -255,7 +254,7 @@ def test_the_disk_use_is_announced_and_the_progress_told(
 ) -> None:
     folder = run()
     photos = {split: sum(counts.values()) for split, counts in ingested.counts.items()}
-    others = photos[VAL] + photos[TEST]
+    others = photos[VAL]
     announced, *told, reused = capsys.readouterr().out.splitlines()
     assert announced.startswith(f"  activations: {photos[TRAIN]} photos x 2 views + {others}: 0.00")
     assert announced.endswith(f" GB free at {folder}")

@@ -10,7 +10,6 @@ from tfx.utils import path_utils
 
 from components.errors import ComponentError
 from components.model.classifier import build_classifier
-from components.model.export import export
 from components.nodes import servable_gate
 from components.nodes.servable_gate import ServableGate
 from data.contract.servable import WARM_UP
@@ -52,12 +51,11 @@ def test_a_model_without_problems_passes(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_remote_model_is_checked(
-    config: Config, transform: Any, new_artifact: Any, to_remote: Any
+    config: Config, export_plainly: Any, new_artifact: Any, to_remote: Any
 ) -> None:
     model = new_artifact(standard_artifacts.Model)
     version = Path(path_utils.serving_model_dir(model.uri))
-    classifier = build_classifier(config.model, len(config.classes)).model
-    export(classifier, transform, config.classes, version)
+    export_plainly(build_classifier(config.model, len(config.classes)), version)
     check(to_remote(model))
     (version / WARM_UP).unlink()
     with pytest.raises(ComponentError, match="answers its warm-up requests: there are none"):

@@ -10,9 +10,9 @@ import tensorflow as tf
 from components.model.freezing import unfreeze_last
 from components.training import phases as training
 from components.training.checkpoint import PhaseCheckpoint
+from components.training.history import PhaseHistory
 from components.training.phases import (
     Phase,
-    PhaseResult,
     Splits,
     best_phase,
     train_in_phases,
@@ -20,6 +20,7 @@ from components.training.phases import (
 )
 from components.training.recipes import FROZEN, UNFROZEN
 from components.training.settings import PhaseSettings
+from data.contract.progress import watched_by
 
 WEIGHTS = {0: 1.0, 1: 1.0}
 STEPS = 4
@@ -36,7 +37,7 @@ def splits() -> Splits:
         pixels = rng.normal(labels[:, None, None, None] * 0.5, 1, (photos, 6, 6, 3))
         return tf.data.Dataset.from_tensor_slices((pixels.astype("float32"), labels)).batch(4)
 
-    return Splits(dataset(4 * STEPS).repeat(), STEPS, val=dataset(8), test=dataset(8))
+    return Splits(dataset(4 * STEPS).repeat(), STEPS, val=dataset(8))
 
 
 def build() -> tuple[keras.Model, keras.Model]:
@@ -53,7 +54,7 @@ def build() -> tuple[keras.Model, keras.Model]:
 
 def train_both(
     splits: Splits, folder: Path, plan: Plan, patience: int = 10
-) -> tuple[keras.Model, list[PhaseResult]]:
+) -> tuple[keras.Model, list[PhaseHistory]]:
     model, backbone = build()
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:
@@ -82,7 +83,7 @@ def train_head(
     settings: PhaseSettings,
     class_weights: dict[int, float] = WEIGHTS,
     label_smoothing: float = 0,
-) -> PhaseResult:
+) -> PhaseHistory:
     phase = Phase(FROZEN, settings, lambda: (build()[0], splits))
     return train_phase(
         phase,
@@ -159,7 +160,6 @@ def test_the_model_ends_as_the_better_phase(
     val = evaluated(model, splits.val)
     assert val["loss"] == pytest.approx(best.best["val_loss"])
     assert val["loss"] == pytest.approx(min(e["val_loss"] for r in results for e in r.history))
-    assert evaluated(model, splits.test) == pytest.approx(best.test)
 
 
 def test_patience_ends_a_phase_early_with_its_best_epoch(splits: Splits, tmp_path: Path) -> None:
@@ -180,14 +180,14 @@ def test_patience_ends_a_phase_early_with_its_best_epoch(splits: Splits, tmp_pat
 @pytest.fixture(scope="module")
 def undisturbed(
     splits: Splits, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[keras.Model, list[PhaseResult]]:
+) -> tuple[keras.Model, list[PhaseHistory]]:
     return train_both(splits, tmp_path_factory.mktemp("undisturbed"), (EPOCHS, EPOCHS))
 
 
 @pytest.mark.parametrize(("phase", "epochs"), [(FROZEN, 1), (FROZEN, 3), (UNFROZEN, 2)])
 def test_a_killed_training_goes_on_as_if_nothing_had_happened(
     splits: Splits,
-    undisturbed: tuple[keras.Model, list[PhaseResult]],
+    undisturbed: tuple[keras.Model, list[PhaseHistory]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     phase: str,
@@ -283,3 +283,21 @@ def test_a_cosine_ends_at_a_learning_rate_of_zero(
     train_head(splits, tmp_path, cosine)
     expected = [0.01 * (1 + np.cos(np.pi * epoch / 4)) / 2 for epoch in (1, 2, 3, 4)]
     assert rates == pytest.approx(expected, abs=1e-6)
+
+
+def test_epochs_are_counted_for_whoever_watches_and_printed_for_nobody(
+    splits: Splits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    with watched_by(lambda *count: told.append(count)):
+        result = train_head(
+            splits, tmp_path / "watched", PhaseSettings(epochs=2, learning_rate=0.1)
+        )
+    assert [count[1:] for count in told] == [(0, 2), (1, 2), (2, 2)]
+    reached = [epoch["val_accuracy"] for epoch in result.history]
+    assert [label for label, *_ in told[1:]] == [
+        f"frozen: val accuracy {accuracy:.3f}, epoch" for accuracy in reached
+    ]
+    assert "Epoch" not in capsys.readouterr().out
+    train_head(splits, tmp_path / "alone", PhaseSettings(epochs=2, learning_rate=0.1))
+    assert "Epoch 2/2" in capsys.readouterr().out

@@ -43,26 +43,26 @@ def test_both_phases_compute_what_the_whole_classifier_computes(
     split_files: dict[str, str],
 ) -> None:
     recipe = cached(config, activations)
-    photos = labelled_images(split_files["test"], transform, batch_size=32)
-    expected = recipe.model.predict(photos.map(lambda images, _: images), verbose=0)
+    photos = labelled_images(split_files["val"], transform, batch_size=32)
+    expected = recipe.classifier.model.predict(photos.map(lambda images, _: images), verbose=0)
     labels = np.concatenate([batch for _, batch in photos])
     for model, splits in prepared(recipe).values():
-        found = model.predict(splits.test.map(lambda x, _: x), verbose=0)
+        found = model.predict(splits.val.map(lambda x, _: x), verbose=0)
         np.testing.assert_allclose(found, expected, atol=TOLERANCE)
-        np.testing.assert_array_equal(np.concatenate([y for _, y in splits.test]), labels)
+        np.testing.assert_array_equal(np.concatenate([y for _, y in splits.val]), labels)
 
 
 def test_each_phase_trains_its_own_layers_of_the_classifier(
     config: Config, activations: Any, tmp_path: Path
 ) -> None:
     recipe = cached(config, activations)
-    before = {weight.path: weight.numpy() for weight in recipe.model.weights}
+    before = {weight.path: weight.numpy() for weight in recipe.classifier.model.weights}
     moved = {}
     for phase in recipe.phases:
         model, splits = phase.prepare()
         model.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
         model.fit(splits.train, steps_per_epoch=splits.train_steps, verbose=0)
-        now = {weight.path: weight.numpy() for weight in recipe.model.weights}
+        now = {weight.path: weight.numpy() for weight in recipe.classifier.model.weights}
         moved[phase.name] = {path for path in now if not np.array_equal(now[path], before[path])}
         before = now
     head = {"probabilities/kernel", "probabilities/bias"}
@@ -80,7 +80,6 @@ def test_an_epoch_has_every_photo_once(config: Config, activations: Any) -> None
         sizes = [len(labels) for _, labels in splits.train.take(splits.train_steps)]
         assert sum(sizes) == photos["train"]
         assert sum(len(labels) for _, labels in splits.val) == photos["val"]
-        assert sum(len(labels) for _, labels in splits.test) == photos["test"]
 
 
 def test_the_summary_of_a_cached_training_names_the_weights_of_the_cache(
@@ -89,7 +88,7 @@ def test_the_summary_of_a_cached_training_names_the_weights_of_the_cache(
     recipe = cached(config, activations)
     assert recipe.origin == read_manifest(activations.uri).weights
     results = train_in_phases(
-        recipe.model,
+        recipe.classifier.model,
         recipe.phases,
         class_weights=dict.fromkeys(range(4), 1.0),
         label_smoothing=0,

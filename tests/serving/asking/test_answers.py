@@ -3,7 +3,7 @@ import json
 import pytest
 
 from serving.asking.answers import as_json, as_text
-from serving.asking.predictor import Prediction
+from serving.asking.prediction import Prediction
 
 HAPPY = Prediction("happy", {"angry": 0.25, "happy": 0.7, "relaxed": 0.05, "sad": 0.0})
 
@@ -29,6 +29,21 @@ def test_text_has_a_block_for_every_answer_in_order_and_one_line_for_a_refusal()
 def test_a_certain_answer_fills_the_bar_and_keeps_the_columns() -> None:
     lines = as_text([("rex.jpg", Prediction("a", {"a": 1.0, "b": 0.0}))]).splitlines()
     assert lines[1:] == ["  a  100.0%  " + "█" * 24, "  b    0.0%"]
+
+
+def test_what_the_model_is_not_sure_of_is_said_and_its_probabilities_are_shown() -> None:
+    unsure = Prediction("happy", HAPPY.probabilities, certain=False, dog=0.75)
+    lines = as_text([("rex.jpg", unsure)]).splitlines()
+    assert lines == ["rex.jpg: not sure", *as_text([("rex.jpg", HAPPY)]).splitlines()[1:]]
+    assert json.loads(as_json([("rex.jpg", unsure)])) == [
+        {
+            "photo": "rex.jpg",
+            "label": "happy",
+            "probabilities": HAPPY.probabilities,
+            "certain": False,
+            "dog": 0.75,
+        }
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])

@@ -16,7 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from data.drawn_dogs import draw_photo
 from serving.embedded.config_files import ModelConfig
 from tests.browser import SHOTS, chromium, needs_chromium
-from tests.serving.asking.photo_model import LABELS, write_photo_model
+from tests.serving.asking.photo_model import LABELS, write_explaining_model, write_photo_model
 from tests.serving.conftest import Client, serving, wait_for
 from tests.serving.embedded.models import NAME
 
@@ -33,6 +33,15 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     base = tmp_path_factory.mktemp("photo-model")
     write_photo_model(base / "1")
+    with serving(ModelConfig("dogs", base)) as client:
+        wait_for(lambda: client.states("dogs") == {1: "AVAILABLE"})
+        yield client
+
+
+@pytest.fixture(scope="module")
+def explaining(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    base = tmp_path_factory.mktemp("explaining-model")
+    write_explaining_model(base / "1")
     with serving(ModelConfig("dogs", base)) as client:
         wait_for(lambda: client.states("dogs") == {1: "AVAILABLE"})
         yield client
@@ -76,6 +85,27 @@ def results(driver: webdriver.Chrome, count: int) -> list[WebElement]:
 
     wait_for(answered)
     return driver.find_elements(By.CSS_SELECTOR, ".result")
+
+
+def plain_photo(folder: Path, name: str, *colour: int, patch: bool = False) -> Path:
+    """A wide photo of one colour (red, green, blue), with a green patch in the upper left corner of
+    its centred square if there is to be one.
+    """
+    pixels = np.full((210, 330, 3), colour[::-1], np.uint8)
+    if patch:
+        pixels[:60, 60:120] = (0, 255, 0)
+    file = folder / name
+    cv2.imwrite(str(file), pixels)
+    return file
+
+
+def heading(result: WebElement) -> str:
+    return result.find_element(By.TAG_NAME, "h2").text
+
+
+def said(driver: webdriver.Chrome) -> str:
+    """What a screen reader says unasked."""
+    return str(driver.find_element(By.ID, "status").get_property("textContent"))
 
 
 def shoot(driver: webdriver.Chrome, name: str) -> None:
@@ -203,6 +233,152 @@ def test_a_dropped_photo_is_taken(page: webdriver.Chrome) -> None:
     assert result.find_element(By.TAG_NAME, "h2").text in LABELS
 
 
+@pytest.fixture
+def explaining_page(driver: webdriver.Chrome, explaining: Client) -> webdriver.Chrome:
+    driver.set_window_size(1000, 900)
+    driver.get(explaining.url)
+    wait_for(lambda: model_names(driver) == ["dogs"])
+    driver.execute_script(
+        "window.sent = []; const ask = window.fetch;"
+        "window.fetch = (url, options) => {"
+        " if (options?.body)"
+        "  window.sent.push(JSON.parse(options.body).signature_name ?? 'default');"
+        " return window.refuse ? Promise.reject(new TypeError()) : ask(url, options); };"
+    )
+    complaints(driver)  # those of the test before
+    return driver
+
+
+def test_not_sure_and_no_dog_are_said_in_words(
+    explaining_page: webdriver.Chrome, tmp_path: Path
+) -> None:
+    choose(explaining_page, plain_photo(tmp_path, "bright.png", 220, 230, 200))
+    (sure,) = results(explaining_page, 1)
+    assert heading(sure) in LABELS
+    assert sure.find_elements(By.CSS_SELECTOR, "tr.best")
+    assert said(explaining_page).startswith(f"bright.png: {heading(sure)}, ")
+
+    choose(explaining_page, plain_photo(tmp_path, "dark.png", 40, 50, 40))
+    unsure = results(explaining_page, 2)[0]
+    assert heading(unsure) == "not sure"
+    assert "but answers like this are not right often enough" in unsure.text
+    assert len(unsure.find_elements(By.CSS_SELECTOR, "tbody tr")) == len(LABELS)
+    assert not unsure.find_elements(By.CSS_SELECTOR, "tr.best")
+    assert said(explaining_page).startswith("dark.png: not sure. The likeliest is ")
+
+    choose(explaining_page, plain_photo(tmp_path, "blue.png", 20, 20, 250))
+    none = results(explaining_page, 3)[0]
+    assert heading(none) == "no dog here"
+    assert not none.find_elements(By.CSS_SELECTOR, "tr.best")
+    assert said(explaining_page).startswith("blue.png: no dog here. ")
+    shoot(explaining_page, "unsure")
+
+
+def test_what_speaks_for_the_answer_is_laid_over_the_photo_at_a_key(
+    explaining_page: webdriver.Chrome, tmp_path: Path
+) -> None:
+    choose(explaining_page, plain_photo(tmp_path, "dog.png", 60, 10, 60, patch=True))
+    (result,) = results(explaining_page, 1)
+    button = result.find_element(By.CSS_SELECTOR, ".why button")
+    wait_for(button.is_displayed)
+    assert explaining_page.execute_script("return window.sent") == ["default"]
+
+    explaining_page.find_element(By.TAG_NAME, "body").send_keys("m")
+    canvas = result.find_element(By.TAG_NAME, "canvas")
+    wait_for(canvas.is_displayed)
+    assert not result.find_element(By.TAG_NAME, "img").is_displayed()
+    assert button.get_attribute("aria-pressed") == "true"
+    words = result.find_element(By.CSS_SELECTOR, ".words").text
+    assert words.startswith("What speaks for ")
+    assert "strongest at the upper left." in words
+    assert words.endswith("The model does not see the faded edges.")
+    assert said(explaining_page) == canvas.accessible_name == words
+    shoot(explaining_page, "why")
+
+    def colour(x: int, y: int) -> list[int]:
+        """Red, green, blue and opacity at a place of the photo."""
+        script = (
+            "return [...document.querySelector('canvas').getContext('2d')"
+            f".getImageData({x}, {y}, 1, 1).data]"
+        )
+        pixel: list[int] = explaining_page.execute_script(script)
+        return pixel
+
+    for x, y in ((62, 2), (75, 15)):  # also at the very corner
+        red, _, blue, opacity = colour(x, y)
+        assert red - blue > 100
+        assert opacity == 255
+    red, green, blue, opacity = colour(200, 150)
+    assert red == green == blue
+    assert opacity == 255
+    assert 70 < colour(30, 15)[3] < 85  # to the left of the square
+    assert 70 < colour(300, 15)[3] < 85
+
+    button.click()
+    wait_for(lambda: not canvas.is_displayed())
+    assert result.find_element(By.TAG_NAME, "img").is_displayed()
+    assert button.get_attribute("aria-pressed") == "false"
+    button.click()
+    wait_for(canvas.is_displayed)
+    assert explaining_page.execute_script("return window.sent") == ["default", "explain"]
+    assert not complaints(explaining_page)
+
+
+def test_the_key_is_about_the_photo_in_focus(
+    explaining_page: webdriver.Chrome, tmp_path: Path
+) -> None:
+    choose(explaining_page, *(plain_photo(tmp_path, f"{name}.png", 60, 90, 60) for name in "ab"))
+    first, second = results(explaining_page, 2)
+    button = second.find_element(By.CSS_SELECTOR, ".why button")
+    wait_for(button.is_displayed)
+    explaining_page.execute_script("arguments[0].focus()", button)
+    button.send_keys("M")
+    wait_for(second.find_element(By.TAG_NAME, "canvas").is_displayed)
+    assert not first.find_element(By.TAG_NAME, "canvas").is_displayed()
+
+
+def test_where_nothing_speaks_for_the_answer_it_says_so(
+    explaining_page: webdriver.Chrome, tmp_path: Path
+) -> None:
+    choose(explaining_page, plain_photo(tmp_path, "red.png", 250, 20, 20))
+    (result,) = results(explaining_page, 1)
+    button = result.find_element(By.CSS_SELECTOR, ".why button")
+    wait_for(button.is_displayed)
+    button.click()
+    wait_for(result.find_element(By.TAG_NAME, "canvas").is_displayed)
+    assert result.find_element(By.CSS_SELECTOR, ".words").text.startswith("Nothing in the photo ")
+    assert not result.find_element(By.CSS_SELECTOR, ".scale").is_displayed()
+
+
+def test_why_can_be_asked_again_after_the_server_was_gone(
+    explaining_page: webdriver.Chrome, tmp_path: Path
+) -> None:
+    choose(explaining_page, plain_photo(tmp_path, "dog.png", 60, 90, 60))
+    (result,) = results(explaining_page, 1)
+    button = result.find_element(By.CSS_SELECTOR, ".why button")
+    wait_for(button.is_displayed)
+    explaining_page.execute_script("window.refuse = true")
+    button.click()
+    wait_for(lambda: "The server cannot be reached" in result.text)
+    assert result.find_element(By.TAG_NAME, "img").is_displayed()
+    assert said(explaining_page).startswith("The server cannot be reached")
+    explaining_page.execute_script("window.refuse = false")
+    button.click()
+    button.click()
+    wait_for(result.find_element(By.TAG_NAME, "canvas").is_displayed)
+    assert heading(result)
+
+
+def test_a_model_that_cannot_say_why_is_not_asked(page: webdriver.Chrome, tmp_path: Path) -> None:
+    choose(page, photo(tmp_path))
+    (result,) = results(page, 1)
+    page.find_element(By.TAG_NAME, "body").send_keys("m")
+    time.sleep(0.5)
+    assert not result.find_element(By.CSS_SELECTOR, ".why").is_displayed()
+    assert not result.find_element(By.TAG_NAME, "figure").is_displayed()
+    assert not complaints(page)
+
+
 PASTE = """
 const canvas = document.createElement("canvas");
 canvas.width = canvas.height = 64;
@@ -236,7 +412,7 @@ def test_everything_has_a_name_for_screen_readers(page: webdriver.Chrome, tmp_pa
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [320, 390])
 def test_it_fits_a_telephone_by_day_and_night(
-    driver: webdriver.Chrome, client: Client, tmp_path: Path, scheme: str, width: int
+    driver: webdriver.Chrome, explaining: Client, tmp_path: Path, scheme: str, width: int
 ) -> None:
     send = driver.execute_cdp_cmd
     send(
@@ -249,11 +425,15 @@ def test_it_fits_a_telephone_by_day_and_night(
     )
     send("Emulation.setTouchEmulationEnabled", {"enabled": True})
     try:
-        driver.get(client.url)
+        driver.get(explaining.url)
         wait_for(lambda: model_names(driver) == ["dogs"])
         choose(driver, photo(tmp_path, "a-photo-with-a-name-that-is-far-too-long-for-a-phone.jpg"))
-        results(driver, 1)
-        time.sleep(0.1)
+        (result,) = results(driver, 1)
+        why = result.find_element(By.CSS_SELECTOR, ".why button")
+        wait_for(why.is_displayed)
+        assert not result.find_element(By.TAG_NAME, "kbd").is_displayed()
+        why.click()
+        wait_for(result.find_element(By.TAG_NAME, "canvas").is_displayed)
         assert driver.find_element(By.ID, "camera-button").is_displayed()
         widths = driver.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
         assert widths[0] <= widths[1] == width

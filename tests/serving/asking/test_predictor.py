@@ -12,6 +12,7 @@ import pytest
 
 from serving.asking.errors import ModelError
 from serving.asking.predictor import BATCH, Predictor
+from tests.serving.asking.photo_model import write_explaining_model
 
 CLASSES = [b"angry", b"happy", b"sad"]
 
@@ -149,6 +150,30 @@ def test_a_model_that_answers_nan_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match="not numbers"):
         Predictor(version).predict(photos(1))
+
+
+def test_what_a_model_says_beyond_its_answer_is_passed_on(
+    tmp_path: Path, loaded: Predictor
+) -> None:
+    write_explaining_model(tmp_path / "1")
+    predictor = Predictor(tmp_path)
+    bright, dark, blue = (jpeg(0, 200, 200), jpeg(20, 30, 30), jpeg(250, 30, 40))
+    predictions = predictor.predict([bright, dark, blue] * BATCH)
+    assert len(predictions) == 3 * BATCH
+    assert [each.answer for each in predictions[-3:]] == [
+        predictions[0].label,
+        "not sure",
+        "no dog here",
+    ]
+    evidence = predictor.explain([bright, dark] * BATCH)
+    assert evidence is not None
+    assert len(evidence) == 2 * BATCH
+    assert [each.label for each in evidence[-2:]] == [each.label for each in predictions[:2]]
+    assert evidence[-2].map.shape == (7, 7)
+    np.testing.assert_allclose(evidence[-2].map, 200 - 60, atol=3)
+    plain = loaded.predict([dark])[0]
+    assert (plain.certain, plain.dog, plain.answer) == (None, None, plain.label)
+    assert loaded.explain([dark]) is None
 
 
 @pytest.mark.parametrize(

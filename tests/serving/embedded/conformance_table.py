@@ -356,6 +356,22 @@ def _rows() -> Iterator[Case]:
     yield predict("no batch dimension", [1, 2], 400, "has no shape information", "total")
     yield predict("two batch dimensions", [1, 2], 400, "has inconsistent batch size", "uneven")
     yield predict("an operation fails", [1, 2, 3], 400, "Reshape", "pairs_only")
+    yield predict(
+        "outputs of several types and shapes",
+        [1, 123456.78],
+        200,
+        {
+            "predictions": [
+                {"certain": False, "label": "1.0", "map": [[1.0, -0.5], [0.25, 0.0]]},
+                {
+                    "certain": True,
+                    "label": "123456.8",
+                    "map": [[123456.781, -61728.3906], [30864.1953, 0.0]],
+                },
+            ]
+        },
+        "mixed",
+    )
     yield predict("half", [1, 0.1], 200, {"predictions": [1.0, 0.0999755859]}, "halves")
     yield predict(
         "a type without JSON", [1], 400, "Failed to write JSON value for tensor type", "unwritable"
@@ -403,6 +419,19 @@ def _columns() -> Iterator[Case]:
         "both",
     )
     yield predict("one of two inputs", {"x": 1}, 400, "Missing named input: text", "both")
+    yield predict(
+        "outputs of several types and shapes",
+        [1, 123456.78],
+        200,
+        {
+            "outputs": {
+                "certain": [False, True],
+                "label": ["1.0", "123456.8"],
+                "map": [[[1.0, -0.5], [0.25, 0.0]], [[123456.781, -61728.3906], [30864.1953, 0.0]]],
+            }
+        },
+        "mixed",
+    )
     yield predict("no batch dimension", [1, 2], 200, {"outputs": 3.0}, "total")
     yield predict(
         "two batch dimensions",

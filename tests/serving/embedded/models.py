@@ -90,6 +90,15 @@ def _signatures(divisor: float) -> dict[str, Any]:
         {"x": x, "text": text}, {"twice": x * 2, "text": tf.identity(text)}
     )
 
+    signatures["mixed"] = _signature(
+        {"x": x},
+        {
+            "certain": x > 2,
+            "label": tf.strings.as_string(x, precision=1),
+            "map": x[:, None, None] * [[1.0, -0.5], [0.25, 0.0]],
+        },
+    )
+
     examples = _v1.placeholder(tf.string, [None], "examples")
     parsed = tf.io.parse_example(
         examples, {"x": tf.io.FixedLenFeature([], tf.float32, default_value=0.0)}

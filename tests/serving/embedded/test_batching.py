@@ -35,6 +35,8 @@ class Doubler:
             raise invalid("negative")
         if name == "total":
             return {"total": x.sum(keepdims=False)}
+        if name == "mixed":
+            return {"certain": x > 2, "map": np.broadcast_to(x[:, None, None], (len(x), 7, 7))}
         return {"twice": x * 2}
 
     def describe(self) -> dict[str, Any]:
@@ -82,6 +84,18 @@ def test_requests_that_wait_share_a_call(doubler: Doubler) -> None:
     assert doubler.sizes == [1, 4]
     for part, answer in zip(parts, answers, strict=True):
         np.testing.assert_array_equal(answer.result()["twice"], part * 2)
+
+
+def test_outputs_of_any_type_and_shape_are_divided(doubler: Doubler) -> None:
+    answers = ask_behind_a_call(
+        doubler, BatchingParameters(), ("mixed", column(1, 3)), ("mixed", column(4))
+    )
+    assert doubler.sizes == [1, 3]
+    first, second = (answer.result() for answer in answers)
+    assert first["certain"].tolist() == [False, True]
+    assert first["map"].tolist() == [np.full((7, 7), 1).tolist(), np.full((7, 7), 3).tolist()]
+    assert second["certain"].tolist() == [True]
+    assert second["map"].tolist() == [np.full((7, 7), 4).tolist()]
 
 
 def test_a_bad_request_fails_alone(doubler: Doubler) -> None:

@@ -21,11 +21,10 @@ from components.training.cache.format import (
     view_file,
     write_manifest,
 )
-from components.training.cache.reading import evaluation_batches, training_batches
-from data.contract.features import SPLITS
+from components.training.cache.reading import training_batches, validation_batches
 
 SHAPE, POOLED_SIZE, VIEWS, SHARDS = (2, 3, 4), 5, 3, 2
-PHOTOS = {"train": 10, "val": 4, "test": 3}
+PHOTOS = {"train": 10, "val": 5}
 
 MADE = CacheManifest(
     backbone="tiny",
@@ -42,7 +41,7 @@ MADE = CacheManifest(
 
 def number(split: str, view: int, photo: int) -> int:
     """The one value that all activations of a photo and view have in these tests."""
-    return 1000 * SPLITS.index(split) + 100 * view + photo
+    return 1000 * list(PHOTOS).index(split) + 100 * view + photo
 
 
 @pytest.fixture
@@ -122,7 +121,7 @@ def test_values_have_their_shape_and_place(
 ) -> None:
     datasets = (
         training_batches(folder, feature, batch_size=4, seed=0, first_epoch=0),
-        evaluation_batches(folder, "val", feature, batch_size=4),
+        validation_batches(folder, feature, batch_size=4),
     )
     for dataset in datasets:
         assert dataset.element_spec == (
@@ -136,18 +135,17 @@ def test_values_have_their_shape_and_place(
             assert (values[:, 0, 0, 0].numpy() % 100).tolist() == labels.numpy().tolist()
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
-def test_evaluation_sees_each_photo_once_in_a_fixed_order(folder: str, split: str) -> None:
-    dataset = evaluation_batches(folder, split, "pooled", batch_size=3)
+def test_validation_sees_each_photo_once_in_a_fixed_order(folder: str) -> None:
+    dataset = validation_batches(folder, "pooled", batch_size=3)
     for _ in range(2):
         found = [
             (int(value), int(label))
             for values, labels in dataset
             for value, label in zip(values[:, 0], labels, strict=True)
         ]
-        shards = [range(shard, PHOTOS[split], SHARDS) for shard in range(SHARDS)]
+        shards = [range(shard, PHOTOS["val"], SHARDS) for shard in range(SHARDS)]
         photos = list(itertools.chain(*shards))
-        assert found == [(number(split, 0, photo), photo) for photo in photos]
+        assert found == [(number("val", 0, photo), photo) for photo in photos]
 
 
 def test_float16_rounds_by_half_of_its_last_place() -> None:
@@ -179,7 +177,7 @@ def test_a_manifest_is_read_as_it_was_written(folder: str) -> None:
     assert "mode" not in (Path(folder) / MANIFEST).read_text()
     assert {path.name for path in Path(folder).iterdir()} == {
         MANIFEST,
-        *(f"Split-{split}" for split in SPLITS),
+        *(f"Split-{split}" for split in PHOTOS),
     }
 
 
@@ -206,7 +204,7 @@ def test_a_manifest_of_another_form_says_what_to_do(folder: str, damage: Any) ->
     for read in (
         lambda: read_manifest(folder),
         lambda: training_batches(folder, "pooled", batch_size=4, seed=0, first_epoch=0),
-        lambda: evaluation_batches(folder, "val", "pooled", batch_size=4),
+        lambda: validation_batches(folder, "pooled", batch_size=4),
     ):
         with pytest.raises(ComponentError) as error:
             read()
@@ -227,7 +225,7 @@ def test_a_missing_file_is_noticed(folder: str, shard: int) -> None:
     with pytest.raises(ComponentError, match=message):
         training_batches(folder, "pooled", batch_size=4, seed=0, first_epoch=0)
     with pytest.raises(ComponentError, match=r"view-00-\*-of-\*\.tfrecord is missing"):
-        evaluation_batches(folder, "val", "pooled", batch_size=4)
+        validation_batches(folder, "pooled", batch_size=4)
 
 
 def test_a_damaged_record_is_noticed(folder: str) -> None:
@@ -236,4 +234,4 @@ def test_a_damaged_record_is_noticed(folder: str) -> None:
     content[100] ^= 1
     file.write_bytes(content)
     with pytest.raises(tf.errors.DataLossError, match="corrupted record"):
-        list(evaluation_batches(folder, "val", "pooled", batch_size=4))
+        list(validation_batches(folder, "pooled", batch_size=4))

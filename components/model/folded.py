@@ -1,0 +1,61 @@
+"""A trained classifier as it is exported: its layers folded and constant, in parts."""
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from components.model.classifier import Classifier
+from components.model.folding import fold_batch_normalization
+from components.model.freezing import unfreeze_last
+
+
+@dataclass(frozen=True)
+class FoldedClassifier:
+    """The parts, which do not see later changes of the classifier's weights.
+
+    Attributes:
+        trunk: photos, float32 [N, 224, 224, 3] in [0, 255], to the freeze boundary.
+        tail: from there to the top features, float32 [N, height, width, features].
+        pretrained_tail: the same with the weights from before training; the very `tail` if
+            training left them alone, or if nobody needs it.
+        kernel: of the layer that makes logits of the pooled top features, [features, classes].
+        bias: of the same, [classes].
+    """
+
+    trunk: keras.Model
+    tail: keras.Model
+    pretrained_tail: keras.Model
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def fold_classifier(
+    classifier: Classifier, boundary_layer: str, pretrained: keras.Model | None
+) -> FoldedClassifier:
+    """Takes a trained classifier apart.
+
+    Args:
+        classifier: is left with a frozen backbone.
+        boundary_layer: the name of the layer that the trunk ends with.
+        pretrained: the backbone as it was before training, if its tail is needed and differs.
+    """
+    backbone = classifier.backbone
+    unfreeze_last(backbone, 0)
+    boundary = backbone.get_layer(boundary_layer).output
+    tail = _fold_tail(backbone, boundary_layer)
+    kernel, bias = classifier.head.get_layer("probabilities").get_weights()
+    return FoldedClassifier(
+        trunk=fold_batch_normalization(keras.Model(backbone.input, boundary, name="trunk")),
+        tail=tail,
+        pretrained_tail=_fold_tail(pretrained, boundary_layer) if pretrained else tail,
+        kernel=kernel,
+        bias=bias,
+    )
+
+
+def _fold_tail(backbone: keras.Model, boundary_layer: str) -> keras.Model:
+    unfreeze_last(backbone, 0)
+    boundary = backbone.get_layer(boundary_layer).output
+    return fold_batch_normalization(keras.Model(boundary, backbone.output, name="tail"))

@@ -1,0 +1,91 @@
+"""Whether a photo shows what the training photos show, by how far its features lie from theirs."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+DIRECTIONS = 32
+"""In which the features of the training photos vary most. With Lite0 and 98 % of 4,082 photos of
+dogs kept, 8 told 94.5 % of 434 photos of other things, 16 97.1 %, 32 97.9 %, 64 97.5 %."""
+KEPT = 0.98
+"""The share of the validation photos that are to count as showing the subject."""
+
+MAX_PHOTOS = 20_000
+"""Training photos that are looked at: more would not change the directions."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the features of photos of the subject have in common.
+
+    Features are scaled to length 1. The distance of a photo is what is left of its features, as a
+    squared length, once the mean and the `directions` are taken out: the reconstruction error of a
+    principal component analysis.
+
+    Attributes:
+        mean: float32 [features].
+        directions: float32 [features, D], orthonormal.
+        threshold: the greatest distance that still counts as the subject.
+        spread: the standard deviation of the validation photos' distances.
+        val_kept: the share of the validation photos within the threshold.
+    """
+
+    BY: ClassVar[str] = "distance from the training photos"
+    """What the score rests on, in words."""
+
+    mean: NDArray[np.float32]
+    directions: NDArray[np.float32]
+    threshold: float
+    spread: float
+    val_kept: float
+
+    def score(self, features: tf.Tensor) -> tf.Tensor:
+        """How sure it is that a photo shows the subject.
+
+        Args:
+            features: pooled, of the backbone as it was before training, float32 [N, features].
+
+        Returns:
+            float32 [N] in [0, 1], 0.5 where the distance is the threshold.
+        """
+        distance = _distance(features, self.mean, self.directions)
+        return tf.sigmoid((self.threshold - distance) / self.spread)
+
+
+def fit_subject(train: NDArray[np.float32], val: NDArray[np.float32]) -> Subject:
+    """Learns what the photos have in common; no photo of anything else is needed.
+
+    Args:
+        train: pooled features of the training photos, by the backbone as it was before training,
+            float32 [N, features], N at least 2.
+        val: those of the validation photos, which choose the threshold.
+    """
+    scaled = _scaled(tf.constant(train)).numpy().astype(np.float64)
+    mean = scaled.mean(axis=0)
+    _, axes = np.linalg.eigh((scaled - mean).T @ (scaled - mean))
+    directions = axes[:, ::-1][:, : min(DIRECTIONS, len(train) - 1)].astype(np.float32)
+    mean = mean.astype(np.float32)
+    distances = _distance(tf.constant(val), mean, directions).numpy()
+    threshold = float(np.quantile(distances, KEPT, method="higher"))
+    return Subject(
+        mean=mean,
+        directions=directions,
+        threshold=threshold,
+        spread=max(float(distances.std()), float(np.finfo(np.float32).eps)),
+        val_kept=float(np.mean(distances <= threshold)),
+    )
+
+
+def _scaled(features: tf.Tensor) -> tf.Tensor:
+    return tf.math.l2_normalize(features, axis=1)
+
+
+def _distance(
+    features: tf.Tensor, mean: NDArray[np.float32], directions: NDArray[np.float32]
+) -> tf.Tensor:
+    centred = _scaled(features) - mean
+    explained = tf.matmul(centred, directions)
+    return tf.reduce_sum(centred**2, axis=1) - tf.reduce_sum(explained**2, axis=1)
