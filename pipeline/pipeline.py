@@ -35,6 +35,7 @@ from tfx.types.standard_artifacts import (
     ExampleStatistics,
     Model,
     ModelBlessing,
+    ModelEvaluation,
     PushedModel,
 )
 from tfx.utils import proto_utils
@@ -44,7 +45,12 @@ from components.model.backbone import module_of
 from components.model.freezing import boundary_layer_of
 from components.model.weights import weights_fingerprint
 from components.nodes.activation_cache import ActivationCache
-from components.nodes.baseline import LastPushedStrategy, LatestPushedModel
+from components.nodes.baseline import (
+    BestPushedModel,
+    BestPushedStrategy,
+    LastPushedStrategy,
+    LatestPushedModel,
+)
 from components.nodes.curves import Curves
 from components.nodes.data_gate import DataGate
 from components.nodes.distributions import (
@@ -61,8 +67,9 @@ from components.nodes.schema import CuratedSchema, curated_schema
 from components.nodes.servable_gate import ServableGate
 from components.nodes.trainer import TrainerExecutor
 from components.report.page import look
-from data.contract.features import SPLITS, TEST, TRAIN, VAL
+from data.contract.features import SPLITS, TRAIN, VAL
 from data.contract.nodes import (
+    BEST_PUSHED_MODEL,
     DRIFT_VALIDATOR,
     EARLIER_STATISTICS,
     LAST_PUSHED_MODEL,
@@ -82,7 +89,7 @@ Platform = Literal["local", "kubeflow", "vertex"]
 Parameter: TypeAlias = str | RuntimeParameter
 """A value, or the name under which a compiled pipeline gets it."""
 
-UNCACHED = (LATEST_PUSHED_MODEL, PUSHER)
+UNCACHED = (LATEST_PUSHED_MODEL, BEST_PUSHED_MODEL, PUSHER)
 """What they do depends on the folder of versions, of which their inputs say nothing."""
 
 
@@ -330,16 +337,18 @@ def _gate_nodes(
         model=training.model, code=code_hash("components.nodes.servable_gate")
     )
     baseline = _baseline(platform, push_destination)
+    best = _best(platform, push_destination)
     evaluator = Evaluator(
         examples=data.examples,
         model=training.model,
+        # A blessing makes a model the baseline of the next one: it must be one that can be served.
+        servable=servable_gate.outputs["servable"],
         baseline_model=baseline.outputs["model"],
-        example_splits=[TEST],
+        best_models=best.outputs["model"] if best else None,
+        classes=config.classes,
         gate=config.gate,
         code=code_hash("components.nodes.evaluator"),
     )
-    # A blessing makes a model the baseline of the next one: it must be one that can be served.
-    evaluator.add_upstream_node(servable_gate)
     pusher = Pusher(
         custom_executor_spec=ExecutorClassSpec(training.pusher_executor),
         model=training.model,
@@ -348,7 +357,7 @@ def _gate_nodes(
         custom_config=training.serving_config,
     )
     report = _report(config, data, training, evaluator.outputs["evaluation"])
-    return [servable_gate, baseline, evaluator, report, pusher]
+    return [servable_gate, baseline, *([best] if best else []), evaluator, report, pusher]
 
 
 def _report(config: Config, data: _Data, training: _Training, evaluation: BaseChannel) -> BaseNode:
@@ -390,6 +399,20 @@ def _baseline(platform: Platform, push_destination: Parameter) -> BaseNode:
         model=Channel(type=Model),
         pushed_model=Channel(type=PushedModel),
     ).with_id(LAST_PUSHED_MODEL)
+
+
+def _best(platform: Platform, push_destination: Parameter) -> BaseNode | None:
+    """The node that finds the best of the models that were pushed before; Vertex AI has none."""
+    if platform == "kubeflow":
+        return BestPushedModel(push_destination=push_destination)
+    if platform == "vertex":
+        return None
+    return Resolver(
+        strategy_class=BestPushedStrategy,
+        model=Channel(type=Model),
+        pushed_model=Channel(type=PushedModel),
+        evaluation=Channel(type=ModelEvaluation),
+    ).with_id(BEST_PUSHED_MODEL)
 
 
 def _on_platform(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from components.evaluation.report import wilson_interval
+from components.evaluation.chance import wilson_interval
 from components.model.auto import resolve_auto
 from components.model.photo_features import photo_features
 from components.model.settings import ModelSettings

@@ -1,8 +1,8 @@
 """The outcome of a run: read from MLMD and the artifacts, printed, and kept as metrics.json."""
 
-import dataclasses
 import json
 import shutil
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from components.data_gate import checks
 from components.data_gate.checks import Check
 from components.data_gate.settings import Waiver
-from components.evaluation.report import Condition, Evaluation, read_evaluation
+from components.evaluation.figures import EVALUATION, Condition, Evaluation
+from components.evaluation.report import read_evaluation
 from components.nodes.curves import PICTURE
 from components.nodes.data_gate import CHECKS
 from components.nodes.report import PAGE
@@ -81,7 +82,7 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
         classes=tuple(classes),
         data_checks=data_checks,
         idle_waivers=idle_waivers,
-        evaluation=read_evaluation(str(outputs.uri(EVALUATOR, "evaluation")), classes),
+        evaluation=read_evaluation(str(outputs.uri(EVALUATOR, "evaluation"))),
         training=json.loads((outputs.uri(TRAINER, "model_run") / SUMMARY).read_text()),
         nodes=[
             {
@@ -129,14 +130,11 @@ def report_page(outputs: Outputs, summary: Summary, ingested: IngestResult) -> s
 
 def as_metrics(summary: Summary) -> dict[str, Any]:
     """The figures as JSON values."""
-    evaluation = dataclasses.asdict(summary.evaluation)
-    for row, condition in zip(evaluation["conditions"], summary.evaluation.conditions, strict=True):
-        row["passed"] = condition.passed
     return {
         "classes": list(summary.classes),
         "data": json.loads(checks.to_json(summary.data_checks, summary.idle_waivers)),
         "training": summary.training,
-        "test": evaluation,
+        "test": EVALUATION.dump_python(summary.evaluation, mode="json"),
         "nodes": summary.nodes,
         "model": str(summary.model) if summary.model else None,
     }
@@ -168,8 +166,9 @@ def as_text(summary: Summary) -> str:
             "",
             checks.as_table(summary.data_checks, summary.idle_waivers),
             "",
-            f"{'gate':<40}{'required':>9}{'measured':>10}",
-            *map(_condition_line, evaluation.conditions),
+            f"{'gate':<34}{'limit':>18}{'measured':>12}",
+            *(line for condition in evaluation.conditions for line in _condition_lines(condition)),
+            _looks_line(evaluation.test_looks),
             "",
         ]
     )
@@ -179,11 +178,27 @@ def _megabytes(number: float | None) -> str:
     return "-" if number is None else f"{number:,.0f}"
 
 
-def _condition_line(condition: Condition) -> str:
-    required = "-" if condition.required is None else f"{condition.required:.3f}"
-    line = f"{condition.name:<40}{required:>9}{condition.measured:>10.3f}"
-    line += f"   {'passed' if condition.passed else 'FAILED'}"
-    return f"{line}   ({condition.remark})" if condition.remark else line
+def _condition_lines(condition: Condition) -> list[str]:
+    """A row of the table and, below it, what the verdict is worth."""
+    sign = "at least" if condition.at_least else "at most"
+    limit = "-" if condition.limit is None else f"{sign} {_value(condition, condition.limit)}"
+    measured = "-" if condition.measured is None else _value(condition, condition.measured)
+    verdict = "passed" if condition.passed else "FAILED"
+    row = f"{condition.name:<34}{limit:>18}{measured:>12}   {verdict}"
+    return [
+        row,
+        *textwrap.wrap(condition.remark, 92, initial_indent="    ", subsequent_indent="    "),
+    ]
+
+
+def _value(condition: Condition, value: float) -> str:
+    return f"{value:.0f} {condition.unit}" if condition.unit else f"{value:.3f}"
+
+
+def _looks_line(looks: int | None) -> str:
+    if looks is None:
+        return "how often the test photos were looked at before is not known here"
+    return f"the test photos have been looked at {looks} {'time' if looks == 1 else 'times'}"
 
 
 def _phase_line(phase: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Pushing a blessed model: complete or absent, and never twice in a row."""
 
-import hashlib
+import json
 import shutil
 import time
 from pathlib import Path
@@ -10,24 +10,12 @@ import tensorflow as tf
 from tfx import types
 from tfx.components.pusher import executor
 from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import io_utils
 
+from components.saved_model import fingerprint, model_files
 from components.staging import copy_folder, is_remote, readable
-from data.contract.model import base_directory
+from data.contract.model import ACCURACY, TEST_FIGURES, base_directory
 from data.contract.servable import NEEDED_FILES, SAVED_MODEL
-
-
-def fingerprint(model: Path) -> str:
-    """SHA-256 of a SavedModel: the path within it and the content of every file."""
-    digest = hashlib.sha256()
-    for name in _files(model):
-        digest.update(f"{name}\0".encode())
-        digest.update(hashlib.sha256((model / name).read_bytes()).digest())
-    return digest.hexdigest()
-
-
-def _files(model: Path) -> list[str]:
-    """The path of every file within a model, sorted."""
-    return sorted(path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file())
 
 
 def versions(base: str) -> list[str]:
@@ -72,7 +60,7 @@ def push(model: str, base: str) -> str:
         unfinished = f"{base}/.unfinished"
         if is_remote(base):
             copy_folder(str(source), unfinished)
-            _rename_remote(unfinished, target, _files(source))
+            _rename_remote(unfinished, target, model_files(source))
         else:
             shutil.rmtree(unfinished, ignore_errors=True)
             shutil.copytree(source, unfinished)
@@ -106,6 +94,9 @@ class PusherExecutor(executor.Executor):
             return
         base = base_directory(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY])
         version = push(self.GetModelPath(input_dict), base)
+        (blessing,) = input_dict[standard_component_specs.MODEL_BLESSING_KEY]
+        figures = {ACCURACY: blessing.get_float_custom_property(ACCURACY)}
+        io_utils.write_string_file(f"{version}/{TEST_FIGURES}", json.dumps(figures))
         self._MarkPushed(
             pushed, pushed_destination=version, pushed_version=version.rpartition("/")[2]
         )

@@ -26,6 +26,11 @@ ANSWERS = "assets.extra/answers.json"
 """In a version's folder: how the exported model's answers were calibrated, and by what it says that
 it is certain, or that there is no dog."""
 
+TEST_FIGURES = "assets.extra/test.json"
+"""In a pushed version's folder: a JSON object with the `ACCURACY` it had when it was pushed."""
+ACCURACY = "accuracy"
+"""As the properties of an evaluation and a blessing name it, too."""
+
 EVALUATION_SIGNATURE = "serving_examples"
 TRANSFORM_SIGNATURE = "transform_features"
 """What TFMA asks: tf.train.Examples to probabilities, and to their labels' ids."""

@@ -16,6 +16,10 @@ graph last."""
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 """Requests, in a version, that are replayed before it becomes available."""
 
+SIZE_MB, LATENCY_MS = "size_mb", "latency_ms"
+"""What a model costs, as properties of the artifact in which a node says so: millions of bytes, and
+the median time for one photo."""
+
 
 def is_complete(version: Path) -> bool:
     """Whether a folder has all the files that a version needs."""

@@ -9,6 +9,7 @@ import pytest
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 
 from components.errors import ComponentError
+from components.evaluation.figures import Comparison
 from data import relabels, spans
 from data.drawn_dogs import draw_dataset
 from data.relabels import Relabel
@@ -16,7 +17,7 @@ from pipeline import code_hash
 from pipeline.summary import Summary
 from pipeline.workdir import Workdir, WorkdirError
 from serving.asking.pushed import find_version
-from tests.pipeline.runs import again, run_tiny
+from tests.pipeline.runs import ANY_MODEL, again, run_tiny
 
 Run = Callable[..., Summary]
 
@@ -24,8 +25,7 @@ SETTINGS = (
     "model.weights=random",
     "training.frozen.epochs=1",
     "training.unfrozen.epochs=1",
-    "gate.accuracy_floor=0",
-    "gate.accuracy_drop=1",
+    *ANY_MODEL,
 )
 
 
@@ -72,6 +72,7 @@ def test_a_model_from_the_cache_is_compared_with_the_last_and_becomes_the_newest
     assert again(summary) == {
         "EarlierStatistics",
         "LastPushedModel",
+        "BestPushedModel",
         "Evaluator",
         "Pusher",
     }
@@ -81,8 +82,8 @@ def test_a_model_from_the_cache_is_compared_with_the_last_and_becomes_the_newest
     # The model pushed last is that of seed 0, though the Model of seed 1 has the higher id.
     before = summary.evaluation.accuracy
     after = run(workdir, "training.seed=1")
-    (no_drop,) = (each for each in after.evaluation.conditions if "no drop" in each.name)
-    assert no_drop.required == pytest.approx(before - 1, abs=1e-5)
+    assert isinstance(after.evaluation.last, Comparison)
+    assert after.evaluation.last.accuracy == pytest.approx(before)
     assert after.model == find_version(serving)
     assert contents(after.model) == contents(second)
 
@@ -91,7 +92,12 @@ def test_nothing_new_runs_nothing_and_pushes_nothing(run: Run, workdir: Path) ->
     run(workdir)
     run(workdir)  # is compared with itself
     served = sorted(Workdir(workdir).serving.iterdir())
-    assert again(run(workdir)) == {"EarlierStatistics", "LastPushedModel", "Pusher"}
+    assert again(run(workdir)) == {
+        "EarlierStatistics",
+        "LastPushedModel",
+        "BestPushedModel",
+        "Pusher",
+    }
     assert sorted(Workdir(workdir).serving.iterdir()) == served
 
 
@@ -132,11 +138,11 @@ def test_a_baseline_whose_files_are_gone_stops_the_run_before_anything_is_blesse
     models = workdir / "pipeline" / "Trainer" / "model"
     kept = tmp_path / "model"
     shutil.move(models, kept)
-    with pytest.raises(ComponentError, match="is gone, the model that was pushed last"):
-        run(workdir, "training.seed=2", "gate.accuracy_drop=0")
+    with pytest.raises(ComponentError, match="is gone, a model that was pushed"):
+        run(workdir, "training.seed=2")
     assert sorted(Workdir(workdir).serving.iterdir()) == served
     shutil.copytree(kept, models, dirs_exist_ok=True)
-    summary = run(workdir, "training.seed=2", "gate.accuracy_drop=1")
+    summary = run(workdir, "training.seed=2")
     assert "Trainer" not in again(summary)
 
 

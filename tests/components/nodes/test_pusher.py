@@ -9,7 +9,8 @@ import tensorflow as tf
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from components.nodes.pusher import fingerprint, push, versions
+from components.nodes.pusher import push, versions
+from components.saved_model import fingerprint
 from components.staging import is_remote
 from serving.asking.errors import ModelError
 from serving.asking.pushed import find_version
