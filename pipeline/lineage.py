@@ -5,6 +5,7 @@ from pathlib import Path
 from ml_metadata import MetadataStore
 
 from data import spans
+from pipeline.summary import newest_run
 
 
 def describe_run(store: MetadataStore, span: Path) -> None:
@@ -20,7 +21,7 @@ def describe_run(store: MetadataStore, span: Path) -> None:
             file of decisions; empty if there were none).
     """
     manifest = spans.read_manifest(span)
-    run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+    run = newest_run(store)
     properties = run.custom_properties
     properties["span"].int_value = spans.read_number(span)
     properties["manifest_sha256"].string_value = spans.hash_file(span / spans.MANIFEST)

@@ -24,7 +24,15 @@ from pipeline.lineage import describe_run
 from pipeline.live_line import LiveLine
 from pipeline.pipeline import UNCACHED, create_pipeline
 from pipeline.progress import NodeTimes, describe_alike, describe_records
-from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, report_page, summarize
+from pipeline.summary import (
+    Summary,
+    as_metrics,
+    copy_curves,
+    newest_run,
+    read_outputs,
+    report_page,
+    summarize,
+)
 from pipeline.workdir import Workdir
 
 
@@ -99,7 +107,7 @@ def run_locally(
         times.close()
         artifacts.remember(workdir)
     with Metadata(connection) as metadata:
-        outputs = read_outputs(metadata.store)
+        outputs = read_outputs(metadata.store, newest_run(metadata.store))
         describe_run(metadata.store, ingested.span_dir)
     summary = summarize(outputs, times, config.classes)
     copy_curves(outputs, workdir.curves)

@@ -38,9 +38,18 @@ class Outputs:
         return Path(self.artifacts[node, key].uri)
 
 
-def read_outputs(store: MetadataStore) -> Outputs:
-    """The outputs of the newest pipeline run in the MLMD store."""
-    run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+def newest_run(store: MetadataStore) -> mlmd.Context:
+    """The context of the newest pipeline run in the MLMD store."""
+    return max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+
+
+def read_outputs(store: MetadataStore, run: mlmd.Context) -> Outputs:
+    """The outputs of a pipeline run.
+
+    Args:
+        store: where it is kept.
+        run: its context.
+    """
     artifacts: dict[tuple[str, str], mlmd.Artifact] = {}
     cached: dict[str, bool] = {}
     for execution in store.get_executions_by_context(run.id):

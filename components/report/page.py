@@ -91,7 +91,7 @@ def make_page(facts: Facts) -> str:
     """
     evaluation, predictions = facts.evaluation, facts.predictions
     answers = facts.training.get("answers")
-    settings = list(_leaves(facts.settings))
+    settings = list(leaves(facts.settings))
     return render(
         TEMPLATE,
         facts=facts,
@@ -256,11 +256,11 @@ def _coverage(predictions: Predictions, answers: Mapping[str, Any] | None) -> _C
     return _Coverage(chart, certain)
 
 
-def _leaves(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
+def leaves(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
     """The settings one by one, as `--set` names them."""
     for key, value in settings.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{before}{key}.")
+            yield from leaves(value, f"{before}{key}.")
         elif isinstance(value, list | tuple):
             yield f"{before}{key}", ", ".join(map(str, value)) or "none"
         else:
