@@ -21,10 +21,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from components.model.auto import resolve_auto
 from data.contract.progress import tenths
+from data.folder import list_photos
 from data.ingest import ingest
 from pipeline.linear_head import new_head
 from pipeline.review.photos import Backbone, features_of, read_photos
 from pipeline.review.ranking import STRENGTH, Features, Ids, most_doubtful_first, out_of_fold
+from pipeline.review.server import photo_reader
 
 FLIPPED = 0.1
 """Of the training labels."""
@@ -151,8 +153,16 @@ def main() -> None:
     span = ingest(options.photos, options.workdir / "data", progress=tenths("read")).span_dir
     resolved = resolve_auto("auto", "auto")
     backbone = Backbone(resolved.backbone, resolved.weights)
-    photos = read_photos(span)
-    features = features_of(photos, span, options.workdir / "review", backbone, tenths("features"))
+    photos = [photo for photo in read_photos(span) if not photo.conflict]
+    listed = {photo.name: photo for photo in list_photos(options.photos)}
+    features = features_of(
+        photos,
+        span,
+        photo_reader(listed, photos),
+        options.workdir / "review",
+        backbone,
+        tenths("features"),
+    )
     labels = np.unique([photo.label for photo in photos], return_inverse=True)[1]
     groups = np.array([photo.group for photo in photos])
     print(f"{len(photos):,} photos in {len(set(groups)):,} groups, {backbone.name}", flush=True)

@@ -31,7 +31,7 @@ SETTINGS = (
     "model.backbone=efficientnet_lite0",
     "training.frozen.epochs=1",
     "training.unfrozen.epochs=1",
-    "gate.accuracy_floor=0",
+    "gate.over_majority=-1",
 )
 INGESTION = "ingestion"
 TASKS = (

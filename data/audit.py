@@ -32,7 +32,8 @@ class Fact:
     """Hash of the pixels of the photo that stands for its near-duplicates."""
     split: str = ""
     width: int = 0
-    """Of the upright photo at full size, as are the height and the mean luma (0 to 255)."""
+    """Of the upright photo at full size, as are the height and the mean luma (0 to 255); width and
+    height of one that is taken from an earlier span are those of its record."""
     height: int = 0
     brightness: float = 0.0
     conflict: str = ""
@@ -69,20 +70,6 @@ def check_rejects(facts: Sequence[Fact], max_share: float) -> None:
             f"{reasons.total()} of {len(facts)} photos ({share:.1%}) cannot be used, more than "
             f"the {max_share:.0%} allowed; most often ({times}): {reason}"
         )
-
-
-def check_labels(facts: Iterable[Fact], classes: Collection[str]) -> None:
-    """Refuse a photo that was given a label of no class.
-
-    Raises:
-        DataError: naming the photo and the label.
-    """
-    for fact in facts:
-        if fact.label not in classes:
-            raise DataError(
-                f"{fact.name} was given the label {fact.label!r} in review, but the classes are "
-                f"{', '.join(sorted(classes))}: decide again, or add photos of that class"
-            )
 
 
 def check_new(used: Sequence[Fact], classes: Collection[str]) -> None:

@@ -7,7 +7,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from data.contract.features import SPLITS
 from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
-from data.relabels import Relabel, decide, default_file, read_decisions
+from data.held_photos import find_held
+from data.relabels import Relabel, decide, describe_unheeded, drop_outdated, read_decisions
 
 # Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
 # the runner that it falls back to, in this process.
@@ -27,10 +28,12 @@ RECORD_MODULES = (
     "audit.py",
     "contract/features.py",
     "contract/images.py",
+    "held_photos.py",
     "ingest.py",
     "near_duplicates.py",
     "perceptual_hash.py",
     "photos.py",
+    "records.py",
     "relabels.py",
     "shards.py",
     "span_photos.py",
@@ -62,6 +65,8 @@ class Alike:
     """Those that are near-duplicates of another, or copies."""
     groups: int
     """What they amount to."""
+    featureless: int
+    """Photos with too little in them to be compared, of which exact copies alone are told."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,20 @@ class IngestResult:
     rejected: int
     conflicts: int
     relabelled: int
+    """Photos that are labelled, or left out, as someone has decided."""
+    unheeded: tuple[str, ...]
+    """Decisions that change nothing any more, and why."""
+    held_otherwise: int
+    """Photos that earlier spans hold otherwise than someone has decided."""
     earlier: int
     """Photos that earlier spans hold already."""
+    only_new: bool
+    """Whether the span adds to those before it, and holds nothing that they hold."""
     alike: Alike
     cached: bool
     """The newest span already held these photos; nothing was written."""
+    remarks: tuple[str, ...] = ()
+    """What earlier spans should have given and did not, a line each."""
 
     @property
     def span(self) -> int:
@@ -124,31 +138,33 @@ def ingest(
             (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
             hashes = out / photo_hashes.FILE
             identities = [photo_hashes.identify(photo) for photo in photos]  # before any is read
-            task = _Task(photos, made, out, unfinished, span, max_reject_share)
+            task = _Task(photos, made.rows, out, unfinished, span, max_reject_share)
             newest = spans.find_newest(out)
+            kept = photo_hashes.load(hashes)
+            facts = [
+                photo_hashes.find(photo, identity, kept) if newest else _unread(photo)
+                for photo, identity in zip(photos, identities, strict=True)
+            ]
             if newest and span in (None, spans.read_number(newest)):
                 manifest = spans.read_manifest(newest)
-                kept = photo_hashes.load(hashes)
-                facts = [
-                    photo_hashes.find(photo, identity, kept)
-                    for photo, identity in zip(photos, identities, strict=True)
-                ]
                 if manifest["input"] == task.fingerprint(facts):
                     spans.check_shards(newest, manifest["shards"])
                     photo_hashes.store(hashes, identities, facts, unfinished)
-                    return _to_result(newest, manifest, cached=True)
+                    return _to_result(newest, manifest, task.unheeded(facts, manifest), cached=True)
             spans.require_next(out, span)
-            found, manifest = _write_span(task, progress, beam_options)
-            file = decisions or default_file(source)
+            found, manifest, remarks = _write_span(task, facts, progress, beam_options)
             manifest = {
                 "input": task.fingerprint(found),
+                "code": _code_version(),
                 "source": show(source),
-                "relabels_sha256": spans.hash_file(file) if file.is_file() else "",
+                "relabels_sha256": made.sha256,
                 **manifest,
             }
             spans.write_manifest(task.folder, manifest)
             photo_hashes.store(hashes, identities, found, unfinished)
-            return _to_result(spans.commit(task.folder, out), manifest, cached=False)
+            unheeded = task.unheeded(found, manifest)
+            written = spans.commit(task.folder, out)
+            return _to_result(written, manifest, unheeded, cached=False, remarks=tuple(remarks))
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
 
@@ -171,29 +187,57 @@ class _Task:
 
     def labels(self, facts: Sequence[Fact]) -> list[str]:
         """The label of each photo as decided, empty for one that is left out."""
-        return [
-            decide(self.decisions, fact.sha256, photo.label)
-            for photo, fact in zip(self.photos, facts, strict=True)
+        labelled = [
+            (fact.sha256, photo.label) for photo, fact in zip(self.photos, facts, strict=True)
         ]
+        current = drop_outdated(self.decisions, labelled)
+        return [decide(current, sha256, label) for sha256, label in labelled]
+
+    def unheeded(self, facts: Sequence[Fact], manifest: Mapping[str, Any]) -> tuple[str, ...]:
+        """The decisions that change nothing any more, and why."""
+        plain = [
+            replace(fact, label=photo.label) for photo, fact in zip(self.photos, facts, strict=True)
+        ]
+        classes = {*manifest["classes"], *(photo.label for photo in self.photos)}
+        return tuple(describe_unheeded(plain, self.decisions, classes))
 
     def fingerprint(self, facts: Sequence[Fact]) -> str:
         """SHA-256 of everything that decides the content of the span."""
-        digest = hashlib.sha256()
-        folder = Path(__file__).parent
-        for module in RECORD_MODULES:
-            digest.update((folder / module).read_bytes())
-        settings = [_find_versions(), self.max_reject_share, self.number]
-        digest.update(json.dumps(settings).encode())
+        settings = [_code_version(), self.max_reject_share, self.number]
+        digest = hashlib.sha256(json.dumps(settings).encode())
         for fact, label in zip(facts, self.labels(facts), strict=True):
             content = fact.sha256 or fact.reason
             digest.update(json.dumps([fact.name, label, content]).encode())
         return digest.hexdigest()
 
 
+def _unread(photo: LabelledPhoto) -> Fact:
+    return Fact(photo.name, photo.label, jpeg="")
+
+
+def _code_version() -> str:
+    """Stands for the code and the libraries that decide what is in a record: hexadecimal."""
+    digest = hashlib.sha256(json.dumps(_find_versions()).encode())
+    folder = Path(__file__).parent
+    for module in RECORD_MODULES:
+        digest.update((folder / module).read_bytes())
+    return digest.hexdigest()
+
+
 def _write_span(
-    task: _Task, progress: Tell, beam_options: Sequence[str]
-) -> tuple[Sequence[Fact], dict[str, Any]]:
-    """Fill the span with all but the manifest; return the facts and the manifest."""
+    task: _Task, hashed: Sequence[Fact], progress: Tell, beam_options: Sequence[str]
+) -> tuple[Sequence[Fact], dict[str, Any], list[str]]:
+    """Fill the span with all but the manifest.
+
+    Args:
+        task: the span.
+        hashed: the hashes of the photos, as far as they are known.
+        progress: is told how many photos of how many are prepared.
+        beam_options: as in `ingest`.
+
+    Returns:
+        The facts, the manifest, and a line about each earlier span that was of no use.
+    """
     # TensorFlow and Beam take seconds, and a cached run needs neither.
     from data import shards
     from data.survey import survey
@@ -203,12 +247,17 @@ def _write_span(
     task.folder.mkdir()
     before = spans.list_spans(task.out)
     earlier = span_photos.read(before) if task.number else span_photos.NO_PHOTOS
+    splits, not_kept = span_photos.read_splits(before)
+    held, not_taken = find_held(
+        task.photos, [fact.sha256 for fact in hashed], before, _code_version()
+    )
     found = survey(
         task.photos,
         prepared,
         relabels=task.decisions,
-        splits=span_photos.read_splits(before),
+        splits=splits,
         earlier=earlier,
+        held=held,
         progress=progress,
         beam_options=beam_options,
     )
@@ -221,14 +270,13 @@ def _write_span(
         task.folder / "rejected.csv", ("path", "reason"), ((f.name, f.reason) for f in rejected)
     )
     _write_table(
-        task.folder / "conflicts.csv",
-        ("path", "label", "group", "reason"),
-        ((fact.name, fact.label, fact.group, fact.conflict) for fact in conflicts),
+        task.folder / span_photos.CONFLICTS,
+        span_photos.CONFLICT_COLUMNS,
+        ((fact.name, fact.label, fact.group, fact.conflict, fact.sha256) for fact in conflicts),
     )
     classes = {*earlier.labels, *(photo.label for photo in task.photos)}
     try:
         audit.check_rejects(facts, task.max_reject_share)
-        audit.check_labels(facts, classes)
         if earlier.names:
             audit.check_new(used, set(earlier.labels))
         else:
@@ -247,19 +295,23 @@ def _write_span(
     )
     groups = Counter(fact.group for fact in facts if not fact.reason)
     alike = [size for size in groups.values() if size > 1]
-    return facts, {
+    relabelled, held_otherwise = _count_decided(task, facts, earlier)
+    featureless = sum(
+        not (fact.reason or row.any()) for fact, row in zip(facts, found.hashes, strict=True)
+    )
+    manifest = {
         "classes": sorted({fact.label for fact in used}),
         "counts": counts,
         "rejected": len(rejected),
         "conflicts": len(conflicts),
         "only_new": task.number is not None,
         "earlier": sum(fact.span > 0 for fact in facts),
-        "relabelled": sum(
-            label != photo.label
-            for photo, label in zip(task.photos, task.labels(facts), strict=True)
-        ),
+        "relabelled": relabelled,
+        "held_otherwise": held_otherwise,
         "alike": asdict(
-            Alike(found.radius.bits, found.radius.expected_false, sum(alike), len(alike))
+            Alike(
+                found.radius.bits, found.radius.expected_false, sum(alike), len(alike), featureless
+            )
         ),
         "shards": {
             name: {"records": len(facts), "sha256": spans.hash_file(task.folder / name)}
@@ -268,6 +320,21 @@ def _write_span(
         "settings": {"max_reject_share": task.max_reject_share, "shares": audit.SHARES},
         "versions": _find_versions(),
     }
+    return facts, manifest, not_kept + not_taken
+
+
+def _count_decided(
+    task: _Task, facts: Sequence[Fact], earlier: span_photos.SpanPhotos
+) -> tuple[int, int]:
+    """How many photos the span treats as decided, and how many earlier spans treat otherwise."""
+    held_as = dict(zip(earlier.pixels, earlier.labels, strict=True))
+    relabelled = held_otherwise = 0
+    for photo, fact, label in zip(task.photos, facts, task.labels(facts), strict=True):
+        if fact.span:
+            held_otherwise += fact.sha256 in task.decisions and label != held_as[fact.pixels]
+        elif not fact.reason:
+            relabelled += label != photo.label
+    return relabelled, held_otherwise
 
 
 def _plan_shards(facts: Iterable[Fact]) -> dict[str, tuple[Fact, ...]]:
@@ -294,7 +361,14 @@ def _write_table(file: Path, columns: Sequence[str], rows: Iterable[Sequence[str
         writer.writerows(rows)
 
 
-def _to_result(span: Path, manifest: dict[str, Any], *, cached: bool) -> IngestResult:
+def _to_result(
+    span: Path,
+    manifest: dict[str, Any],
+    unheeded: tuple[str, ...],
+    *,
+    cached: bool,
+    remarks: tuple[str, ...] = (),
+) -> IngestResult:
     return IngestResult(
         span_dir=span,
         classes=tuple(manifest["classes"]),
@@ -302,7 +376,11 @@ def _to_result(span: Path, manifest: dict[str, Any], *, cached: bool) -> IngestR
         rejected=manifest["rejected"],
         conflicts=manifest["conflicts"],
         relabelled=manifest["relabelled"],
+        unheeded=unheeded,
+        held_otherwise=manifest["held_otherwise"],
         earlier=manifest["earlier"],
+        only_new=manifest["only_new"],
         alike=Alike(**manifest["alike"]),
         cached=cached,
+        remarks=remarks,
     )

@@ -171,17 +171,16 @@ def _nearest_of_each(found: Indices) -> Indices:
 
 
 def _distances(hashes: Hashes) -> NDArray[np.int32]:
-    """How far apart all photos are from each other, bits, int32 [N, N].
-
-    As products of matrices: of two hashes with bits of -1 and 1, it is 256 less twice the distance.
-    """
-    signs = np.unpackbits(hashes, axis=-1).astype(np.float32) * 2 - 1
-    indexed = signs[:, :INDEXED].reshape(-1, BITS).T
-    products = np.empty((len(hashes), len(hashes)), np.float32)
-    for photo, asked in enumerate(signs[:, ASKED]):
-        products[photo] = (asked @ indexed).max(axis=0).reshape(-1, INDEXED).max(axis=1)
-    nearest = np.maximum(products, products.T)
-    return ((BITS - nearest) / 2).astype(np.int32)
+    """How far apart all photos are from each other, bits, int32 [N, N]."""
+    indexed = np.ascontiguousarray(hashes[:, :INDEXED]).reshape(-1, BYTES)
+    found = np.empty((len(ASKED), len(indexed)), np.int32)
+    nearest = np.empty((len(hashes), len(hashes)), np.int32)
+    hammings = faiss.hammings  # type: ignore[attr-defined]  # its stubs leave it out
+    others, into = faiss.swig_ptr(indexed), faiss.swig_ptr(found)
+    for photo, asked in enumerate(np.ascontiguousarray(hashes[:, ASKED])):
+        hammings(faiss.swig_ptr(asked), others, len(asked), len(indexed), BYTES, into)
+        nearest[photo] = found.min(axis=0).reshape(-1, INDEXED).min(axis=1)
+    return np.minimum(nearest, nearest.T)
 
 
 @dataclass(frozen=True)

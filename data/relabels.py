@@ -2,16 +2,24 @@
 
 Each row is a decision about one photo, and the last row about a photo counts. A decision is undone
 by another row.
+
+A decision is about a photo with the label that its folder or table gave it then, the row's `from`.
+Where that says something else by now than both `from` and `to`, whoever moved the photo has spoken
+later: the decision is outdated, the folder counts, and the user is told. So a photo stays where it
+was moved to, and a class that was renamed takes its photos along. A decision for a class that there
+is no more leaves the photo out until someone decides again: its old label was found wrong.
 """
 
 import csv
 import dataclasses
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +30,8 @@ from data.errors import DataError
 
 FILE = "relabels.csv"
 COLUMNS = ("sha256", "from", "to", "reason", "when")
+LEFT_OUT = f"left out by {FILE}"
+"""Why a photo is not used that someone has left out."""
 UNDO = "undo"
 """The reason in a row that takes back those before: nobody has decided about the photo, and its
 label is again that of its folder or table."""
@@ -34,7 +44,8 @@ class Relabel:
     sha256: str
     """Of the photo file's bytes, hexadecimal."""
     before: str
-    """The label until then, the table's `from`; empty if the photo was left out."""
+    """The label that the folder or table gave the photo then, the table's `from`; empty if that
+    does not matter."""
     to: str
     """The label from then on; the same as before if it is right, empty to leave the photo out."""
     reason: str
@@ -48,6 +59,17 @@ class Relabel:
         return self.reason == UNDO
 
 
+@dataclass(frozen=True)
+class Relabels:
+    """What a table of decisions held when it was read."""
+
+    rows: dict[str, Relabel]
+    """The decision in force about each photo, by the SHA-256 of the photo's file, the latest last.
+    """
+    sha256: str
+    """Of the table, hexadecimal; empty if there is none."""
+
+
 def default_file(source: Path) -> Path:
     """Where the decisions about a source are kept unless someone names another file.
 
@@ -58,8 +80,8 @@ def default_file(source: Path) -> Path:
     return (source if source.is_dir() else source.parent) / FILE
 
 
-def read_decisions(source: Path, named: Path | None) -> dict[str, Relabel]:
-    """The decision in force about each photo of a source, as `read` gives them.
+def read_decisions(source: Path, named: Path | None) -> Relabels:
+    """The table of decisions about a source, as it is now.
 
     Args:
         source: class folders, or a CSV table of path,label.
@@ -73,8 +95,8 @@ def read_decisions(source: Path, named: Path | None) -> dict[str, Relabel]:
     return read(named or default_file(source))
 
 
-def read(file: Path) -> dict[str, Relabel]:
-    """The decision in force about each photo, by the SHA-256 of the photo's file, the latest last.
+def read(file: Path) -> Relabels:
+    """A table of decisions, each line of it checked.
 
     Args:
         file: the table; if there is none, nothing has been decided.
@@ -90,11 +112,12 @@ def read(file: Path) -> dict[str, Relabel]:
         ):
             content = stream.read()
     except FileNotFoundError:
-        return {}
+        return Relabels({}, "")
     except OSError as error:
         raise DataError(f"cannot read {file}: {error.strerror}") from error
+    sha256 = hashlib.sha256(content).hexdigest()
     if not content:
-        return {}
+        return Relabels({}, sha256)
     _require_whole(file, content)
     try:
         text = content.decode("utf-8-sig")
@@ -105,21 +128,22 @@ def read(file: Path) -> dict[str, Relabel]:
     for each in _parse(file, text.splitlines()):
         found.pop(each.sha256, None)  # so that it goes to the end
         found[each.sha256] = each
-    return found
+    return Relabels(found, sha256)
 
 
-def append(file: Path, relabel: Relabel) -> None:
-    """Add a decision; when this returns, it is on the disk.
+def append(file: Path, *relabels: Relabel) -> None:
+    """Add decisions, all or none; when this returns, they are on the disk.
 
     Any number of processes may add to one table at a time.
 
     Raises:
-        DataError: the decision does not fit the table, the table's last line is cut off, or it
+        DataError: a decision does not fit the table, the table's last line is cut off, or it
             cannot be written; nothing is added then.
     """
-    row = _to_row(relabel)
+    added = [_to_row(relabel) for relabel in relabels]
     try:
-        _check_row(row)
+        for row in added:
+            _check_row(row)
     except ValueError as error:
         raise DataError(f"cannot add to {file}: {error}") from None
     try:
@@ -127,7 +151,7 @@ def append(file: Path, relabel: Relabel) -> None:
             size = os.fstat(handle).st_size
             if size and os.pread(handle, 1, size - 1) != b"\n":
                 _require_whole(file, os.pread(handle, size, 0))
-            rows = [row] if size else [COLUMNS, row]
+            rows = added if size else [COLUMNS, *added]
             _write_at_once(handle, _to_csv(rows), size)
             os.fsync(handle)
         if not size:
@@ -145,15 +169,62 @@ def decide(decisions: Mapping[str, Relabel], sha256: str, label: str) -> str:
     return label if made is None or made.is_undo else made.to
 
 
-def relabel(facts: Iterable[Fact], decisions: Mapping[str, Relabel]) -> list[Fact]:
+def drop_outdated(
+    decisions: Mapping[str, Relabel], photos: Iterable[tuple[str, str]]
+) -> dict[str, Relabel]:
+    """The decisions that still are about what the photos are labelled.
+
+    Args:
+        decisions: by the hash of the photo.
+        photos: the hash of each photo, and the label that its folder or table gives it now. Of
+            several files with one content, one that is labelled as then is enough.
+    """
+    labels: defaultdict[str, set[str]] = defaultdict(set)
+    for sha256, label in photos:
+        labels[sha256].add(label)
+    return {
+        sha256: made
+        for sha256, made in decisions.items()
+        if made.is_undo or not made.before or {made.before, made.to} & labels[sha256]
+    }
+
+
+def relabel(
+    facts: Sequence[Fact], decisions: Mapping[str, Relabel], classes: Collection[str]
+) -> list[Fact]:
     """The facts as people have decided: with another label, or left out."""
-    return [_relabel(fact, decide(decisions, fact.sha256, fact.label)) for fact in facts]
+    current = drop_outdated(decisions, ((fact.sha256, fact.label) for fact in facts))
+    return [_relabel(fact, decide(current, fact.sha256, fact.label), classes) for fact in facts]
 
 
-def _relabel(fact: Fact, label: str) -> Fact:
-    if label:
-        return dataclasses.replace(fact, label=label)
-    return dataclasses.replace(fact, conflict=f"left out by {FILE}")
+def _relabel(fact: Fact, label: str, classes: Collection[str]) -> Fact:
+    if not label:
+        return dataclasses.replace(fact, conflict=LEFT_OUT)
+    if label not in classes:
+        return dataclasses.replace(fact, conflict=f"labelled {label} in review, which is no class")
+    return dataclasses.replace(fact, label=label)
+
+
+def describe_unheeded(
+    facts: Sequence[Fact], decisions: Mapping[str, Relabel], classes: Collection[str]
+) -> list[str]:
+    """The decisions that change nothing any more, and why, the photo's name first.
+
+    Args:
+        facts: about the photos, labelled by their folders or table.
+        decisions: by the hash of the photo.
+        classes: that there are.
+    """
+    current = drop_outdated(decisions, ((fact.sha256, fact.label) for fact in facts))
+    found = []
+    for fact in facts:
+        made = decisions.get(fact.sha256)
+        if made and fact.sha256 not in current:
+            to = made.to or "left out"
+            found.append(f"{fact.name} (decided as {made.before}: {to}; now {fact.label})")
+        elif made and not made.is_undo and made.to and made.to not in classes:
+            found.append(f"{fact.name} (left out: {made.to} is no class now)")
+    return found
 
 
 @contextmanager

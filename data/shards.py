@@ -1,7 +1,8 @@
 """The two Beam passes: prepare every photo once, then write the chosen ones as TFRecord shards.
 
-Only small facts about each photo pass between them. The JPEG bytes wait on disk, one file per
-photo: a shuffle of Beam's in-process runner keeps what passes through it in memory.
+A photo that an earlier span holds is taken from its record. Only small facts about each photo pass
+between the two. The JPEG bytes wait on disk, one file per photo: a shuffle of Beam's in-process
+runner keeps what passes through it in memory.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -25,8 +27,10 @@ from data.contract.beam import StepCounter, step_errors_raised
 from data.contract.progress import Tell
 from data.errors import DataError, MemoryShortageError
 from data.folder import LabelledPhoto
+from data.held_photos import HeldPhotos
 from data.perceptual_hash import BYTES, HASHES, Hashes, hash_changes
 from data.photos import bounded_size, decode_photo, prepare_photo, read_photo
+from data.records import read_shard
 
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)
 """Stored: JPEG hardly shrinks, and every node would have to inflate it again."""
@@ -45,36 +49,56 @@ _counter = StepCounter()
 
 def prepare_photos(
     photos: Sequence[LabelledPhoto],
+    held: HeldPhotos,
     folder: Path,
     tell: Tell,
     beam_options: Sequence[str],
 ) -> tuple[list[Fact], Hashes]:
     """Prepare every photo into `folder`.
 
+    Args:
+        photos: of the source.
+        held: those of them that are taken from earlier spans.
+        folder: where they go; it is empty.
+        tell: is told how many of the others are prepared.
+        beam_options: of a runner whose workers see the photos and the folder.
+
     Returns:
         What was found, and the perceptual hashes uint8 [N, HASHES, 32] (zeros for a photo that is
         rejected), both in the order of the photos.
     """
-    _counter.start(len(photos), tell)
-    jpegs = [str(folder / f"{index}.jpg") for index in range(len(photos))]
-    answers = folder / "facts"
+    places = [place for place, photo in enumerate(photos) if photo not in held.photos]
+    _counter.start(len(places), tell)
+    prepared, taken = folder / "prepared", folder / "taken"
     with _run_beam(beam_options) as pipeline:
         _ = (
             pipeline
-            | beam.Create(list(zip(photos, jpegs, strict=True)))
-            | beam.Reshuffle()
+            | "photos" >> beam.Create([(place, photos[place], str(folder)) for place in places])
+            | "spread photos" >> beam.Reshuffle()
             | beam.MapTuple(_prepare)
-            | beam.MapTuple(_to_json)
-            | beam.io.WriteToText(str(answers))
+            | "write prepared" >> beam.io.WriteToText(str(prepared))
         )
-    position = {jpeg: place for place, jpeg in enumerate(jpegs)}
-    facts: list[Fact | None] = [None] * len(jpegs)
-    hashes = np.zeros((len(jpegs), HASHES, BYTES), np.uint8)
-    for fact, found in _read_facts(answers):
-        place = position[fact.jpeg]
-        facts[place] = fact
+        _ = (
+            pipeline
+            | "shards" >> beam.Create([(shard, str(folder)) for shard in held.shards])
+            | "spread shards" >> beam.Reshuffle()
+            | beam.FlatMapTuple(_take)
+            | "write taken" >> beam.io.WriteToText(str(taken))
+        )
+    facts: list[Fact | None] = [None] * len(photos)
+    hashes = np.zeros((len(photos), HASHES, BYTES), np.uint8)
+    for place, fact, found in _read_lines(prepared):
+        facts[place] = Fact(**fact)
         if found:
             hashes[place] = np.frombuffer(bytes.fromhex(found), np.uint8).reshape(HASHES, BYTES)
+    figures = dict(_read_lines(taken))
+    for place, photo in enumerate(photos):
+        if each := held.photos.get(photo):
+            jpeg = _jpeg_file(folder, each.sha256)
+            facts[place] = Fact(
+                photo.name, photo.label, jpeg, each.sha256, each.pixels, **figures[each.sha256]
+            )
+            hashes[place] = each.hashes
     return [fact for fact in facts if fact], hashes
 
 
@@ -100,9 +124,15 @@ def _run_beam(options: Sequence[str]) -> Iterator[beam.Pipeline]:
         logger.setLevel(level)
 
 
-def _prepare(photo: LabelledPhoto, jpeg: str) -> tuple[Fact, str]:
-    """What was found out about a photo, and its perceptual hashes, hexadecimal."""
-    fact, hashes = Fact(photo.name, photo.label, jpeg), ""
+def _jpeg_file(folder: str | Path, sha256: str) -> str:
+    """Where a prepared photo waits, given the hash of its file; equal files are prepared alike."""
+    return f"{folder}/{sha256}.jpg"
+
+
+def _prepare(place: int, photo: LabelledPhoto, folder: str) -> str:
+    """A line of JSON: the photo's place, what was found out about it, and its perceptual hashes,
+    hexadecimal."""
+    fact, hashes = Fact(photo.name, photo.label, jpeg=""), ""
     try:
         content = read_photo(photo.path)
         fact = dataclasses.replace(fact, sha256=hashlib.sha256(content).hexdigest())
@@ -112,9 +142,11 @@ def _prepare(photo: LabelledPhoto, jpeg: str) -> tuple[Fact, str]:
     except DataError as error:
         fact = dataclasses.replace(fact, reason=str(error))
     else:
+        jpeg = _jpeg_file(folder, fact.sha256)
         Path(jpeg).write_bytes(prepared.jpeg)
         fact = dataclasses.replace(
             fact,
+            jpeg=jpeg,
             pixels=prepared.pixel_sha256,
             width=prepared.width,
             height=prepared.height,
@@ -122,18 +154,27 @@ def _prepare(photo: LabelledPhoto, jpeg: str) -> tuple[Fact, str]:
         )
         hashes = hash_changes(decode_photo(prepared.jpeg)).tobytes().hex()
     _counter.add()
-    return fact, hashes
+    return json.dumps([place, dataclasses.asdict(fact), hashes])
 
 
-def _to_json(fact: Fact, hashes: str) -> str:
-    return json.dumps([dataclasses.asdict(fact), hashes])
+def _take(shard: str, folder: str) -> Iterator[str]:
+    """Lines of JSON: of every photo in a shard the hash of its file, and the figures about it."""
+    for example in read_shard(shard):
+        values = example.features.feature
+        sha256 = values[features.SHA256].bytes_list.value[0].decode()
+        Path(_jpeg_file(folder, sha256)).write_bytes(values[features.IMAGE].bytes_list.value[0])
+        figures = {
+            "width": values[features.WIDTH].int64_list.value[0],
+            "height": values[features.HEIGHT].int64_list.value[0],
+            "brightness": values[features.BRIGHTNESS].float_list.value[0],
+        }
+        yield json.dumps([sha256, figures])
 
 
-def _read_facts(answers: Path) -> Iterator[tuple[Fact, str]]:
-    for file in answers.parent.glob(f"{answers.name}-*"):
+def _read_lines(text: Path) -> Iterator[Any]:
+    for file in text.parent.glob(f"{text.name}-*"):
         with file.open(encoding="utf-8") as lines:
-            for fact, hashes in map(json.loads, lines):
-                yield Fact(**fact), hashes
+            yield from map(json.loads, lines)
 
 
 def _write(shard: Shard) -> None:

@@ -14,6 +14,8 @@ from data.perceptual_hash import BYTES, HASHES, Hashes
 
 TABLE = "photos.csv"
 COLUMNS = ("path", "label", "split", "group", "pixels", "sha256")
+CONFLICTS = "conflicts.csv"
+CONFLICT_COLUMNS = ("path", "label", "group", "reason", "sha256")
 PERCEPTUAL_HASHES = "perceptual-hashes.npy"
 
 
@@ -26,11 +28,12 @@ class SpanPhotos:
     splits: tuple[str, ...]
     groups: tuple[str, ...]
     pixels: tuple[str, ...]
+    sha256s: tuple[str, ...]
     spans: tuple[int, ...]
     hashes: Hashes
 
 
-NO_PHOTOS = SpanPhotos((), (), (), (), (), (), np.zeros((0, HASHES, BYTES), np.uint8))
+NO_PHOTOS = SpanPhotos((), (), (), (), (), (), (), np.zeros((0, HASHES, BYTES), np.uint8))
 
 
 def write(span: Path, facts: Sequence[Fact], hashes: Hashes) -> None:
@@ -70,24 +73,46 @@ def read(folders: Iterable[Path]) -> SpanPhotos:
                 f"delete {folder} and make it again"
             )
         rows += [(*row, spans.read_number(folder)) for row in found]
-    names, labels, splits, groups, pixels, _, numbers = (
+    names, labels, splits, groups, pixels, sha256s, numbers = (
         zip(*rows, strict=True) if rows else [()] * 7
     )
-    return SpanPhotos(
-        names, labels, splits, groups, pixels, numbers, np.concatenate(hashes, dtype=np.uint8)
-    )
+    joined = np.concatenate(hashes, dtype=np.uint8)
+    return SpanPhotos(names, labels, splits, groups, pixels, sha256s, numbers, joined)
 
 
-def read_splits(folders: Iterable[Path]) -> dict[str, str]:
+def read_splits(folders: Iterable[Path]) -> tuple[dict[str, str], list[str]]:
     """The split of every picture in these spans, by the hash of its pixels.
 
-    A span from before there were such tables adds nothing.
+    Returns:
+        The splits, and a line about each span that does not tell them: one from before there were
+        such tables, whose records are damaged.
 
     Raises:
         DataError: a table is damaged.
     """
-    tables = (folder for folder in folders if (folder / TABLE).exists())
-    return {pixels: split for folder in tables for _, _, split, _, pixels, _ in read_table(folder)}
+    splits: dict[str, str] = {}
+    remarks = []
+    for folder in folders:
+        if (folder / TABLE).exists():
+            splits |= {pixels: split for _, _, split, _, pixels, _ in read_table(folder)}
+            continue
+        try:
+            splits |= _read_splits_of_records(folder)
+        except DataError as error:
+            remarks.append(f"the splits of {folder.name} are not kept: {error}")
+    return splits, remarks
+
+
+def _read_splits_of_records(folder: Path) -> dict[str, str]:
+    """The same of a span from before there were such tables.
+
+    Raises:
+        DataError: the records are damaged.
+    """
+    from data.records import read_records  # TensorFlow takes seconds
+
+    spans.check_shards(folder, spans.read_manifest(folder)["shards"])
+    return {record.group: record.split for record in read_records(folder)}
 
 
 def read_table(folder: Path) -> Iterator[list[str]]:
@@ -96,13 +121,24 @@ def read_table(folder: Path) -> Iterator[list[str]]:
     Raises:
         DataError: it is missing or damaged.
     """
+    return _read(folder / TABLE, COLUMNS)
+
+
+def read_conflicts(folder: Path) -> Iterator[list[str]]:
+    """The rows of a span's table of conflicts, with the values of `CONFLICT_COLUMNS`.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    return _read(folder / CONFLICTS, CONFLICT_COLUMNS)
+
+
+def _read(file: Path, columns: Sequence[str]) -> Iterator[list[str]]:
     try:
-        with (folder / TABLE).open(encoding="utf-8", newline="") as table:
+        with file.open(encoding="utf-8", newline="") as table:
             header, *rows = list(csv.reader(table, strict=True))
     except (OSError, ValueError, csv.Error):
         header, rows = [], []
-    if tuple(header) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
-        raise DataError(
-            f"{folder / TABLE} is missing or damaged: delete {folder} and make it again"
-        )
+    if tuple(header) != tuple(columns) or any(len(row) != len(columns) for row in rows):
+        raise DataError(f"{file} is missing or damaged: delete {file.parent} and make it again")
     return iter(rows)

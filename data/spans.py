@@ -29,6 +29,32 @@ def list_spans(out: Path) -> list[Path]:
     return sorted((path for path in _find_names(out) if path.is_dir()), key=read_number)
 
 
+def find_added_to(span: Path) -> list[Path]:
+    """The earlier spans that a span adds to, the newest first; none if it holds all photos.
+
+    Raises:
+        DataError: a manifest is damaged, or the span holds only what was new and lies apart.
+    """
+    found: list[Path] = []
+    if not _holds_only_new(span):
+        return found
+    beside = list_spans(span.parent)
+    if span not in beside:
+        raise DataError(
+            f"{span} holds only what was new: put it back beside the spans that it adds to, under "
+            "its name span-N"
+        )
+    for earlier in reversed(beside[: beside.index(span)]):
+        found.append(earlier)
+        if not _holds_only_new(earlier):
+            break
+    return found
+
+
+def _holds_only_new(span: Path) -> bool:
+    return bool(read_manifest(span).get("only_new"))
+
+
 def require_next(out: Path, number: int | None) -> None:
     """Refuse a number that `commit` would not give.
 

@@ -12,6 +12,7 @@ from data import shards
 from data.audit import Fact
 from data.contract.progress import Tell
 from data.folder import LabelledPhoto
+from data.held_photos import NONE_HELD, HeldPhotos
 from data.near_duplicates import Pairs, Radius, choose_radius, find_leaders, find_pairs
 from data.perceptual_hash import BYTES, HASHES, Hashes
 from data.relabels import Relabel, relabel
@@ -36,6 +37,7 @@ def survey(
     relabels: Mapping[str, Relabel],
     splits: Mapping[str, str],
     earlier: SpanPhotos = NO_PHOTOS,
+    held: HeldPhotos = NONE_HELD,
     progress: Tell,
     beam_options: Sequence[str],
 ) -> Survey:
@@ -47,11 +49,13 @@ def survey(
         relabels: what people have decided about labels.
         splits: the splits of pictures seen before, by the hash of their pixels.
         earlier: photos of spans that stay as they are; what is like one of them gives way.
-        progress: is told how many photos of how many are prepared.
+        held: photos that need not be read, as spans hold them.
+        progress: is told how many of the other photos are prepared.
         beam_options: of a runner whose workers see the photos and the folder.
     """
-    facts, hashes = shards.prepare_photos(photos, folder, progress, beam_options)
-    return compare(relabel(facts, relabels), hashes, splits, earlier)
+    facts, hashes = shards.prepare_photos(photos, held, folder, progress, beam_options)
+    classes = {*earlier.labels, *(photo.label for photo in photos)}
+    return compare(relabel(facts, relabels, classes), hashes, splits, earlier)
 
 
 def compare(

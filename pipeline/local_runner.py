@@ -2,12 +2,17 @@
 
 import logging
 import os
+import warnings
+from datetime import datetime
 from pathlib import Path
 
 import tensorflow as tf
 from absl import logging as absl_logging
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
 from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
+from tfx.orchestration.portable.runtime_parameter_utils import substitute_runtime_parameter
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.model.auto import ResolvedBackbone, resolve_auto
@@ -23,7 +28,7 @@ from pipeline.config import Config, ConfigError
 from pipeline.lineage import describe_run
 from pipeline.live_line import LiveLine
 from pipeline.pipeline import UNCACHED, create_pipeline
-from pipeline.progress import NodeTimes, describe_alike, describe_records
+from pipeline.progress import NodeTimes, describe_alike, describe_records, describe_remarks
 from pipeline.summary import (
     Summary,
     as_metrics,
@@ -81,7 +86,10 @@ def run_locally(
         beam_options=arguments,
     )
     print(f"records   {describe_records(ingested)}", flush=True)
+    for remark in describe_remarks(ingested):
+        print(f"records   {remark}", flush=True)
     print(f"alike     {describe_alike(ingested)}", flush=True)
+    print(f"span      {ingested.span}: it holds all photos, and nothing else is read", flush=True)
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))
@@ -101,14 +109,13 @@ def run_locally(
     absl = logging.getLogger("absl")
     absl.addHandler(times)
     try:
-        _Runner().run(pipeline)
+        _Runner(ingested.span_dir, connection).run(pipeline)
     finally:
         absl.removeHandler(times)
         times.close()
         artifacts.remember(workdir)
     with Metadata(connection) as metadata:
         outputs = read_outputs(metadata.store, newest_run(metadata.store))
-        describe_run(metadata.store, ingested.span_dir)
     summary = summarize(outputs, times, config.classes)
     copy_curves(outputs, workdir.curves)
     workdir.store_report(report_page(outputs, summary, ingested))
@@ -117,7 +124,12 @@ def run_locally(
 
 
 class _Runner(LocalDagRunner):
-    """TFX's runner, which also knows of nodes that are never taken from the cache."""
+    """TFX's runner, which also knows which span a run reads, and of nodes that are never taken from
+    the cache."""
+
+    def __init__(self, span: Path, connection: metadata_store_pb2.ConnectionConfig) -> None:
+        super().__init__()
+        self._span, self._connection = span, connection
 
     def run_with_ir(
         self,
@@ -127,6 +139,14 @@ class _Runner(LocalDagRunner):
         for each in pipeline.nodes:
             if each.pipeline_node.node_info.id in UNCACHED:
                 each.pipeline_node.execution_options.caching_options.enable_cache = False
+        # TFX would choose the same, but then it begins at once.
+        run_id = {PIPELINE_RUN_ID_PARAMETER_NAME: datetime.now().isoformat()}
+        with warnings.catch_warnings():
+            # Protobuf deprecates what TFX asks of it here, and blames the caller.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            substitute_runtime_parameter(pipeline, run_id)
+        with Metadata(self._connection) as metadata:
+            describe_run(metadata, pipeline.nodes[0].pipeline_node.contexts, self._span)
         super().run_with_ir(pipeline, run_options)
 
 

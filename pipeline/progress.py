@@ -13,6 +13,9 @@ from data.ingest import IngestResult
 from pipeline.live_line import LiveLine
 from pipeline.memory import PeakMemory
 
+NAMED = 3
+"""Photos that a line names before it counts the rest."""
+
 
 @dataclass
 class NodeTimes(logging.Handler):
@@ -105,13 +108,37 @@ def describe_records(ingested: IngestResult) -> str:
     return f"{', '.join(splits)}; {', '.join(left_out)}: {ingested.span_dir}"
 
 
+def describe_remarks(ingested: IngestResult) -> list[str]:
+    """What else is to be known of a span, a line each."""
+    remarks = list(ingested.remarks)
+    if unheeded := ingested.unheeded:
+        more = f", and {len(unheeded) - NAMED:,} more" if len(unheeded) > NAMED else ""
+        remarks.append(
+            f"{len(unheeded):,} decisions no longer fit their photos; to change that, decide again "
+            f"in `review`: {', '.join(unheeded[:NAMED])}{more}"
+        )
+    if ingested.held_otherwise:
+        remarks.append(
+            f"{ingested.held_otherwise:,} decisions are not honoured here: they are about photos "
+            "of earlier spans, which stay as they are; without --span, a span of all photos honours "
+            "them"
+        )
+    if ingested.only_new and ingested.span > 1:
+        remarks.append(
+            f"span-{ingested.span} holds only what is new, and a compiled pipeline trains on the "
+            "newest span alone; without --span, a span holds all photos"
+        )
+    return remarks
+
+
 def describe_alike(ingested: IngestResult) -> str:
     """One line on the near-duplicates, and how sure they are."""
     alike = ingested.alike
     if alike.radius < 0:
         return "only exact copies are told: the photos are too few, or too much like each other"
+    plain = f"; {alike.featureless:,} too plain to compare" if alike.featureless else ""
     return (
         f"{alike.photos:,} photos are copies of each other, exactly or nearly: {alike.groups:,} "
         f"pictures (up to {alike.radius} of 256 bits differ; "
-        f"{alike.expected_false:.2f} false pairs expected)"
+        f"{alike.expected_false:.2f} false pairs expected{plain})"
     )

@@ -56,8 +56,8 @@ def prove(records: Path, model: ModelSettings) -> Proof:
     """Compares all photos of a span's records, and trains on them twice.
 
     Args:
-        records: a folder `span-N`, or one that holds such folders: then the newest counts, with
-            those that it adds to.
+        records: a folder `span-N`, or one that holds such folders: then the newest counts. The
+            spans that it adds to are looked at with it.
         model: the backbone and its weights; `auto` as in a run.
 
     Raises:
@@ -126,21 +126,17 @@ def count_spanning(groups: NDArray[np.int64], splits: NDArray[np.str_]) -> int:
 
 
 def find_spans(records: Path) -> list[Path]:
-    """The spans to look at: that folder, or the newest one in it and those that it adds to.
+    """The spans to look at: that folder, or the newest one in it, and those that it adds to.
 
     Raises:
         DataError: there are none.
     """
-    if (records / spans.MANIFEST).exists():
-        return [records]
-    found: list[Path] = []
-    for folder in reversed(spans.list_spans(records) if records.is_dir() else []):
-        found.append(folder)
-        if not spans.read_manifest(folder).get("only_new"):
-            break
-    if not found:
+    is_span = (records / spans.MANIFEST).exists()
+    newest = records if is_span or not records.is_dir() else spans.find_newest(records)
+    if newest is None or not newest.is_dir():
         raise DataError(f"no records at {records}: name a folder span-N, or one that holds some")
-    return found
+    newest = newest.absolute()
+    return [newest, *spans.find_added_to(newest)]
 
 
 def _split_at_random(photos: int, seed: int) -> NDArray[np.str_]:

@@ -26,6 +26,7 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
     "errors": {CONTRACT},
     "settings": set(),
     "data_gate": {CONTRACT, "components.settings"},
+    "saved_model": {CONTRACT},
     "staging": set(),
     "model": {CONTRACT, "components.errors", "components.settings", "components.staging"},
     "training": {
@@ -35,7 +36,12 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
         "components.settings",
         "components.staging",
     },
-    "evaluation": {CONTRACT, "components.settings"},
+    "evaluation": {
+        CONTRACT,
+        "components.errors",
+        "components.settings",
+        "components.staging",
+    },
     "pages": set(),
     "nodes": {
         CONTRACT,
@@ -43,6 +49,7 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
         "components.errors",
         "components.evaluation",
         "components.model",
+        "components.saved_model",
         "components.staging",
         "components.training",
         "serving.checking",

@@ -15,7 +15,7 @@ CAUGHT = 0.8
 """The probability with which a loss counts as one that would be caught."""
 
 _SEED = 0
-_DRAWS = 10_000
+_DRAWS = 4_000
 
 
 def wilson_interval(share: float, n: int) -> tuple[float, float]:

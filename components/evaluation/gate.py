@@ -76,12 +76,13 @@ def _recall(figures: Figures, gate: GateSettings) -> Condition:
     for number, name in enumerate(figures.recall):
         right, photos = figures.confusion[number][number], sum(figures.confusion[number])
         if photos:
-            found.append((highest_share(right, photos, error_rate), right, photos, name))
-    highest, right, photos, name = min(found)
+            highest = highest_share(right, photos, error_rate)
+            found.append((highest >= floor, right / photos, highest, right, photos, name))
+    passed, recall, highest, right, photos, name = min(found)
     remark = f"{name}: {right} of {photos} photos"
-    if right / photos < floor <= highest:
+    if passed and recall < floor:
         remark += f"; so few do not rule out {highest:.2f}"
-    return Condition(RECALL, floor, right / photos, highest >= floor, remark=remark)
+    return Condition(RECALL, floor, recall, passed, remark=remark)
 
 
 def _calibration(figures: Figures, gate: GateSettings) -> Condition:

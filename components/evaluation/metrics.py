@@ -41,29 +41,28 @@ def _paired_counts(
 ) -> metric_types.MetricComputations:
     del name, output_names, sub_keys, example_weighted
     first, *others = model_names
-    computations = []
-    for other in others:
-        keys = [
-            metric_types.MetricKey(name=kind, model_name=first)
-            for kind in (gained(other), lost(other))
-        ]
+    return [_paired_count(eval_config, first, other) for other in others]
 
-        def count(inputs: metric_types.StandardMetricInputs, other: str = other) -> NDArray[Any]:
-            right, other_right = (
-                _is_right(_answer(inputs, eval_config, m)) for m in (first, other)
-            )
-            return np.array([right and not other_right, other_right and not right], np.float64)
 
-        computations.append(
-            metric_types.MetricComputation(
-                keys=keys,
-                preprocessors=None,
-                combiner=_Sum(
-                    count, (2,), lambda total, keys=keys: dict(zip(keys, total, strict=True))
-                ),
-            )
+def _paired_count(
+    eval_config: config_pb2.EvalConfig | None, first: str, other: str
+) -> metric_types.MetricComputation:
+    keys = [
+        metric_types.MetricKey(name=name, model_name=first) for name in (gained(other), lost(other))
+    ]
+
+    def count(inputs: metric_types.StandardMetricInputs) -> NDArray[Any]:
+        right, other_right = (
+            _is_right(_answer(inputs, eval_config, name)) for name in (first, other)
         )
-    return computations
+        return np.array([right and not other_right, other_right and not right], np.float64)
+
+    def result(total: NDArray[Any]) -> dict[metric_types.MetricKey, float]:
+        return dict(zip(keys, total, strict=True))
+
+    return metric_types.MetricComputation(
+        keys=keys, preprocessors=None, combiner=_Sum(count, (2,), result)
+    )
 
 
 def gained(other: str) -> str:

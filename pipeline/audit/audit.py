@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.model.settings import ModelSettings
-from data.audit import Fact, check_classes, check_labels, check_rejects, count_photos
+from data.audit import Fact, check_classes, check_rejects, count_photos
 from data.contract.errors import UsageError, UserError
 from data.contract.progress import tenths
 from data.errors import DataError
@@ -49,7 +49,7 @@ def audit(
     require_plain("--out", folder)
     require_apart(folder, source)
     photos = find_photos(source)
-    relabels = read_decisions(source, data.relabels)
+    relabels = read_decisions(source, data.relabels).rows
     try:
         with tempfile.TemporaryDirectory(prefix=".audit-", dir=folder) as temporary:
             prepared = Path(temporary, "prepared")
@@ -86,7 +86,6 @@ def _refusal(source: Path, facts: Sequence[Fact], max_reject_share: float) -> st
     try:
         classes = {photo.label for photo in list_photos(source)}
         check_rejects(facts, max_reject_share)
-        check_labels(facts, classes)
         check_classes(sorted(classes), count_photos([fact for fact in facts if fact.is_used]))
     except DataError as error:
         return str(error)

@@ -68,7 +68,7 @@ def _ingest(options: argparse.Namespace) -> int:
     from data.folder import require_apart
     from data.ingest import ingest
     from pipeline.beam_args import beam_args, prepared_workers
-    from pipeline.progress import chatter_to, describe_alike, describe_records
+    from pipeline.progress import chatter_to, describe_alike, describe_records, describe_remarks
     from pipeline.workdir import require_plain
 
     require_there("", options.photos)
@@ -86,7 +86,8 @@ def _ingest(options: argparse.Namespace) -> int:
             progress=tenths("read"),
             beam_options=beam_options,
         )
-    print(f"{describe_records(ingested)}\n{describe_alike(ingested)}")
+    lines = (describe_records(ingested), describe_alike(ingested), *describe_remarks(ingested))
+    print("\n".join(lines))
     return Exit.DONE
 
 

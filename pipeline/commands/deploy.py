@@ -84,6 +84,10 @@ def _compile(options: argparse.Namespace) -> int:
         f"on {options.target} the data gate does not look for drift: "
         "a run there does not find the statistics of an earlier span"
     )
+    print(
+        "a run trains on the newest span of the data alone: write the photos as a whole, "
+        "without `data --span`"
+    )
     return Exit.DONE
 
 
@@ -174,6 +178,7 @@ def _run_spec(options: argparse.Namespace) -> int:
         raise UsageError(f"--data {options.data}: there is no such folder")
     from pipeline.cluster.run_spec import make_image_environment, run_spec
 
+    _say_what_is_read(options.data)
     with _system_errors_said():
         commands = make_image_environment()
         print(f"{'':8}{'task':<44}{'seconds':>8}{'CPU s':>8}{'peak MB':>9}", flush=True)
@@ -207,6 +212,17 @@ def _show(done: int, total: int, execution: "Execution") -> None:
     else:
         line += f"{execution.how:>8}"
     print(line, flush=True)
+
+
+def _say_what_is_read(data: Path) -> None:
+    """Names the span that is read, and those that it adds to and that are not read with it."""
+    from data import spans
+
+    span = spans.find_newest(data)
+    if span is None or not (span / spans.MANIFEST).exists():
+        return
+    left_out = ", ".join(each.name for each in spans.find_added_to(span))
+    print(f"data    {span}" + (f", without {left_out}, to which it adds" if left_out else ""))
 
 
 def _pushed_destination(executions: "list[Execution]") -> str | None:

@@ -11,6 +11,9 @@ from data.contract.errors import Exit, UsageError
 from pipeline.commands.common import RUNS, add_command, number, require_there
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from data.folder import LabelledPhoto
     from data.ingest import IngestResult
     from pipeline.commands.common import Commands
     from pipeline.config import Config
@@ -76,12 +79,12 @@ def _review(options: argparse.Namespace) -> int:
     print(f"workdir   {workdir.root}", flush=True)
     with workdir.locked():
         ingested = _ingest(options.photos, workdir, stored or Config(), table)
-        doubts = _rank(ingested.span_dir, workdir, stored)
+        listed = {photo.name: photo for photo in list_photos(options.photos)}
+        doubts = _rank(ingested.span_dir, listed, workdir, stored)
 
     from pipeline.review.decisions import Decisions
     from pipeline.review.server import ReviewServer, photo_reader
 
-    listed = {photo.name: photo for photo in list_photos(options.photos)}
     at_first = [listed[photo.name].label for photo in doubts.photos]
     decisions = Decisions(table, doubts.photos, at_first)
     reader = photo_reader(listed, doubts.photos)
@@ -115,7 +118,7 @@ def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> 
     from data.contract.progress import tenths
     from data.ingest import ingest
     from pipeline.beam_args import beam_args, prepared_workers
-    from pipeline.progress import chatter_to, describe_records
+    from pipeline.progress import chatter_to, describe_records, describe_remarks
 
     with chatter_to(Path(os.devnull)), prepared_workers(config.beam):
         ingested = ingest(
@@ -127,19 +130,25 @@ def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> 
             beam_options=beam_args(config.beam, root=str(workdir.root)),
         )
     print(f"records   {describe_records(ingested)}", flush=True)
+    for remark in describe_remarks(ingested):
+        print(f"records   {remark}", flush=True)
     return ingested
 
 
-def _rank(span: Path, workdir: "Workdir", stored: "Config | None") -> "Doubts":
+def _rank(
+    span: Path, listed: "Mapping[str, LabelledPhoto]", workdir: "Workdir", stored: "Config | None"
+) -> "Doubts":
     from data.contract.progress import tenths
     from pipeline.progress import chatter_to
     from pipeline.review.doubts import Doubts
     from pipeline.review.photos import features_of, read_photos
+    from pipeline.review.server import photo_reader
 
     with chatter_to(Path(os.devnull)):
         backbone = _backbone(workdir, stored)
         photos = read_photos(span)
-        features = features_of(photos, span, workdir.review, backbone, tenths("features  of"))
+        read = photo_reader(listed, photos)
+        features = features_of(photos, span, read, workdir.review, backbone, tenths("features  of"))
         return Doubts.of(photos, features)
 
 

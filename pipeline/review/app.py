@@ -157,7 +157,12 @@ class _Routes:
             {
                 "name": photo.name,
                 "label": self._decisions.label(position),
+                "conflict": photo.conflict,
                 "probabilities": self._doubts.probabilities[position].tolist(),
+                "copies": [
+                    {"position": copy, "label": self._decisions.label(copy)}
+                    for copy in self._doubts.copies(position)
+                ],
                 "same": [{"position": near, "label": labels[near]} for near in same],
                 "others": [{"position": near, "label": labels[near]} for near in others],
             }

@@ -1,6 +1,11 @@
-"""What has been decided about the photos under review; the table on the disk is all that counts."""
+"""What has been decided about the photos under review; the table on the disk is all that counts.
+
+A decision about a photo is one about its copies and near-duplicates too, a row each: two labels for
+one picture would leave all of them out.
+"""
 
 import threading
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,11 +63,15 @@ class Decisions:
         self._photos = photos
         self._at_first = at_first
         self._positions = {photo.sha256: position for position, photo in enumerate(photos)}
+        self._groups: defaultdict[str, list[int]] = defaultdict(list)
+        for position, photo in enumerate(photos):
+            self._groups[photo.group].append(position)
         self._lock = threading.Lock()
         self._version: tuple[int, int] | None = None
         self._rows: dict[str, Relabel] = {}
         self._refresh()
         self._earlier = dict(self._rows)
+        """What was there when this review began."""
 
     @property
     def of_other_photos(self) -> int:
@@ -80,7 +89,7 @@ class Decisions:
             return self._current()
 
     def decide(self, position: int, to: str, reason: str, *, seen: str | None) -> None:
-        """Adds a decision about a photo to the table.
+        """Adds a decision about a photo and its copies to the table.
 
         Args:
             position: the photo's.
@@ -93,12 +102,18 @@ class Decisions:
             DataError: it cannot be added; then it is not.
         """
         with self._lock:
-            last = self._last(position, seen)
-            before = last.to if last else self._photos[position].label
-            self._add(position, before, to, reason)
+            self._require_seen(position, seen)
+            now = datetime.now(UTC)
+            relabels.append(
+                self._file,
+                *(
+                    Relabel(self._photos[each].sha256, self._at_first[each], to, reason, now)
+                    for each in self._copies(position)
+                ),
+            )
 
     def undo(self, position: int, *, seen: str | None) -> None:
-        """Takes back the decision about a photo, if there is one.
+        """Takes back the decision about a photo, if there is one, for all that it was about.
 
         Args:
             position: the photo's.
@@ -109,8 +124,19 @@ class Decisions:
             DataError: it cannot be taken back; then it is not.
         """
         with self._lock:
-            if (last := self._last(position, seen)) and not last.is_undo:
-                self._add(position, last.to, self._at_first[position], UNDO)
+            self._require_seen(position, seen)
+            if not (last := self._in_force(position)):
+                return
+            now = datetime.now(UTC)
+            relabels.append(
+                self._file,
+                *(
+                    Relabel(row.sha256, row.to, self._at_first[each], UNDO, now)
+                    for each in self._copies(position)
+                    if (row := self._in_force(each))
+                    and (row.to, row.reason, row.when) == (last.to, last.reason, last.when)
+                ),
+            )
 
     def label(self, position: int) -> str:
         """The label of a photo, apart from a decision that is in force."""
@@ -137,33 +163,41 @@ class Decisions:
 
     def _current(self) -> list[Decision]:
         return [
-            Decision(
-                self._positions[sha256],
-                row.to,
-                row.reason,
-                earlier=self._earlier.get(sha256) == row,
-            )
-            for sha256, row in self._rows.items()
-            if sha256 in self._positions and not row.is_undo
+            Decision(position, row.to, row.reason, earlier=self._earlier.get(sha256) == row)
+            for sha256 in self._rows
+            if (position := self._positions.get(sha256)) is not None
+            and (row := self._in_force(position))
         ]
 
-    def _last(self, position: int, seen: str | None) -> Relabel | None:
-        """The last row about a photo, if what is in force is what the person has seen."""
-        self._refresh()
-        row = self._rows.get(self._photos[position].sha256)
-        if (row.to if row and not row.is_undo else None) != seen:
-            raise OutdatedError("someone has decided about this photo meanwhile: look again")
-        return row
+    def _in_force(self, position: int) -> Relabel | None:
+        """The decision about a photo; one that has not kept it from a conflict asks for another."""
+        photo = self._photos[position]
+        row = self._rows.get(photo.sha256)
+        if (
+            row is None
+            or row.is_undo
+            or (photo.conflict and self._earlier.get(photo.sha256) == row)
+        ):
+            return None
+        now = [(photo.sha256, self._at_first[position])]
+        return relabels.drop_outdated({photo.sha256: row}, now).get(photo.sha256)
 
-    def _add(self, position: int, before: str, to: str, reason: str) -> None:
-        sha256 = self._photos[position].sha256
-        relabels.append(self._file, Relabel(sha256, before, to, reason, datetime.now(UTC)))
+    def _copies(self, position: int) -> list[int]:
+        """The photo itself among them."""
+        return self._groups[self._photos[position].group]
+
+    def _require_seen(self, position: int, seen: str | None) -> None:
+        """Refuse a person's decision if what is in force is not what they have seen."""
+        self._refresh()
+        row = self._in_force(position)
+        if (row.to if row else None) != seen:
+            raise OutdatedError("someone has decided about this photo meanwhile: look again")
 
     def _refresh(self) -> None:
         """Reads the table again if someone has written to it."""
         version = _version(self._file)
         if version != self._version:
-            self._rows = relabels.read(self._file)
+            self._rows = relabels.read(self._file).rows
             self._version = version
 
 

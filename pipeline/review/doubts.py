@@ -16,7 +16,7 @@ NEIGHBOURS = 4
 
 @dataclass(frozen=True)
 class Doubts:
-    """Photos, the most doubtful label first."""
+    """Photos, those in conflict first, copy by copy, then the most doubtful label."""
 
     classes: tuple[str, ...]
     photos: Sequence[Photo]
@@ -36,7 +36,10 @@ class Doubts:
         classes, labels = np.unique([photo.label for photo in photos], return_inverse=True)
         groups = np.array([photo.group for photo in photos])
         probabilities = out_of_fold(features, labels, groups)
-        order = most_doubtful_first(labels, probabilities)
+        order = sorted(
+            most_doubtful_first(labels, probabilities).tolist(),
+            key=lambda index: (0, photos[index].group) if photos[index].conflict else (1, ""),
+        )
         lengths = np.linalg.norm(features, axis=1, keepdims=True)
         directions = features / np.maximum(lengths, np.finfo(np.float32).tiny)
         return cls(
@@ -45,6 +48,15 @@ class Doubts:
             probabilities[order],
             directions[order],
         )
+
+    def copies(self, position: int) -> list[int]:
+        """The positions of the photo's copies and near-duplicates, without its own."""
+        group = self.photos[position].group
+        return [
+            each
+            for each, photo in enumerate(self.photos)
+            if photo.group == group and each != position
+        ]
 
     def neighbours(self, position: int) -> tuple[list[int], list[int]]:
         """The nearest photos of the photo's own class and of others, near-duplicates left out.

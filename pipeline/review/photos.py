@@ -6,8 +6,9 @@ all else that a second start does.
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from components.model import files
 from components.model.backbone import module_of
 from data import span_photos
 from data.contract.progress import Tell
+from data.relabels import LEFT_OUT
 from pipeline.code_hash import code_hash
 
 FILE = "features.npz"
@@ -25,7 +27,7 @@ _CODE = "components.model.photo_features"
 
 @dataclass(frozen=True)
 class Photo:
-    """One photo of the records."""
+    """One photo of the records, or one that they would hold if its label were certain."""
 
     name: str
     """Its file, relative to the source."""
@@ -34,6 +36,8 @@ class Photo:
     """Hexadecimal, of the file's bytes."""
     group: str
     """Photos of one group are copies or near-duplicates of each other."""
+    conflict: str = ""
+    """Why the records do not hold it, if they do not."""
 
 
 @dataclass(frozen=True)
@@ -68,25 +72,35 @@ def kept_backbone(folder: Path) -> Backbone | None:
 
 
 def read_photos(span: Path) -> list[Photo]:
-    """The photos of a span, each content of a file once, in the order of the span's table.
+    """The photos of a span and those in conflict, each content of a file once, in the order of the
+    span's tables. What someone has left out is not among them.
 
     Raises:
-        DataError: the table is damaged.
+        DataError: a table is damaged.
     """
     found: dict[str, Photo] = {}
     for name, label, _, group, _, sha256 in span_photos.read_table(span):
         found.setdefault(sha256, Photo(name, label, sha256, group))
+    for name, label, group, reason, sha256 in span_photos.read_conflicts(span):
+        if reason != LEFT_OUT:
+            found.setdefault(sha256, Photo(name, label, sha256, group, reason))
     return list(found.values())
 
 
 def features_of(
-    photos: Sequence[Photo], span: Path, folder: Path, backbone: Backbone, tell: Tell
+    photos: Sequence[Photo],
+    span: Path,
+    read: Callable[[int], bytes],
+    folder: Path,
+    backbone: Backbone,
+    tell: Tell,
 ) -> NDArray[np.float32]:
     """What a backbone makes of photos: what is kept, and the rest computed and kept.
 
     Args:
-        photos: of the span.
+        photos: as `read_photos` gives them.
         span: the folder of the records.
+        read: the JPEG of the photo at a position, for those that the records do not hold.
         folder: where the features are kept.
         backbone: what computes them.
         tell: is told how many photos of how many are computed.
@@ -106,14 +120,20 @@ def features_of(
         from components.model.photo_features import photo_features
 
         order: list[str] = []
+        in_conflict = {
+            photo.sha256: position
+            for position, photo in enumerate(photos)
+            if photo.conflict and photo.sha256 in missing
+        }
+        from_files = (read(position) for position in in_conflict.values())
         computed = photo_features(
-            _jpegs(span, missing, order),
+            chain(_jpegs(span, missing - in_conflict.keys(), order), from_files),
             count=len(missing),
             backbone=backbone.name,
             weights=backbone.weights,
             tell=tell,
         )
-        features |= zip(order, computed, strict=True)
+        features |= zip([*order, *in_conflict], computed, strict=True)
         _store(folder, _Kept(backbone, fingerprint, features))
     return np.stack([features[photo.sha256] for photo in photos])
 

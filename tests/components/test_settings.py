@@ -28,7 +28,8 @@ from components.training.settings import PhaseSettings, TrainingSettings
         (TrainingSettings, {"patience": 0}),
         (TrainingSettings, {"seed": -1}),
         (GateSettings, {"accuracy_floor": 1.1}),
-        (GateSettings, {"accuracy_drop": -0.1}),
+        (GateSettings, {"error_rate": 0.6}),
+        (GateSettings, {"size_mb": 0.0}),
     ],
 )
 def test_impossible_values_are_refused_by_their_key(

@@ -30,9 +30,9 @@ def test_the_table_lies_beside_the_classes_or_beside_the_csv(tmp_path: Path) -> 
 
 
 def test_without_a_table_nothing_is_decided(file: Path) -> None:
-    assert relabels.read(file) == {}
+    assert relabels.read(file).rows == {}
     file.touch()
-    assert relabels.read(file) == {}
+    assert relabels.read(file).rows == {}
 
 
 def test_what_is_added_is_read_again(file: Path) -> None:
@@ -42,7 +42,7 @@ def test_what_is_added_is_read_again(file: Path) -> None:
     ]
     for each in added:
         relabels.append(file, each)
-    assert relabels.read(file) == {each.sha256: each for each in added}
+    assert relabels.read(file).rows == {each.sha256: each for each in added}
     assert file.read_text().splitlines() == [
         HEADER,
         f'{A},sad,happy,"tongue out, ears ""up""",2026-01-31T12:00:05Z',
@@ -54,21 +54,21 @@ def test_the_last_decision_about_a_photo_counts_and_none_is_erased(file: Path) -
     relabels.append(file, decision(A, "sad", "happy"))
     before = file.read_bytes()
     relabels.append(file, decision(A, "happy", "sad", relabels.UNDO))
-    assert relabels.read(file)[A].to == "sad"
-    assert relabels.read(file)[A].is_undo
+    assert relabels.read(file).rows[A].to == "sad"
+    assert relabels.read(file).rows[A].is_undo
     assert file.read_bytes().startswith(before)
 
 
 def test_the_latest_decision_comes_last(file: Path) -> None:
     for sha256 in (A, B, A):
         relabels.append(file, decision(sha256))
-    assert list(relabels.read(file)) == [B, A]
+    assert list(relabels.read(file).rows) == [B, A]
 
 
 def test_a_table_that_a_spreadsheet_saved_is_read(file: Path) -> None:
     row = f"{A},sad,happy,,2026-01-31T12:00:05+00:00"
     file.write_bytes(f"\ufeff{HEADER}\r\n{row}\r\n".encode())
-    assert relabels.read(file) == {A: decision()}
+    assert relabels.read(file).rows == {A: decision()}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_half_a_row_is_not_left_on_a_full_disk(file: Path) -> None:
     _in_process(_append_with_little_room, file, len(before) + 20)
     assert file.read_bytes() == before
     relabels.append(file, decision(B))
-    assert relabels.read(file).keys() == {A, B}
+    assert relabels.read(file).rows.keys() == {A, B}
 
 
 def _append_many(file: Path, digit: str) -> None:
@@ -164,7 +164,7 @@ def test_any_number_of_processes_add_to_one_table(file: Path) -> None:
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0] * 4
-    assert len(relabels.read(file)) == 200
+    assert len(relabels.read(file).rows) == 200
     assert file.read_text().count(HEADER) == 1
 
 
@@ -177,7 +177,7 @@ def test_what_was_added_outlives_a_kill(file: Path) -> None:
     process = multiprocessing.get_context("fork").Process(target=_append_and_die, args=(file,))
     process.start()
     process.join()
-    assert relabels.read(file) == {A: decision(A)}
+    assert relabels.read(file).rows == {A: decision(A)}
 
 
 def _in_process(function: object, *args: object) -> None:

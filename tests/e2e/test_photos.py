@@ -32,7 +32,7 @@ def test_real_photos_become_a_model_that_knows_more_than_the_majority_class(
 ) -> None:
     home = table.parent
     few = ("--set=training.frozen.epochs=4", "--set=training.unfrozen.epochs=1")
-    done = run("run", "--photos", str(table), *few, "--set=gate.accuracy_floor=0", cwd=home)
+    done = run("run", "--photos", str(table), *few, "--set=gate.over_majority=-1", cwd=home)
     assert done.returncode == 0, done.stderr
     assert "0 rejected" in done.stdout
 

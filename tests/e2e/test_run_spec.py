@@ -16,7 +16,7 @@ Command = Callable[..., Result]
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("--image=image", "--root=gs://bucket/runs", "--data=gs://bucket/records")
-TINY = ("--profile=tiny", "--set=gate.accuracy_floor=0")
+TINY = ("--profile=tiny", "--set=gate.over_majority=-1")
 
 pytestmark = pytest.mark.slow
 

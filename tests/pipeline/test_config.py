@@ -40,7 +40,7 @@ def test_photos_get_ten_and_ten_epochs_and_the_default_gate() -> None:
     config = load_config("photos")
     assert (config.training.frozen.epochs, config.training.unfrozen.epochs) == (10, 10)
     assert config.gate.accuracy_floor is None
-    assert config.gate.accuracy_drop == 0.02
+    assert config.gate.error_rate == 0.05
 
 
 def test_an_override_is_laid_over_the_file_and_the_file_over_the_profile(
@@ -140,7 +140,7 @@ def test_a_wrong_type_is_named_with_the_one_wanted(override: str, said: list[str
         ("model.unfreeze_layers=0", ["model.unfreeze_layers = 0", "or equal to 1"]),
         ("model.backbone=resnet", ["model.backbone", "resnet", "efficientnet_b0"]),
         ("gate.accuracy_floor=1.5", ["gate.accuracy_floor = 1.5", "less than or equal to 1"]),
-        ("gate.accuracy_drop=-0.1", ["gate.accuracy_drop = -0.1", "or equal to 0"]),
+        ("gate.error_rate=-0.1", ["gate.error_rate = -0.1", "or equal to 0"]),
         ("data.max_reject_share=2", ["data.max_reject_share = 2", "or equal to 1"]),
         ("demo.photos_per_class=3", ["demo.photos_per_class = 3", "or equal to 20"]),
         ('classes=["a"]', ["classes", "at least 2"]),

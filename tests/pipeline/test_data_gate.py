@@ -11,6 +11,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from PIL import Image, ImageEnhance
 
 from components.errors import ComponentError
+from data import spans
 from data.contract import features
 from data.contract.features import BRIGHTNESS, HEIGHT, LABEL, WIDTH
 from data.drawn_dogs import draw_dataset
@@ -163,6 +164,18 @@ def test_drift_stops_the_run_before_anything_is_learnt(
     assert "Transform" not in ran
     failed = {line.split()[1] for line in capsys.readouterr().out.splitlines() if "FAILED" in line}
     assert failed == found
+
+
+def test_the_store_says_what_a_run_read_that_was_stopped(
+    run: Run, first: Summary, small: Path, workdir: Path
+) -> None:
+    stopped(run, small)
+    newest = max(store(workdir).get_contexts_by_type("pipeline_run"), key=lambda each: each.id)
+    span = spans.find_newest(workdir / "data")
+    assert span is not None
+    manifest = spans.hash_file(span / spans.MANIFEST)
+    assert newest.custom_properties["span"].int_value == spans.read_number(span)
+    assert newest.custom_properties["manifest_sha256"].string_value == manifest
 
 
 def test_the_same_photos_are_stopped_again(run: Run, first: Summary, dark: Path) -> None:

@@ -37,6 +37,7 @@ NODES = [
     "Curves",
     "ServableGate",
     "LastPushedModel",
+    "BestPushedModel",
     "Evaluator",
     "Pusher",
 ]
@@ -110,7 +111,10 @@ def test_nothing_runs_before_what_it_depends_on(nodes: Nodes) -> None:
         ("Transform", {"ImportExampleGen", "CuratedSchema", "DataGate"}),
         ("ActivationCache", {"ImportExampleGen", "Transform", "StatisticsGen"}),
         ("Trainer", {"ActivationCache", "Transform"}),
-        ("Evaluator", {"ImportExampleGen", "Trainer", "LastPushedModel", "ServableGate"}),
+        (
+            "Evaluator",
+            {"ImportExampleGen", "Trainer", "LastPushedModel", "BestPushedModel", "ServableGate"},
+        ),
         ("ServableGate", {"Trainer"}),
         ("Pusher", {"Trainer", "Evaluator"}),
     ],
@@ -164,11 +168,12 @@ def test_the_trainer_reads_the_records_and_validates_on_val(
     assert parameter(node, "run_fn") == "components.nodes.trainer.run_fn"
 
 
-def test_the_evaluator_sees_test_alone_and_the_last_pushed_model(nodes: Nodes) -> None:
+def test_the_evaluator_compares_with_the_last_pushed_model_and_the_best(nodes: Nodes) -> None:
     node = nodes["Evaluator"]
-    assert parsed(node, "example_splits") == ["test"]
-    assert producers(node, "baseline_model") == ["LastPushedModel"]
-    assert not node.inputs.inputs["baseline_model"].min_count
+    assert parsed(node, "classes") == ["calm", "wild"]
+    for key, finder in (("baseline_model", "LastPushedModel"), ("best_models", "BestPushedModel")):
+        assert producers(node, key) == [finder]
+        assert not node.inputs.inputs[key].min_count
 
 
 def test_a_model_is_pushed_with_its_blessing_to_the_serving_folder(nodes: Nodes) -> None:
@@ -255,7 +260,8 @@ def test_every_node_may_be_taken_from_the_cache(nodes: Nodes) -> None:
     cached = {
         name for name, node in nodes.items() if node.execution_options.caching_options.enable_cache
     }
-    assert cached >= {*NODES} - {"EarlierStatistics", "LastPushedModel"}
+    resolved_anew = {"EarlierStatistics", "LastPushedModel", "BestPushedModel"}
+    assert cached >= {*NODES} - resolved_anew
 
 
 @pytest.mark.parametrize(
@@ -268,7 +274,7 @@ def test_every_node_may_be_taken_from_the_cache(nodes: Nodes) -> None:
         ("model.unfreeze_layers=20", {"ActivationCache", "Trainer"}),
         ("model.dropout=0.5", {"Trainer"}),
         ("gate.accuracy_floor=0.9", {"Evaluator"}),
-        ("gate.accuracy_drop=0.5", {"Evaluator"}),
+        ("gate.error_rate=0.1", {"Evaluator"}),
         ("demo.photos_per_class=50", set()),
     ],
 )

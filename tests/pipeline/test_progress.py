@@ -9,7 +9,13 @@ import pytest
 
 from data.audit import Counts
 from data.ingest import Alike, IngestResult
-from pipeline.progress import NodeTimes, chatter_to, describe_alike, describe_records
+from pipeline.progress import (
+    NodeTimes,
+    chatter_to,
+    describe_alike,
+    describe_records,
+    describe_remarks,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,16 +159,42 @@ def test_near_duplicates_are_described_with_the_chance_of_an_error() -> None:
         "407 photos are copies of each other, exactly or nearly: 196 pictures "
         "(up to 70 of 256 bits differ; 0.74 false pairs expected)"
     )
-    assert "only exact copies" in describe_alike(ingested({}, alike=Alike(-1, 0.0, 2, 1)))
+    assert "only exact copies" in describe_alike(ingested({}, alike=Alike(-1, 0.0, 2, 1, 0)))
+
+
+def test_photos_too_plain_to_compare_are_in_the_line() -> None:
+    line = describe_alike(ingested({}, alike=Alike(70, 0.741, 407, 196, 1_012)))
+    assert line.endswith("0.74 false pairs expected; 1,012 too plain to compare)")
+
+
+def test_decisions_that_no_longer_fit_are_counted_and_three_are_named() -> None:
+    (line,) = describe_remarks(ingested({}, unheeded=("a", "b", "c", "d", "e")))
+    assert line == (
+        "5 decisions no longer fit their photos; to change that, decide again in `review`: "
+        "a, b, c, and 2 more"
+    )
+
+
+def test_what_a_span_does_not_honour_or_hold_is_said() -> None:
+    assert describe_remarks(ingested({})) == []
+    held, alone = describe_remarks(ingested({}, held_otherwise=3, only_new=True))
+    assert held.startswith("3 decisions are not honoured here: ")
+    assert "without --span" in held
+    assert alone.startswith("span-2 holds only what is new, and a compiled pipeline trains on the")
+    assert describe_remarks(ingested({}, remarks=("span-1 is damaged",))) == ["span-1 is damaged"]
 
 
 def ingested(
     counts: Counts,
     *,
     relabelled: int = 0,
+    unheeded: tuple[str, ...] = (),
+    held_otherwise: int = 0,
     earlier: int = 0,
-    alike: Alike = Alike(70, 0.741, 407, 196),  # noqa: B008 (it is frozen)
+    only_new: bool = False,
+    alike: Alike = Alike(70, 0.741, 407, 196, 0),  # noqa: B008 (it is frozen)
     cached: bool = False,
+    remarks: tuple[str, ...] = (),
 ) -> IngestResult:
     return IngestResult(
         span_dir=Path("x/span-2"),
@@ -171,7 +203,11 @@ def ingested(
         rejected=7,
         conflicts=2,
         relabelled=relabelled,
+        unheeded=unheeded,
+        held_otherwise=held_otherwise,
         earlier=earlier,
+        only_new=only_new,
         alike=alike,
         cached=cached,
+        remarks=remarks,
     )

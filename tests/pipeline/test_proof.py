@@ -101,7 +101,11 @@ def test_spans_that_add_to_others_are_looked_at_together(
     Image.fromarray(draw_scene(1000)).save(extra)
     ingest(photos, out, span=2)
     assert [span.name for span in find_spans(out)] == ["span-2", "span-1"]
-    assert [span.name for span in find_spans(out / "span-2")] == ["span-2"]
+    assert [span.name for span in find_spans(out / "span-2")] == ["span-2", "span-1"]
+    assert [span.name for span in find_spans(out / "span-1")] == ["span-1"]
+    alone = Path(shutil.copytree(out / "span-2", tmp_path / "alone"))
+    with pytest.raises(DataError, match=f"{alone} holds only what was new: put it back beside"):
+        find_spans(alone)
     extra.unlink()
     ingest(photos, out)
     assert [span.name for span in find_spans(out)] == ["span-3"]

@@ -79,12 +79,15 @@ def fill(
     weights_file = f"{folder}/{WEIGHTS}"
     _save_weights(backbone, weights_file)
     shards = _plan_shards(sources, manifest, folder)
-    earlier = find_earlier(folder, manifest.recipe)
-    write = _WriteActivations(manifest, classes, weights_file, transform_graph, earlier)
     _counter.start(_count_records(manifest), tenths("  activations"))
     _frozen_layers[weights_file] = _FrozenLayers(lambda: backbone, manifest.boundary_layer)
     try:
-        with step_errors_raised(), new_pipeline() as pipeline:
+        with (
+            find_earlier(folder, manifest.recipe) as earlier,
+            step_errors_raised(),
+            new_pipeline() as pipeline,
+        ):
+            write = _WriteActivations(manifest, classes, weights_file, transform_graph, earlier)
             _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.ParDo(write)
     finally:
         del _frozen_layers[weights_file]
@@ -160,10 +163,11 @@ class _WriteActivations(beam.DoFn):
         self._activations = _frozen_layers.get(self._weights_file) or _FrozenLayers(
             self._load_backbone, self._manifest.boundary_layer
         )
+        self._kept = self._earlier.open()
 
     def process(self, shard: _Shard) -> None:
         photos = [_describe(record, self._ids) for record in _records(shard.source)]
-        kept = [self._earlier.find(shard.split, len(shard.targets), photo.key) for photo in photos]
+        kept = self._kept.find(shard.split, [photo.key for photo in photos])
         missing = np.array([not places for places in kept], bool)
         with ExitStack() as stack:
             writers = [stack.enter_context(tf.io.TFRecordWriter(file)) for file in shard.targets]

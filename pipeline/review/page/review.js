@@ -101,7 +101,7 @@ async function show(at) {
   const next = nextUndecided();
   if (next !== null) {
     load(next).then((coming) => {
-      for (const each of [{ position: next }, ...coming.same, ...coming.others]) {
+      for (const each of [{ position: next }, ...coming.copies.slice(0, 4), ...coming.same, ...coming.others]) {
         new Image().src = source(each.position);
       }
     }, () => {});
@@ -120,6 +120,7 @@ function draw() {
   element("progress").value = decided.size;
   element("done").hidden = item !== null;
   element("item").hidden = element("near").hidden = item === null;
+  element("alike").hidden = !item?.copies.length;
   if (item === null) return;
 
   const label = labelOf(position, item.label);
@@ -128,6 +129,8 @@ function draw() {
   element("question").replaceChildren(
     "It is labelled ", Object.assign(document.createElement("strong"), { textContent: item.label }),
   );
+  element("conflict").hidden = !item.conflict;
+  element("conflict").textContent = item.conflict && `In conflict, so not used: ${item.conflict}`;
   const decision = decided.get(position);
   element("decision").hidden = !decision;
   element("decision").textContent = decision ? describe(decision) : "";
@@ -140,6 +143,7 @@ function draw() {
     button.querySelector(".percent").textContent = `${Math.round(share * 100)} %`;
   }
   element("same-heading").textContent = `Nearest photos labelled ${item.label}`;
+  drawPhotos(element("copies"), item.copies);
   drawPhotos(element("same"), item.same);
   drawPhotos(element("others"), item.others);
 }
@@ -158,6 +162,7 @@ function drawPhotos(list, photos) {
   list.replaceChildren(...photos.map((each) => {
     const entry = document.createElement("li");
     const image = document.createElement("img");
+    image.loading = "lazy"; // of copies there may be many
     const label = labelOf(each.position, each.label) || "left out";
     setPhoto(image, each.position, `a photo labelled ${label}`);
     entry.append(image, Object.assign(document.createElement("span"), { textContent: label }));
@@ -193,7 +198,7 @@ async function undo() {
   const at = decided.has(position) ? position : last;
   if (at === undefined) return;
   await send(at, null, "");
-  items.delete(at); // its label is again that of its folder
+  items.clear(); // its label, and that of its copies, is again that of the folder
   await show(at);
   element("status").textContent = `${item.name}: undone, it is labelled ${item.label}`;
 }

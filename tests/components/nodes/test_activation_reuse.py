@@ -1,5 +1,6 @@
 """ActivationCache beside the activations of earlier runs: faster, and otherwise the same."""
 
+import pickle
 import re
 import shutil
 from collections import Counter
@@ -19,6 +20,7 @@ from components.model.weights import build_backbone
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache import writing
 from components.training.cache.format import MANIFEST, read_manifest
+from components.training.cache.reuse import find_earlier
 from data.contract import features
 from data.contract.features import TRAIN, VAL
 from pipeline import pipeline
@@ -189,6 +191,24 @@ def test_nothing_is_built_where_all_photos_are_reused(
     monkeypatch.setattr(writing, "Extractor", None)
     monkeypatch.setattr(writing, "photo_batches", None)
     run()
+
+
+def test_what_every_worker_is_sent_does_not_grow_with_the_photos(
+    run_in: Run, photos: Photos, tmp_path: Path
+) -> None:
+    """Nor is anything left behind."""
+
+    def sent(name: str, photos: Photos) -> int:
+        made = run_in(tmp_path / name, photos)
+        beside = made.with_name("2")
+        beside.mkdir()
+        with find_earlier(str(beside), read_manifest(str(made)).recipe) as earlier:
+            size = len(pickle.dumps(earlier))
+        assert not list(beside.iterdir())
+        return size
+
+    fewer = {split: records[: len(records) // 2] for split, records in photos.items()}
+    assert sent("some", photos) == sent("less", fewer)
 
 
 def relabelled(photos: Photos) -> Photos:

@@ -3,13 +3,20 @@ from typing import Any
 
 import pytest
 import tensorflow as tf
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
-from components.nodes.baseline import LatestPushedModel
-from components.nodes.evaluator import NO_BASELINE
+from components.nodes.baseline import (
+    BestPushedModel,
+    BestPushedStrategy,
+    LastPushedStrategy,
+    LatestPushedModel,
+)
+from components.nodes.evaluator import NO_BASELINE, OTHERS
 from components.staging import is_remote
-from data.contract.model import push_destination
+from data.contract.model import TEST_FIGURES, push_destination
 
 Artifact = Any
 
@@ -31,18 +38,23 @@ def write_model(folder: str, content: str, *, complete: bool = True) -> None:
 
 
 @pytest.fixture
-def latest(base: str, new_artifact: Any, new_remote_artifact: Any) -> Any:
-    """Runs LatestPushedModel, with its artifact where the versions are; returns the artifact."""
+def found(base: str, new_artifact: Any, new_remote_artifact: Any) -> Any:
+    """Runs a node, with its artifact where the versions are; returns the artifact."""
 
-    def run() -> Artifact:
+    def run(node: Any) -> Artifact:
         new = new_remote_artifact if is_remote(base) else new_artifact
         model = new(standard_artifacts.Model)
-        LatestPushedModel.EXECUTOR_SPEC.executor_class().Do(
+        node.EXECUTOR_SPEC.executor_class().Do(
             {}, {"model": [model]}, {"push_destination": push_destination(base)}
         )
         return model
 
     return run
+
+
+@pytest.fixture
+def latest(found: Any) -> Any:
+    return lambda: found(LatestPushedModel)
 
 
 def contents(folder: str) -> dict[str, str]:
@@ -80,3 +92,116 @@ def test_before_the_first_push_the_model_says_that_there_is_none(
     if there:
         write_model(f"{base}/100", "half", complete=False)
     assert contents(latest().uri) == {NO_BASELINE: ""}
+
+
+def write_accuracy(version: str, accuracy: float) -> None:
+    """What Pusher leaves of a version's evaluation."""
+    tf.io.gfile.makedirs(f"{version}/{TEST_FIGURES}".rpartition("/")[0])
+    with tf.io.gfile.GFile(f"{version}/{TEST_FIGURES}", "w") as stream:
+        stream.write(f'{{"accuracy": {accuracy}}}')
+
+
+def test_the_best_of_the_versions_before_the_newest_is_copied(base: str, found: Any) -> None:
+    for number, accuracy in ((7, None), (8, 0.4), (9, 0.6), (10, 0.5), (11, 0.9)):
+        write_model(f"{base}/{number}", f"version {number}")
+        if accuracy is not None:
+            write_accuracy(f"{base}/{number}", accuracy)
+    model = found(BestPushedModel)
+    copied = contents(path_utils.serving_model_dir(model.uri))
+    assert copied["saved_model.pb"] == "version 9"
+    assert model.get_int_custom_property(OTHERS) == 4
+
+
+def test_of_versions_whose_accuracy_nobody_knows_the_newest_but_one_is_the_best(
+    base: str, found: Any
+) -> None:
+    for number in (8, 9, 10):
+        write_model(f"{base}/{number}", f"version {number}")
+    copied = contents(path_utils.serving_model_dir(found(BestPushedModel).uri))
+    assert copied["saved_model.pb"] == "version 9"
+
+
+@pytest.mark.parametrize("pushed", [0, 1])
+def test_before_the_second_push_there_is_no_other_version(
+    base: str, found: Any, pushed: int
+) -> None:
+    for number in range(pushed):
+        write_model(f"{base}/{9 + number}", "model")
+    assert contents(found(BestPushedModel).uri) == {NO_BASELINE: ""}
+
+
+class History:
+    """A metadata store in which models are evaluated and pushed."""
+
+    def __init__(self) -> None:
+        config = mlmd.ConnectionConfig()
+        config.fake_database.SetInParent()
+        self.store = MetadataStore(config)
+        self.found: dict[str, list[Artifact]] = {"model": [], "pushed_model": [], "evaluation": []}
+
+    def model(self) -> Artifact:
+        return self._put("model", standard_artifacts.Model())
+
+    def evaluated(self, model: Artifact, accuracy: float) -> None:
+        evaluation = standard_artifacts.ModelEvaluation()
+        evaluation.set_float_custom_property("accuracy", accuracy)
+        self._made_of(model, self._put("evaluation", evaluation))
+
+    def pushed(self, model: Artifact, *, pushed: bool = True) -> None:
+        artifact = standard_artifacts.PushedModel()
+        artifact.set_int_custom_property("pushed", int(pushed))
+        self._made_of(model, self._put("pushed_model", artifact))
+
+    def resolved(self, strategy: type[Any]) -> list[int]:
+        """The ids of the models that a strategy finds."""
+        found = strategy().resolve_artifacts(self.store, self.found)
+        assert found.keys() <= self.found.keys()
+        return [model.id for model in found["model"]]
+
+    def _put(self, key: str, artifact: Artifact) -> Artifact:
+        kind = self.store.put_artifact_type(artifact.artifact_type)
+        artifact.mlmd_artifact.type_id = kind
+        (artifact.mlmd_artifact.id,) = self.store.put_artifacts([artifact.mlmd_artifact])
+        self.found[key].append(artifact)
+        return artifact
+
+    def _made_of(self, model: Artifact, made: Artifact) -> None:
+        kind = self.store.put_execution_type(mlmd.ExecutionType(name="node"))
+        (execution,) = self.store.put_executions([mlmd.Execution(type_id=kind)])
+        for artifact, key, way in (
+            (model, "model", mlmd.Event.INPUT),
+            (made, "made", mlmd.Event.OUTPUT),
+        ):
+            event = mlmd.Event(artifact_id=artifact.id, execution_id=execution, type=way)
+            event.path.steps.add(key=key)
+            event.path.steps.add(index=0)
+            self.store.put_events([event])
+
+
+def test_nothing_was_pushed() -> None:
+    history = History()
+    model = history.model()
+    history.evaluated(model, 0.5)
+    history.pushed(model, pushed=False)
+    assert history.resolved(LastPushedStrategy) == []
+    assert history.resolved(BestPushedStrategy) == []
+
+
+def test_the_models_pushed_before_the_last_come_with_the_most_accurate_first() -> None:
+    history = History()
+    accuracies = (0.4, 0.6, None, 0.5, 0.9, 0.7)
+    models = [history.model() for _ in accuracies]
+    for model, accuracy in zip(models, accuracies, strict=True):
+        if accuracy is not None:  # as earlier versions of this code did not say it
+            history.evaluated(model, accuracy)
+        history.pushed(model, pushed=accuracy != 0.9)
+    first, second, unknown, fourth, _, last = (model.id for model in models)
+    assert history.resolved(LastPushedStrategy) == [last]
+    assert history.resolved(BestPushedStrategy) == [second, fourth, first, unknown]
+    # On other test photos, the newest figure counts.
+    history.evaluated(models[0], 0.65)
+    assert history.resolved(BestPushedStrategy) == [first, second, fourth, unknown]
+    # A model that is pushed again is the last one.
+    history.pushed(models[1])
+    assert history.resolved(LastPushedStrategy) == [second]
+    assert history.resolved(BestPushedStrategy) == [last, first, fourth, unknown]

@@ -232,6 +232,7 @@ def test_statistics_whose_files_are_gone_are_named(
 
 
 def test_the_newest_earlier_span_that_passed_is_compared_with() -> None:
+    """Whatever the spans' numbers: they begin anew where all spans have been deleted."""
     ids = itertools.count(1)
 
     def counted() -> Any:
@@ -245,15 +246,18 @@ def test_the_newest_earlier_span_that_passed_is_compared_with() -> None:
         artifact.set_int_custom_property(LET_THROUGH, statistics.id)
         return artifact
 
+    one, again, two, four = (counted() for _ in range(4))
+    of_one, of_two, of_one_again = verdict(1, one), verdict(2, two), verdict(1, again)
     current = standard_artifacts.Examples()
-    current.set_int_custom_property("span", 4)
-    one, again, two, four, five = (counted() for _ in range(5))
+    current.id = next(ids)
+    current.set_int_custom_property("span", 1)
+    of_current = verdict(1, four)
     of_a_validator = standard_artifacts.ExampleAnomalies()
 
     def resolve(*verdicts: Any) -> list[Any]:
         given = {
             "current": [current],
-            "statistics": [one, five, four, again, two],
+            "statistics": [one, four, again, two],
             "verdict": [of_a_validator, *verdicts],
         }
         found = EarlierSpanStrategy().resolve_artifacts(SimpleNamespace(), given)
@@ -261,9 +265,8 @@ def test_the_newest_earlier_span_that_passed_is_compared_with() -> None:
         assert len(found["verdict"]) == len(found["statistics"])
         return found["statistics"]
 
-    later = [verdict(4, four), verdict(5, five)]
     assert resolve() == []
-    assert resolve(*later) == []
-    assert resolve(verdict(1, one), verdict(2, two), *later) == [two]
-    assert resolve(verdict(2, two), verdict(1, one), *later) == [two]
-    assert resolve(verdict(1, one), verdict(1, again)) == [again]
+    assert resolve(of_current) == []
+    assert resolve(of_one, of_two, of_current) == [two]
+    assert resolve(of_two, of_one, of_current) == [two]
+    assert resolve(of_one, of_one_again) == [again]

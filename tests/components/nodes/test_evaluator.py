@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
-from components.evaluation import predictions
 from components.evaluation.chance import wilson_interval
 from components.evaluation.figures import Comparison, Evaluation
 from components.evaluation.report import read_evaluation
 from components.evaluation.settings import GateSettings
 from components.model.classifier import build_classifier
-from components.model.export import export
 from components.nodes.evaluator import NO_BASELINE, OTHERS
 from components.training.photo_batches import labelled_images
 from data.contract.servable import LATENCY_MS, SIZE_MB
@@ -66,7 +65,11 @@ class Evaluated:
 
 @pytest.fixture(scope="module")
 def models(
-    config: Config, transform: Any, split_files: dict[str, str], new_artifact: Any
+    config: Config,
+    transform: Any,
+    export_plainly: Any,
+    split_files: dict[str, str],
+    new_artifact: Any,
 ) -> dict[str, Trained]:
     """One that knows most of the test photos, one that knows half, one that always guesses."""
     ((images, ids),) = labelled_images(split_files["test"], transform, batch_size=99)
@@ -87,7 +90,7 @@ def models(
     for name, weights in heads.items():
         head.set_weights(weights)
         artifact = new_artifact(standard_artifacts.Model)
-        export(model, transform, config.classes, Path(path_utils.serving_model_dir(artifact.uri)))
+        export_plainly(classifier, Path(path_utils.serving_model_dir(artifact.uri)))
         found[name] = Trained(artifact, model(images, training=False).numpy(), labels)
     return found
 
@@ -168,7 +171,7 @@ def test_slices_tell_how_the_model_does_on_some_of_the_photos(
 ) -> None:
     evaluation = evaluate("knowing").evaluation
     by = {each.by for each in evaluation.slices}
-    assert by == {"class", "brightness", "shorter side"}
+    assert by == {"class", "brightness", "shorter side", "subject"}
     for kind in by:
         slices = [each for each in evaluation.slices if each.by == kind]
         assert sum(each.photos for each in slices) == evaluation.photos
@@ -269,13 +272,13 @@ def test_predictions_are_kept_with_the_photos(
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models that are loaded to be asked."""
     loaded: list[str] = []
-    load = predictions.tf.saved_model.load
+    load = tf.saved_model.load
 
     def noted(path: str) -> Any:
         loaded.append(path)
         return load(path)
 
-    monkeypatch.setattr(predictions.tf.saved_model, "load", noted)
+    monkeypatch.setattr(tf.saved_model, "load", noted)
     return loaded
 
 
@@ -338,14 +341,47 @@ def test_a_declared_absence_is_no_model_and_lost_files_are_an_error_that_names_t
 
 
 def test_a_model_of_other_classes_is_an_error(
-    evaluate: Callable[..., Evaluated],
-    config: Config,
-    transform: Any,
-    new_artifact: Any,
+    evaluate: Callable[..., Evaluated], config: Config, export_plainly: Any, new_artifact: Any
 ) -> None:
     other = new_artifact(standard_artifacts.Model)
-    classes = (*config.classes, "asleep")
-    folder = Path(path_utils.serving_model_dir(other.uri))
-    export(build_classifier(config.model, 5).model, transform, classes, folder)
+    classifier = build_classifier(config.model, 5)
+    export_plainly(classifier, Path(path_utils.serving_model_dir(other.uri)))
     with pytest.raises(ComponentError, match="knows 5 classes, but there are 4"):
         evaluate("half", last=other)
+
+
+def test_a_model_of_an_earlier_version_says_less_and_is_compared_all_the_same(
+    evaluate: Callable[..., Evaluated], models: dict[str, Trained], new_artifact: Any
+) -> None:
+    class Plain(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def serving_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            first = tf.constant([[0.4, 0.3, 0.2, 0.1]])
+            return {"probabilities": tf.tile(first, [tf.size(examples), 1])}
+
+    earlier = new_artifact(standard_artifacts.Model)
+    module = Plain()
+    folder = path_utils.serving_model_dir(earlier.uri)
+    signatures = {"serving_examples": module.serving_examples}
+    tf.saved_model.save(module, folder, signatures=signatures)
+    last = evaluate("knowing", last=earlier).evaluation.last
+    assert isinstance(last, Comparison)
+    assert last.accuracy == pytest.approx((models["knowing"].labels == 0).mean())
+
+
+def test_what_a_model_says_beyond_its_probabilities_is_kept(
+    evaluate: Callable[..., Evaluated], tmp_path: Path, asked: list[str]
+) -> None:
+    first = evaluate("half", beside=tmp_path)
+    asked.clear()
+    again = evaluate("half", beside=tmp_path)
+    assert not asked
+    for done in (first, again):
+        maps = np.load(Path(done.artifact.uri) / "maps.npy")
+        assert maps.dtype == np.float16
+        assert len(maps) == done.evaluation.photos
+        assert maps.any()
+        with (Path(done.artifact.uri) / "predictions.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert {row["certain"] for row in rows} == {"0"}
+        assert {row["dog"] for row in rows} == {""}

@@ -1,3 +1,4 @@
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -260,6 +261,7 @@ def test_the_node_pushes_what_is_blessed_and_nothing_else(
     write_model(path_utils.serving_model_dir(model.uri), "trained")
     blessing = new(standard_artifacts.ModelBlessing)
     blessing.set_int_custom_property("blessed", int(blessed))
+    blessing.set_float_custom_property("accuracy", 0.75)
     outputs = run_node(
         "Pusher", {"model": model, "model_blessing": blessing}, serving_root=base, remote=remote
     )
@@ -268,5 +270,7 @@ def test_the_node_pushes_what_is_blessed_and_nothing_else(
     assert tf.io.gfile.exists(base) == blessed
     if blessed:
         assert names(base) == [str(NOW)]
+        with tf.io.gfile.GFile(f"{base}/{NOW}/assets.extra/test.json") as file:
+            assert json.loads(file.read()) == {"accuracy": 0.75}
         assert pushed.get_string_custom_property("pushed_destination") == f"{base}/{NOW}"
         assert pushed.get_string_custom_property("pushed_version") == str(NOW)

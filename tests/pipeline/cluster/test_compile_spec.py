@@ -477,9 +477,10 @@ def test_the_command_writes_the_file_and_nothing_besides(
     assert [path.name for path in tmp_path.iterdir()] == ["spec.json"]
     count = len(read_spec(tmp_path / "spec.json").order)
     said = capsys.readouterr()
-    first, second = said.out.splitlines()
+    first, second, third = said.out.splitlines()
     assert first == f"spec.json: {count} tasks for {target}, image {IMAGE}"
     assert second.startswith(f"on {target} the data gate does not look for drift: ")
+    assert third.startswith("a run trains on the newest span of the data alone: ")
     assert said.err == ""
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from google.protobuf import json_format
 
+from data import spans
 from data.contract.errors import Exit
 from pipeline.cli import main
 from pipeline.cluster import run_spec as module
@@ -631,6 +632,26 @@ def test_the_command_shows_the_tasks_and_the_pushed_model(
     _, *rows, again = capsys.readouterr().out.splitlines()
     assert {row.split()[-1] for row in rows} == {"cached"}
     assert again == last
+
+
+def test_the_command_says_which_span_is_read_and_which_are_left_out(
+    command: Callable[[Values], int],
+    values: Values,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number in (1, 2, 3):
+        span = data / f"span-{number}"
+        span.mkdir()
+        manifest = dict.fromkeys(spans.KEYS) | {"only_new": number > 1}
+        spans.write_manifest(span, manifest)
+    assert command(values) == Exit.DONE
+    said = f"data    {data.name}/span-3, without span-2, span-1, to which it adds"
+    assert said in capsys.readouterr().out.splitlines()
+    shutil.rmtree(data / "span-3")
+    spans.write_manifest(data / "span-2", {**manifest, "only_new": False})
+    assert command(values) == Exit.DONE
+    assert f"data    {data.name}/span-2" in capsys.readouterr().out.splitlines()
 
 
 def test_the_command_says_which_model_a_resolver_found(

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -81,6 +81,18 @@ def make_doubts(count: int = 40) -> Doubts:
         for index, label in enumerate(ids)
     ]
     return Doubts.of(photos, features.astype(np.float32))
+
+
+def make_doubts_in_conflict() -> Doubts:
+    """Photos of which the last two are one picture under two labels."""
+    doubts = make_doubts()
+    *others, sad, happy = sorted(doubts.photos, key=lambda photo: photo.name)
+    pair = [
+        replace(sad, label="sad", group="pair", conflict=f"a near-duplicate of {happy.name}"),
+        replace(happy, label="happy", group="pair", conflict=f"a near-duplicate of {sad.name}"),
+    ]
+    features = np.eye(8, dtype=np.float32)[[LABELS.index(photo.label) for photo in others] + [3, 3]]
+    return Doubts.of([*others, *pair], features)
 
 
 def draw(position: int) -> bytes:

@@ -1,11 +1,23 @@
+import os
 import socket
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from data import relabels
 from data.contract.errors import UsageError
+from data.relabels import Relabel
 from pipeline.review.app import keys
-from tests.pipeline.review.conftest import Review, reviewing
+from tests.pipeline.review.conftest import (
+    LABELS,
+    Review,
+    make_doubts,
+    make_doubts_in_conflict,
+    reviewing,
+)
+
+LONG_AGO = datetime(2026, 1, 31, tzinfo=UTC)
 
 
 def test_the_page_and_what_it_needs_come_from_here_alone(review: Review) -> None:
@@ -25,7 +37,7 @@ def test_an_answer_is_a_row_in_the_table_before_it_is_confirmed(review: Review) 
         {"position": 3, "to": "relaxed", "reason": "asleep", "earlier": False}
     ]
     photo = review.doubts.photos[3]
-    (row,) = relabels.read(review.table).values()
+    (row,) = relabels.read(review.table).rows.values()
     assert (row.sha256, row.before, row.to, row.reason) == (
         photo.sha256,
         photo.label,
@@ -37,7 +49,7 @@ def test_an_answer_is_a_row_in_the_table_before_it_is_confirmed(review: Review) 
 def test_that_a_label_is_right_is_a_row_too(review: Review) -> None:
     photo = review.doubts.photos[0]
     assert review.answer(to=photo.label).status == 200
-    row = relabels.read(review.table)[photo.sha256]
+    row = relabels.read(review.table).rows[photo.sha256]
     assert row.before == row.to == photo.label
 
 
@@ -46,7 +58,7 @@ def test_undoing_gives_the_photo_back_undecided_by_another_row(review: Review) -
     review.answer(to="sad")
     reply = review.answer(to=None, seen="sad")
     assert reply.json["decided"] == []
-    row = relabels.read(review.table)[photo.sha256]
+    row = relabels.read(review.table).rows[photo.sha256]
     assert (row.before, row.to, row.is_undo) == ("sad", photo.label, True)
     assert len(review.table.read_text().splitlines()) == 3
     assert review.answer(to="").json["decided"][0]["to"] == ""
@@ -57,7 +69,7 @@ def test_a_decision_that_a_second_tab_has_not_seen_is_not_overruled(review: Revi
     late = review.answer(to="happy")
     assert late.status == 409
     assert "someone has decided about this photo meanwhile" in late.json["error"]
-    assert relabels.read(review.table)[review.doubts.photos[0].sha256].to == "sad"
+    assert relabels.read(review.table).rows[review.doubts.photos[0].sha256].to == "sad"
     assert review.answer(to="happy", seen="sad").status == 200
 
 
@@ -67,7 +79,72 @@ def test_another_process_writing_to_the_table_is_seen(review: Review) -> None:
         other.answer(position=5, to="happy")
     (decided,) = review.ask("GET", "/state").json["decided"]
     assert (decided["position"], decided["to"]) == (5, "happy")
-    assert relabels.read(review.table)[photo.sha256].to == "happy"
+    assert relabels.read(review.table).rows[photo.sha256].to == "happy"
+
+
+def test_photos_in_conflict_come_first_each_with_its_copy(table: Path) -> None:
+    with reviewing(table, doubts=make_doubts_in_conflict()) as review:
+        items = [review.ask("GET", f"/items/{at}?list={review.list}").json for at in range(3)]
+    assert [bool(item["conflict"]) for item in items] == [True, True, False]
+    assert {items[0]["label"], items[1]["label"]} == {"sad", "happy"}
+    assert items[0]["copies"] == [{"position": 1, "label": items[1]["label"]}]
+    assert items[1]["copies"] == [{"position": 0, "label": items[0]["label"]}]
+    assert items[2]["copies"] == []
+
+
+def test_a_decision_counts_for_copies_too_and_is_undone_for_all(table: Path) -> None:
+    doubts = make_doubts_in_conflict()
+    with reviewing(table, doubts=doubts) as review:
+        decided = review.answer(position=0, to="relaxed").json["decided"]
+        assert [(each["position"], each["to"]) for each in decided] == [
+            (0, "relaxed"),
+            (1, "relaxed"),
+        ]
+        rows = relabels.read(table).rows
+        assert [rows[photo.sha256].before for photo in doubts.photos[:2]] == [
+            photo.label for photo in doubts.photos[:2]
+        ]
+        assert review.answer(position=1, to="sad").status == 409  # as a second tab would
+        before = table.read_bytes()
+        assert review.answer(position=1, to=None, seen="relaxed").json["decided"] == []
+        assert table.read_bytes().startswith(before)
+        assert len(table.read_text().splitlines()) == 5
+
+
+def test_a_conflict_that_earlier_decisions_left_is_asked_about_again(table: Path) -> None:
+    doubts = make_doubts_in_conflict()
+    for photo in doubts.photos[:2]:
+        relabels.append(table, Relabel(photo.sha256, photo.label, photo.label, "", LONG_AGO))
+    with reviewing(table, doubts=doubts) as review:
+        assert review.ask("GET", "/state").json["decided"] == []
+        assert len(review.answer(position=0, to="sad").json["decided"]) == 2
+
+
+def test_a_decision_about_a_photo_that_was_moved_since_asks_for_another(table: Path) -> None:
+    doubts = make_doubts()
+    photo = doubts.photos[0]
+    moved_from = next(label for label in LABELS if label != photo.label)
+    relabels.append(table, Relabel(photo.sha256, moved_from, moved_from, "", LONG_AGO))
+    with reviewing(table, doubts=doubts) as review:
+        assert review.ask("GET", "/state").json["decided"] == []
+        assert review.answer(position=0, to=photo.label).status == 200
+    assert relabels.read(table).rows[photo.sha256].before == photo.label
+
+
+def test_a_full_disk_takes_a_decision_about_all_copies_or_about_none(
+    table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doubts = make_doubts_in_conflict()
+    write = os.write
+    with reviewing(table, doubts=doubts) as review:
+        review.answer(position=2, to="sad")
+        before = table.read_bytes()
+        with monkeypatch.context() as patched:
+            patched.setattr("data.relabels.os.write", lambda to, what: write(to, what[:130]))
+            reply = review.answer(position=0, to="sad")
+        assert reply.status == 500
+        assert "No space left on device" in reply.json["error"]
+        assert table.read_bytes() == before
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from data import relabels
 from tests.browser import SHOTS, chromium, needs_chromium
-from tests.pipeline.review.conftest import Review, reviewing
+from tests.pipeline.review.conftest import Review, make_doubts_in_conflict, reviewing
 from tests.serving.conftest import wait_for
 
 pytestmark = needs_chromium
@@ -49,9 +49,27 @@ def shows(driver: webdriver.Chrome, review: Review, position: int) -> None:
     wait_for(lambda: text(driver, "name").startswith(review.doubts.photos[position].name))
 
 
+def test_photos_in_conflict_show_both_pictures_and_one_key_decides_about_both(
+    driver: webdriver.Chrome, table: Path
+) -> None:
+    with reviewing(table, doubts=make_doubts_in_conflict()) as review:
+        driver.set_window_size(1100, 900)
+        opened(driver, review)
+        shows(driver, review, 0)
+        assert "In conflict, so not used: a near-duplicate of" in text(driver, "conflict")
+        assert review.doubts.photos[1].label in text(driver, "copies")
+        press(driver, "s")
+        shows(driver, review, 2)
+        assert decided(review) == {0: "sad", 1: "sad"}
+        assert not driver.find_element(By.ID, "alike").is_displayed()
+        press(driver, "u")
+        shows(driver, review, 1)
+        assert decided(review) == {}
+
+
 def decided(review: Review) -> dict[int, str]:
     """The label in force of each photo that someone has decided about."""
-    found = relabels.read(review.table)
+    found = relabels.read(review.table).rows
     return {
         position: found[photo.sha256].to
         for position, photo in enumerate(review.doubts.photos)
@@ -132,7 +150,7 @@ def test_a_reason_goes_with_the_next_decision(page: webdriver.Chrome, review: Re
     shows(page, review, 1)
     press(page, "4")
     shows(page, review, 2)
-    assert [row.reason for row in relabels.read(review.table).values()] == ["two dogs, x", ""]
+    assert [row.reason for row in relabels.read(review.table).rows.values()] == ["two dogs, x", ""]
 
 
 def test_a_second_tab_sees_what_the_first_did(page: webdriver.Chrome, review: Review) -> None:

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from components.model.settings import ModelSettings
 from data import relabels
-from data.drawn_dogs import draw_dataset
+from data.drawn_dogs import draw_dataset, draw_photo
 from data.relabels import Relabel
 from pipeline.cli import main
 from pipeline.config import Config
@@ -83,7 +84,7 @@ def test_nothing_is_lost_by_a_kill_and_ingestion_honours_what_was_decided(
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
     table = relabels.default_file(photos)
-    assert sorted(row.to for row in relabels.read(table).values()) == sorted(["", other])
+    assert sorted(row.to for row in relabels.read(table).rows.values()) == sorted(["", other])
     stranger = "f" * 64
     relabels.append(table, Relabel(stranger, "sad", "happy", "", datetime.now(UTC)))
 
@@ -107,7 +108,27 @@ def test_nothing_is_lost_by_a_kill_and_ingestion_honours_what_was_decided(
         last = second.end()
     assert "decided   0 relabelled, 1 right, 0 left out; 94 undecided" in last
     assert f"next      dog-emotion run --photos {photos} --workdir {workdir.root}" in last
-    assert relabels.read(table)[stranger].to == "happy"
+    assert relabels.read(table).rows[stranger].to == "happy"
+
+
+def test_a_conflict_is_mended_by_one_decision(photos: Path, workdir: Workdir) -> None:
+    original = photos / "happy" / "twice.png"
+    drawn = draw_photo("happy", np.random.default_rng(99))
+    original.write_bytes(drawn)
+    copy = photos / "sad" / "twice.png"
+    copy.write_bytes(drawn + b"another file of the same picture")
+    try:
+        with running(photos, workdir) as first:
+            item = first.review.ask("GET", f"/items/0?list={first.review.list}").json
+            assert item["conflict"].startswith("the same picture is labelled happy (happy/twice")
+            assert [each["position"] for each in item["copies"]] == [1]
+            assert first.review.answer(position=0, to="happy").status == 200
+        with running(photos, workdir) as second:
+            item = second.review.ask("GET", f"/items/0?list={second.review.list}").json
+            assert item["conflict"] == ""
+    finally:
+        original.unlink()
+        copy.unlink()
 
 
 def test_a_second_start_computes_nothing_again(photos: Path, workdir: Workdir) -> None:
