@@ -270,5 +270,5 @@ def leaves(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str,
 def _value(condition: Any, value: float | None) -> str:
     """A figure of a condition as the table shows it."""
     if value is None:
-        return "-"
+        return "\N{EN DASH}"
     return f"{value:.0f} {condition.unit}" if condition.unit else f"{value:.3f}"

@@ -59,9 +59,7 @@ def test_what_a_model_does_not_say_is_none(tmp_path: Path) -> None:
 def test_a_damaged_table_is_named(tmp_path: Path, damage: object) -> None:
     write_evaluation(tmp_path, CLASSES, photos=5)
     damage(tmp_path)  # type: ignore[operator]
-    with pytest.raises(
-        ComponentError, match=r"predictions\.csv is missing or damaged"
-    ):
+    with pytest.raises(ComponentError, match=r"predictions\.csv is missing or damaged"):
         read_table(tmp_path, CLASSES)
 
 
