@@ -4,6 +4,9 @@
 .PHONY: help setup run serve lint test coverage test-slow
 .PHONY: bench bench-serving bench-smoke bench-setup lock bench-lock
 
+# Each process would spend ten seconds anew on compiling what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 help:
 	@echo 'make TARGET, where TARGET is one of'
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile

@@ -36,7 +36,7 @@ class Measured:
 
     photos: int
     radius: int
-    expected_false: float
+    expected_false: float | None
     radius_seconds: float
     search_seconds: float
     """For all photos."""
@@ -66,9 +66,9 @@ def measure(photos: int) -> Measured:
     pairs: set[tuple[int, int]] = set()
     start = time.monotonic()
     searched = 0
-    for block, size in search(hashes, radius.bits):
-        pairs |= {(int(low), int(high)) for low, high, _ in block}
-        searched += size
+    for photo, near, _ in search(hashes, radius.bits):
+        pairs |= {(min(photo, other), max(photo, other)) for other in near.tolist()}
+        searched += 1
         if time.monotonic() - start > LONGEST:
             break
     seconds = time.monotonic() - start

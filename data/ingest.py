@@ -58,9 +58,9 @@ class Alike:
     """How near-duplicates were found, and how many."""
 
     radius: int
-    """Bits, of 256; -1 if the photos are too much alike for any."""
-    expected_false: float
-    """How many pairs of unlike photos are expected within it."""
+    """Bits, of 256."""
+    expected_false: float | None
+    """How many pairs of unlike photos are expected within it; None if that cannot be measured."""
     photos: int
     """Those that are near-duplicates of another, or copies."""
     groups: int

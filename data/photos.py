@@ -24,6 +24,11 @@ JPEG_QUALITY = 95
 """At the model's 224 pixels, the second compression then changes a value by 0.4 of 255 on average
 (quality 90: 0.6), for twice the bytes of the photos it was measured on."""
 
+LEAST_JPEG_BYTES = 1 / 1024
+"""For each pixel. A block of 8 x 8 pixels takes a bit at the least in Huffman's code (ITU-T T.81,
+F.1.2), be it plain white; half of that leaves room for odd subsampling. What has less ends early,
+and a decoder makes the rest of it up in grey."""
+
 Pixels = NDArray[np.uint8]
 
 BIT_FIELDS = 3
@@ -158,6 +163,9 @@ def _check_header(content: bytes) -> _Header:
         with Image.open(io.BytesIO(content), formats=FORMATS) as header:
             width, height = header.size
             orientation = Image.Image.getexif(header).get(0x0112, 1)
+            ends_early = (
+                header.format == "JPEG" and len(content) < LEAST_JPEG_BYTES * width * height
+            )
             has_bit_fields = header.format == "BMP" and header.info["compression"] == BIT_FIELDS
             if width * height <= MAX_FILE_PIXELS:
                 header.verify()
@@ -170,6 +178,8 @@ def _check_header(content: bytes) -> _Header:
     if width * height > MAX_FILE_PIXELS:
         limit = f"at most {MAX_FILE_PIXELS // 10**6} million"
         raise DataError(f"too many pixels ({width}x{height}, {limit})")
+    if ends_early:
+        raise DataError(f"truncated: {len(content)} bytes are too few for {width}x{height} pixels")
     return _Header(orientation if orientation in range(1, 9) else 1, has_bit_fields)
 
 

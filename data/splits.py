@@ -37,17 +37,21 @@ def assign_splits(pictures: Sequence[str], near: Pairs, known: Mapping[str, str]
     splits = [known.get(pixels, "") for pixels in pictures]
     is_known = np.array([bool(split) for split in splits], bool)
     components = find_components(near.among(~is_known), len(pictures))
-    inherited: dict[int, str] = {}
+    one, other = near.both_ways()
+    passes_on = is_known[one] & ~is_known[other]
+    inherited = np.full(len(pictures), len(SPLITS))
+    np.minimum.at(inherited, components[other[passes_on]], _places(splits)[one[passes_on]])
     members: defaultdict[int, list[str]] = defaultdict(list)
-    for one, other in near.both_ways():
-        if is_known[one] and not is_known[other]:
-            found = inherited.setdefault(components[other], splits[one])
-            inherited[components[other]] = min(found, splits[one], key=SPLITS.index)
     for component, pixels in zip(components, pictures, strict=True):
         members[component].append(pixels)
+    decided = {
+        component: SPLITS[inherited[component]]
+        if inherited[component] < len(SPLITS)
+        else choose_split(_stand_for(together))
+        for component, together in members.items()
+    }
     return [
-        split or inherited.get(component) or choose_split(_stand_for(members[component]))
-        for split, component in zip(splits, components, strict=True)
+        split or decided[component] for split, component in zip(splits, components, strict=True)
     ]
 
 
@@ -70,9 +74,14 @@ def find_leaks(splits: Sequence[str], near: Pairs, fixed: NDArray[np.bool_]) -> 
     Returns:
         Each such picture, with one of those that it resembles.
     """
-    leaks = {}
-    for one, other in near.both_ways():
-        gives_way = SPLITS.index(splits[one]) < SPLITS.index(splits[other])
-        if splits[one] != splits[other] and not fixed[one] and (gives_way or fixed[other]):
-            leaks[one] = other
-    return leaks
+    places = _places(splits)
+    one, other = near.both_ways()
+    gives_way = (places[one] < places[other]) | fixed[other]
+    leaks = (places[one] != places[other]) & ~fixed[one] & gives_way
+    return dict(zip(one[leaks].tolist(), other[leaks].tolist(), strict=True))
+
+
+def _places(splits: Sequence[str]) -> NDArray[np.int64]:
+    """Where in `SPLITS` each one is, int64 [N]; behind them if it is none."""
+    order = {split: place for place, split in enumerate(SPLITS)}
+    return np.array([order.get(split, len(SPLITS)) for split in splits], np.int64)

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data import shards
 from data.audit import Fact
@@ -71,9 +72,9 @@ def compare(
     """
     pictures = _Pictures(facts, hashes, earlier)
     radius = choose_radius(pictures.hashes)
-    near = find_pairs(pictures.hashes, radius.bits)
-    groups = pictures.find_groups(near)
     known = {**splits, **dict(zip(earlier.pixels, earlier.splits, strict=True))}
+    near = find_pairs(pictures.hashes, radius.bits, pictures.find_kinds(known))
+    groups = pictures.find_groups(near)
     assigned = assign_splits(pictures.pixels, near, known)
     conflicts = pictures.find_conflicts(near)
     stays = pictures.is_earlier.copy()
@@ -129,12 +130,20 @@ class _Pictures:
         """The name of a photo of that picture."""
         return next(iter(self._named[place].values()))
 
+    def find_kinds(self, splits: Mapping[str, str]) -> NDArray[np.int32]:
+        """The kind of each picture, int32 [pictures]: with the same labels, split and group."""
+        return _number(
+            (frozenset(self._named[place]), splits.get(pixels), self._earlier_groups.get(pixels))
+            for place, pixels in enumerate(self.pixels)
+        )
+
     def find_groups(self, near: Pairs) -> list[str]:
         """The group of each picture: what is like a picture of an earlier span is in its group."""
         groups = [self.pixels[leader] for leader in find_leaders(near, len(self.pixels))]
-        for one, other in near.both_ways():
-            if self.is_earlier[other]:
-                groups[one] = self._earlier_groups[self.pixels[other]]
+        one, other = near.both_ways()
+        joins = self.is_earlier[other]
+        for newcomer, picture in zip(one[joins], other[joins], strict=True):
+            groups[newcomer] = self._earlier_groups[self.pixels[picture]]
         return [
             self._earlier_groups.get(pixels, group)
             for pixels, group in zip(self.pixels, groups, strict=True)
@@ -146,12 +155,21 @@ class _Pictures:
         What an earlier span holds stays as it is, whatever resembles it now.
         """
         conflicts = {}
-        for one, other in near.both_ways():
-            for label, name in self._named[other].items():
-                if label not in self._named[one] and self._named[one] and not self.is_earlier[one]:
-                    conflicts[one] = f"a near-duplicate of {name}, which is labelled {label}"
+        labels = _number(frozenset(self._named[place]) for place in range(len(self.pixels)))
+        one, other = near.both_ways()
+        differ = (labels[one] != labels[other]) & ~self.is_earlier[one]
+        for picture, twin in zip(one[differ].tolist(), other[differ].tolist(), strict=True):
+            for label, name in self._named[twin].items():
+                if self._named[picture] and label not in self._named[picture]:
+                    conflicts[picture] = f"a near-duplicate of {name}, which is labelled {label}"
         for place, named in self._named.items():
             if len(named) > 1:
-                labels = " and ".join(f"{label} ({name})" for label, name in named.items())
-                conflicts[place] = f"the same picture is labelled {labels}"
+                said = " and ".join(f"{label} ({name})" for label, name in named.items())
+                conflicts[place] = f"the same picture is labelled {said}"
         return conflicts
+
+
+def _number(values: Iterable[Hashable]) -> NDArray[np.int32]:
+    """A number for each value, int32 [N]; equal ones have the same."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int32)

@@ -128,14 +128,16 @@ def create_pipeline(
     if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved first: {config.model}, {augmentation}")
     data = _data_nodes(config, data_root, span, served, platform)
-    training = _training_nodes(config, data, image)
+    baseline = _baseline(platform, push_destination)
+    training = _training_nodes(config, data, baseline, image)
     return Pipeline(
         pipeline_name=PIPELINE_NAME,
         pipeline_root=pipeline_root,
         components=[
             *data.nodes,
+            baseline,
             *training.nodes,
-            *_gate_nodes(config, data, training, platform, push_destination),
+            *_gate_nodes(config, data, training, baseline, platform, push_destination),
         ],
         enable_cache=True,
         metadata_connection_config=metadata_connection_config,
@@ -269,7 +271,7 @@ class _Training:
     serving_config: dict[str, Any] | None
 
 
-def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
+def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str) -> _Training:
     trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
     # Only the backbone that is built: an edit of another one must not make these nodes run again.
     backbone = module_of(config.model.backbone)
@@ -301,6 +303,7 @@ def _training_nodes(config: Config, data: _Data, image: str) -> _Training:
         examples=examples,
         transform_graph=data.transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+        base_model=baseline.outputs["model"] if config.training.warm_start else None,
         eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "classes": list(config.classes),
@@ -329,6 +332,7 @@ def _gate_nodes(
     config: Config,
     data: _Data,
     training: _Training,
+    baseline: BaseNode,
     platform: Platform,
     push_destination: Parameter,
 ) -> list[BaseNode]:
@@ -336,7 +340,6 @@ def _gate_nodes(
     servable_gate = ServableGate(
         model=training.model, code=code_hash("components.nodes.servable_gate")
     )
-    baseline = _baseline(platform, push_destination)
     best = _best(platform, push_destination)
     evaluator = Evaluator(
         examples=data.examples,
@@ -357,7 +360,7 @@ def _gate_nodes(
         custom_config=training.serving_config,
     )
     report = _report(config, data, training, evaluator.outputs["evaluation"])
-    return [servable_gate, baseline, *([best] if best else []), evaluator, report, pusher]
+    return [servable_gate, *([best] if best else []), evaluator, report, pusher]
 
 
 def _report(config: Config, data: _Data, training: _Training, evaluation: BaseChannel) -> BaseNode:

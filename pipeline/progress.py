@@ -120,8 +120,8 @@ def describe_remarks(ingested: IngestResult) -> list[str]:
     if ingested.held_otherwise:
         remarks.append(
             f"{ingested.held_otherwise:,} decisions are not honoured here: they are about photos "
-            "of earlier spans, which stay as they are; without --span, a span of all photos honours "
-            "them"
+            "of earlier spans, which stay as they are; without --span, a span of all photos "
+            "honours them"
         )
     if ingested.only_new and ingested.span > 1:
         remarks.append(
@@ -134,11 +134,13 @@ def describe_remarks(ingested: IngestResult) -> list[str]:
 def describe_alike(ingested: IngestResult) -> str:
     """One line on the near-duplicates, and how sure they are."""
     alike = ingested.alike
-    if alike.radius < 0:
-        return "only exact copies are told: the photos are too few, or too much like each other"
+    chance = (
+        "the photos are too few, or too much like each other, to say how many pairs are false"
+        if alike.expected_false is None
+        else f"{alike.expected_false:.2f} false pairs expected"
+    )
     plain = f"; {alike.featureless:,} too plain to compare" if alike.featureless else ""
     return (
         f"{alike.photos:,} photos are copies of each other, exactly or nearly: {alike.groups:,} "
-        f"pictures (up to {alike.radius} of 256 bits differ; "
-        f"{alike.expected_false:.2f} false pairs expected{plain})"
+        f"pictures (up to {alike.radius} of 256 bits differ; {chance}{plain})"
     )

@@ -33,13 +33,14 @@ RANDOM_SPLITS = 5
 
 @dataclass(frozen=True)
 class Proof:
-    """What was found in the records of a span."""
+    """What was found in the records of some spans."""
 
     photos: int
     groups: int
     """Sets of photos that near-duplicates connect; a photo without any is one, too."""
-    radius: int
-    """Bits of 256 by which near-duplicates may differ, as ingestion chose it."""
+    radii: tuple[int, ...]
+    """Bits of 256 by which near-duplicates may differ, as ingestion chose them for each span. The
+    smallest counts: photos that are further apart were free to go to two splits."""
     spanning: int
     """Groups with photos in two splits; none, unless something is wrong."""
     random_spanning: float
@@ -71,8 +72,8 @@ def prove(records: Path, model: ModelSettings) -> Proof:
         spans.check_shards(folder, manifest["shards"])
         if "alike" not in manifest:
             raise DataError(f"{folder} is from before near-duplicates were looked for: ingest anew")
-    radius = min(manifest["alike"]["radius"] for manifest in manifests)
-    if radius < 0:
+    radii = tuple(manifest["alike"]["radius"] for manifest in manifests)
+    if min(radii) < 0:
         raise DataError(
             f"nothing can be proved of {records}: its photos were too few, or too much like each "
             "other, to tell near-duplicates from others"
@@ -82,7 +83,7 @@ def prove(records: Path, model: ModelSettings) -> Proof:
     labels = np.array([record.label for record in found])
     splits = np.array([record.split for record in found])
     hashes = np.array([hash_changes(decode_photo(jpeg)) for jpeg in jpegs])
-    groups = find_components(find_pairs(hashes, radius), len(jpegs))
+    groups = find_components(find_pairs(hashes, min(radii)), len(jpegs))
     chosen = resolve_auto(model.backbone, model.weights)
     seen = photo_features(
         jpegs,
@@ -95,7 +96,7 @@ def prove(records: Path, model: ModelSettings) -> Proof:
     return Proof(
         photos=len(jpegs),
         groups=len(np.unique(groups)),
-        radius=radius,
+        radii=radii,
         spanning=count_spanning(groups, splits),
         random_spanning=float(np.mean([count_spanning(groups, each) for each in random])),
         claimed=tuple(_test_accuracy(seen, labels, each) for each in random),
@@ -109,16 +110,18 @@ def as_text(proof: Proof) -> str:
     low, high = wilson_interval(proof.honest, proof.tested)
     claimed = f"{np.mean(proof.claimed):.3f} ({min(proof.claimed):.3f} to {max(proof.claimed):.3f})"
     honest = f"{proof.honest:.3f} (95 % {low:.3f} to {high:.3f})"
+    largest, smallest = max(proof.radii), min(proof.radii)
+    chosen = f", the least of {smallest} to {largest} in these spans" if largest > smallest else ""
     return (
         f"{proof.photos:,} photos in {proof.groups:,} groups of near-duplicates "
-        f"(up to {proof.radius} of 256 bits differ)\n\n"
+        f"(up to {smallest} of 256 bits differ{chosen})\n\n"
         f"{'':24}{'groups in two splits':>22}   accuracy on the test split\n"
         f"{f'{RANDOM_SPLITS} splits at random':24}{proof.random_spanning:>22.0f}   {claimed}\n"
         f"{'as these records are':24}{proof.spanning:>22}   {honest}"
     )
 
 
-def count_spanning(groups: NDArray[np.int64], splits: NDArray[np.str_]) -> int:
+def count_spanning(groups: NDArray[np.integer], splits: NDArray[np.str_]) -> int:
     """How many groups have photos in more than one split, from arrays of one value a photo."""
     pairs = np.unique(np.stack([groups.astype(str), splits.astype(str)], axis=1), axis=0)
     _, times = np.unique(pairs[:, 0], return_counts=True)

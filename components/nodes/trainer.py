@@ -23,15 +23,16 @@ from components.model.answers import Answers
 from components.model.export import export
 from components.model.settings import AnswerSettings, ModelSettings
 from components.model.weights import require_same_weights
-from components.staging import is_remote, writable
+from components.staging import is_remote, readable, writable
 from components.training import recipes
 from components.training.answering import settle
 from components.training.checkpoint import committed_epochs, remove
 from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
-from components.training.phases import best_phase, train_in_phases
+from components.training.phases import Phase, best_phase, train_in_phases
 from components.training.photo_batches import balanced_class_weights
-from components.training.recipes import UNFROZEN, Recipe
+from components.training.recipes import FROZEN, UNFROZEN, Recipe
 from components.training.settings import TrainingSettings
+from components.training.warm_start import FORMAT, Origin, keep_weights, take_weights
 from data.contract.features import TRAIN, VAL
 
 
@@ -44,6 +45,15 @@ class _Order:
     training: TrainingSettings
     answers: AnswerSettings
     weights_hash: str
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(
+            backbone=self.model.backbone,
+            weights_hash=self.weights_hash,
+            unfreeze_layers=self.model.unfreeze_layers,
+            classes=self.classes,
+        )
 
     @classmethod
     def of(cls, config: dict[str, Any]) -> Self:
@@ -75,7 +85,7 @@ def run_fn(fn_args: FnArgs) -> None:
         recipe = _recipe(order, fn_args, transform, epochs=committed_epochs(folder))
         phases = train_in_phases(
             recipe.classifier.model,
-            recipe.phases,
+            _warmed_up(recipe, order, fn_args.base_model),
             class_weights=balanced_class_weights(recipe.label_counts, order.classes),
             label_smoothing=order.training.label_smoothing,
             patience=order.training.patience,
@@ -96,6 +106,8 @@ def run_fn(fn_args: FnArgs) -> None:
             (run_dir / SUMMARY).write_text(summary)
         with writable(fn_args.serving_model_dir) as model_dir:
             export(model, answers, transform, order.classes, model_dir)
+        with writable(_keras_folder(fn_args.serving_model_dir)) as weights_dir:
+            keep_weights(recipe.classifier.model, order.origin, weights_dir)
 
 
 def _recipe(
@@ -128,6 +140,33 @@ def _recipe(
     return recipes.on_the_fly(
         order.model, order.training, order.classes, files=files, transform=transform, seed=seed
     )
+
+
+def _warmed_up(recipe: Recipe, order: _Order, base_model: str | None) -> list[Phase]:
+    """The phases to train, once the classifier has the weights to go on from, if any.
+
+    Args:
+        recipe: untrained.
+        order: the settings.
+        base_model: the export of the model that was pushed last; None where there is none.
+
+    Raises:
+        ComponentError: that model does not fit.
+    """
+    if not order.training.warm_start:
+        return recipe.phases
+    if base_model is None:
+        print("  warm start: nothing was pushed yet, so there is nothing to go on from", flush=True)
+        return recipe.phases
+    with readable(_keras_folder(base_model)) as folder:
+        take_weights(recipe.classifier.model, order.origin, folder)
+    print("  warm start: going on from the model that was pushed last", flush=True)
+    return [phase for phase in recipe.phases if phase.name != FROZEN]
+
+
+def _keras_folder(serving_model_dir: str) -> str:
+    """Where a Model artifact keeps what a later training may go on from."""
+    return f"{serving_model_dir.rpartition('/')[0]}/{FORMAT}"
 
 
 def _summary(
@@ -165,7 +204,12 @@ def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
         return
-    inputs = [fn_args.custom_config, fn_args.train_files, fn_args.transform_graph_path]
+    inputs = [
+        fn_args.custom_config,
+        fn_args.train_files,
+        fn_args.transform_graph_path,
+        fn_args.base_model,
+    ]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(fn_args.model_run_dir).parent / "unfinished" / key
     yield folder

@@ -28,6 +28,9 @@ class TrainingSettings(Section):
     """The share of each training label that is spread over all classes."""
     patience: Count = 3
     """Epochs without a lower validation loss before a phase stops."""
+    warm_start: bool = False
+    """Goes on from the model that was pushed last, if there is one, and then leaves out phase
+    `frozen`. For a few changes among many photos, on this machine only."""
     frozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-3)
     unfrozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-4)
     augmentation: AugmentationSettings = AugmentationSettings()

@@ -69,7 +69,7 @@ def audit(
                 find_padded(usable, tenths("measured")),
                 find_doubts(usable, model.backbone, model.weights, tenths("judged")),
                 refusal=_refusal(source, facts, data.max_reject_share),
-                false_pairs=surveyed.radius.expected_false,
+                radius=surveyed.radius,
             )
             unfinished = Path(temporary, "page.html")
             unfinished.write_text(make_page(findings, show(source)), encoding="utf-8")

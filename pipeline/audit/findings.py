@@ -8,6 +8,7 @@ from statistics import median
 from data.audit import SMALLEST_CLASS, Fact
 from data.contract.features import SPLITS
 from data.contract.images import IMAGE_SIDE
+from data.near_duplicates import Radius
 from pipeline.audit.pictures import Doubts, Padded
 
 DARK, BRIGHT = 50, 205
@@ -73,8 +74,8 @@ class Findings:
     conflicts: tuple[Fact, ...]
     groups: tuple[Group, ...]
     """Of two photos or more; those with several labels first, then the largest."""
-    false_pairs: float
-    """How many pairs among them are expected to be alike by chance."""
+    radius: Radius
+    """Within which they were looked for."""
     padded: tuple[Padded, ...]
     doubts: Doubts
     notices: tuple[Notice, ...]
@@ -86,8 +87,8 @@ def find_out(
     padded: Sequence[Padded],
     doubts: Doubts,
     *,
+    radius: Radius,
     refusal: str = "",
-    false_pairs: float = 0.0,
 ) -> Findings:
     """Puts in order what was found.
 
@@ -95,8 +96,8 @@ def find_out(
         facts: about every photo.
         padded: those with white bars, among the photos that are not rejected.
         doubts: those with hardly a dog, among the same.
+        radius: within which near-duplicates were looked for.
         refusal: why a run would refuse them; empty if it would not.
-        false_pairs: how many pairs of near-duplicates are expected to be alike by chance.
     """
     rejected = tuple(fact for fact in facts if fact.reason)
     conflicts = tuple(fact for fact in facts if fact.conflict and not fact.reason)
@@ -111,7 +112,7 @@ def find_out(
         rejected=rejected,
         conflicts=conflicts,
         groups=groups,
-        false_pairs=false_pairs,
+        radius=radius,
         padded=tuple(padded),
         doubts=doubts,
         notices=tuple(

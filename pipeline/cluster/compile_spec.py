@@ -123,6 +123,10 @@ def _require_platform(target: Target, config: Config) -> None:
         raise ConfigError(f"--target {target}: choose from {', '.join(get_args(Target))}")
     if target == "kubeflow" and config.vertex is not None:
         raise ConfigError("vertex = ...: it goes with --target vertex; leave out --profile vertex")
+    if config.training.warm_start:
+        raise ConfigError(
+            "training.warm_start = true: it is for `run`; in a compiled pipeline leave it out"
+        )
     if has_worker_processes(config.beam):
         raise ConfigError(
             "beam.direct_running_mode = multi_processing: it is for `run` and `data`; in a "

@@ -391,6 +391,7 @@ def test_near_duplicates_share_a_split(
     assert len(splits) == 2 * PER_CLASS + len(copies)
     assert {splits[copy] == splits[original] for copy, original in copies.items()} == {True}
     assert (result.alike.photos, result.alike.groups) == (80, 20)
+    assert result.alike.expected_false
     assert 0 < result.alike.expected_false < 1
     groups = {
         record[features.FILENAME].decode(): record[features.GROUP]

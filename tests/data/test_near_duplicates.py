@@ -3,10 +3,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from data import near_duplicates
 from data.near_duplicates import (
     Pairs,
+    Radius,
     choose_radius,
     find_components,
     find_leaders,
@@ -42,6 +44,35 @@ def count_within(hashes: Hashes, radius: int) -> int:
     return found
 
 
+def films_of(
+    films: int, frames: int, others: int, bits: int = 3
+) -> tuple[Hashes, NDArray[np.int64]]:
+    """Films, whose frames differ by some bits each from the one before, and photos, well mixed.
+
+    Returns:
+        The hashes, and of which film each is; every other photo is one of its own.
+    """
+    rng = np.random.default_rng(0)
+    shown = [synthetic(films)]
+    for frame in range(frames - 1):
+        shown.append(with_bits_flipped(shown[-1], bits, frame))
+    hashes = np.concatenate([*shown, synthetic(others, seed=1)])
+    numbers = np.concatenate([np.tile(np.arange(films), frames), films + np.arange(others)])
+    mixed = rng.permutation(len(hashes))
+    return hashes[mixed], numbers[mixed]
+
+
+def as_set(pairs: Pairs) -> set[tuple[int, int]]:
+    return {*zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}
+
+
+def kinds_near(pairs: Pairs, kinds: NDArray[np.int32]) -> set[tuple[int, int]]:
+    """To which other kinds each photo is near."""
+    one, other = pairs.both_ways()
+    met = zip(one.tolist(), kinds[other].tolist(), strict=True)
+    return {(photo, kind) for photo, kind in met if kind != kinds[photo]}
+
+
 def test_pairs_are_those_that_counting_finds() -> None:
     hashes = synthetic(60)
     hashes = np.concatenate([hashes, with_bits_flipped(hashes[:20], 30)])
@@ -74,9 +105,8 @@ def test_photos_without_a_hash_are_like_none() -> None:
 
 
 @pytest.mark.parametrize("photos", [0, 1, 2, 5])
-def test_where_there_is_nothing_to_measure_only_copies_are_told(photos: int) -> None:
-    radius = choose_radius(synthetic(photos))
-    assert (radius.bits, radius.expected_false) == (-1, 0.0)
+def test_where_there_is_nothing_to_measure_the_customary_radius_is_taken(photos: int) -> None:
+    assert choose_radius(synthetic(photos)) == Radius(31, None)
 
 
 @pytest.mark.parametrize("photos", [40, 400, 1000])
@@ -86,6 +116,7 @@ def test_fewer_than_one_false_pair_is_expected_and_about_as_many_found(photos: i
     for seed in range(5):
         hashes = synthetic(photos, seed)
         radius = choose_radius(hashes)
+        assert radius.expected_false
         assert 0 < radius.expected_false < 1
         expected += radius.expected_false
         found += len(find_pairs(hashes, radius.bits).first)
@@ -111,6 +142,58 @@ def test_near_duplicates_do_not_pass_for_unlike_photos(copies: int) -> None:
     assert 196 <= len(found) <= 200
 
 
+@pytest.mark.parametrize(
+    ("bursts", "photos", "alone"), [(10, 60, 0), (3, 200, 0), (30, 30, 0), (1, 300, 300)]
+)
+def test_bursts_are_told_though_they_are_most_of_the_pairs(
+    bursts: int, photos: int, alone: int
+) -> None:
+    """Films: each frame a few bits from the one before, and soon as far from the first as can be.
+
+    Where the frames are a tenth of all pairs, they hide how far apart unlike photos are.
+    """
+    hashes, films = films_of(bursts, photos, alone)
+    radius = choose_radius(hashes)
+    assert radius.bits >= 31
+    assert radius.expected_false is None or radius.expected_false < 1
+    found = find_components(find_pairs(hashes, radius.bits), len(hashes))
+    assert all(len(np.unique(found[films == film])) == 1 for film in range(bursts))
+    assert len(np.unique(found)) >= len(np.unique(films)) - 2
+
+
+def test_many_changed_copies_of_few_photos_are_told() -> None:
+    """Twenty photos, 50 copies of each, most of them further apart than the customary radius."""
+    base = synthetic(20)
+    copies = np.concatenate([with_bits_flipped(base, 24, seed) for seed in range(50)])
+    mixed = np.random.default_rng(1).permutation(len(copies))
+    radius = choose_radius(copies[mixed])
+    assert radius.bits > 45
+    found = find_components(find_pairs(copies[mixed], radius.bits), len(copies))
+    assert len(np.unique(np.stack([found, mixed % 20]), axis=1).T) == 20
+
+
+@pytest.mark.parametrize("kinds", [1, 3])
+@pytest.mark.parametrize("pending", [500, near_duplicates.PENDING])
+def test_bursts_are_kept_as_stars_that_connect_the_same_photos(
+    kinds: int, pending: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Films in which a frame is near to dozens of others: each kind by itself, and all together."""
+    hashes, _ = films_of(4, 100, 50, bits=2)
+    of_kind = np.random.default_rng(2).integers(0, kinds, len(hashes)).astype(np.int32)
+    monkeypatch.setattr(near_duplicates, "BURST", len(hashes))
+    every = find_pairs(hashes, 40, of_kind)
+    monkeypatch.setattr(near_duplicates, "BURST", 8)
+    monkeypatch.setattr(near_duplicates, "PENDING", pending)
+    kept = find_pairs(hashes, 40, of_kind)
+    assert len(kept.first) < len(every.first)
+    assert as_set(kept) < as_set(every)
+    for chosen in (np.ones(len(hashes), bool), of_kind == 0):
+        of_every = find_components(every.among(chosen), len(hashes))
+        of_kept = find_components(kept.among(chosen), len(hashes))
+        assert of_every.tolist() == of_kept.tolist()
+    assert kinds_near(kept, of_kind) == kinds_near(every, of_kind)
+
+
 def test_photos_that_are_all_alike_are_not_merged() -> None:
     """One scene again and again, with as much noise between all: nothing tells copies apart."""
     base = synthetic(1)
@@ -121,7 +204,7 @@ def test_photos_that_are_all_alike_are_not_merged() -> None:
 
 def test_groups_do_not_chain() -> None:
     """Seven photos, each like the next: no group goes further than one step from its leader."""
-    steps = np.arange(6)
+    steps = np.arange(6, dtype=np.int32)
     chain = Pairs(steps, steps + 1, np.full(6, 20, np.int32))
     leaders = find_leaders(chain, 7)
     assert (np.abs(leaders - np.arange(7)) <= 1).all()

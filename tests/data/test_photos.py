@@ -222,6 +222,23 @@ def test_two_missing_bytes_are_noticed(save: Save, scene: Image.Image, image_for
         decode_photo(save(scene, image_format)[:-2])
 
 
+def test_jpeg_that_ends_properly_but_far_too_early_is_refused(save: Save) -> None:
+    """The header of a huge photo, and the pixels of a small one: decoders make the rest grey."""
+    content = save(Image.new("RGB", (64, 48), "brown"), "JPEG")
+    small, huge = struct.pack(">HH", 48, 64), struct.pack(">HH", 9_900, 10_000)
+    assert content.count(small) == 1
+    with pytest.raises(DataError, match=r"^truncated: \d+ bytes are too few for 10000x9900 "):
+        decode_photo(content.replace(small, huge))
+
+
+@pytest.mark.parametrize("options", [{"quality": 1}, {"progressive": True, "optimize": True}])
+def test_jpeg_of_a_plain_surface_is_small_and_accepted(
+    save: Save, options: dict[str, object]
+) -> None:
+    content = save(Image.new("L", (4_000, 3_000), 255), "JPEG", **options)
+    assert decode_photo(content).shape == (3_000, 4_000, 3)
+
+
 def test_file_with_something_appended_is_accepted(save: Save, scene: Image.Image) -> None:
     motion_photo = save(scene, "JPEG") + b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 40
     assert decode_photo(motion_photo).shape == (32, 48, 3)

@@ -92,7 +92,7 @@ def test_an_override_may_be_a_table_and_leaves_the_rest_of_the_section() -> None
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("colour=red", ["colour", "no such key", "classes, data, demo, model, training, gate"]),
+        ("colour=red", ["colour", "no such key", "data, demo, model, training, answers, gate"]),
         ("training.epochs=5", ["training.epochs", "no such key", "batch_size", "frozen"]),
         (
             "training.frozen.rate=5",

@@ -187,3 +187,14 @@ def test_a_model_that_has_lost_half_of_its_weights_is_not_pushed(run: Run, workd
     for file, content in whole.items():
         file.write_bytes(content)
     assert run(workdir).model == before.model
+
+
+def test_a_warm_start_goes_on_from_the_model_that_was_pushed_last(run: Run, tmp_path: Path) -> None:
+    cold = run(tmp_path / "run", "training.warm_start=true").training
+    assert [phase["name"] for phase in cold["phases"]] == ["frozen", "unfrozen"]
+    rate = "training.unfrozen.learning_rate=1e-12"
+    warm = run(tmp_path / "run", "training.warm_start=true", rate).training
+    (phase,) = warm["phases"]
+    assert phase["name"] == "unfrozen"
+    (pushed,) = (each for each in cold["phases"] if each["name"] == cold["exported_phase"])
+    assert phase["val"] == pytest.approx(pushed["val"], rel=1e-3)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from data.errors import DataError
 from data.ingest import ingest
 from data.photos import Pixels
 from pipeline.cli import main
-from pipeline.proof import as_text, count_spanning, find_spans, prove
+from pipeline.proof import Proof, as_text, count_spanning, find_spans, prove
 
 Draw = Callable[[int], Pixels]
 
@@ -116,3 +117,10 @@ def test_no_records_are_named(tmp_path: Path) -> None:
         prove(tmp_path, LITE)
     with pytest.raises(DataError, match="no records at"):
         prove(tmp_path / "nothing", LITE)
+
+
+def test_the_smallest_radius_of_the_spans_counts_and_is_named() -> None:
+    proof = Proof(10, 9, (70, 64, 68), 0, 1.0, (0.5,), 0.5, 3)
+    assert "(up to 64 of 256 bits differ, the least of 64 to 70 in these spans)" in as_text(proof)
+    single = dataclasses.replace(proof, radii=(70,))
+    assert "(up to 70 of 256 bits differ)" in as_text(single)

@@ -8,8 +8,11 @@ import pytest
 
 from data.audit import Fact
 from data.drawn_dogs import draw_photo
+from data.near_duplicates import Radius
 
 NewFact = Callable[..., Fact]
+RADIUS = Radius(70, 0.824)
+"""As that of a few thousand photos."""
 
 
 @pytest.fixture(scope="session")

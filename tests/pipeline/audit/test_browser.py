@@ -12,7 +12,7 @@ from pipeline.audit.findings import find_out
 from pipeline.audit.page import make_page
 from pipeline.audit.pictures import Doubt, Doubts, Padded
 from tests.browser import SHOTS, chromium, needs_chromium
-from tests.pipeline.audit.conftest import NewFact
+from tests.pipeline.audit.conftest import RADIUS, NewFact
 
 pytestmark = needs_chromium
 HOSTILE = "<script>document.title='taken'</script>"
@@ -34,7 +34,9 @@ def page(driver: webdriver.Chrome, new_fact: NewFact, tmp_path: Path) -> webdriv
     ]
     facts += [new_fact(f"sad/{'x' * 200}{n}", "sad", reason=HOSTILE) for n in range(50)]
     doubts = Doubts(tuple(Doubt(fact, 0.01, "ram") for fact in facts[:50]), "lite0")
-    findings = find_out(facts, [Padded(fact, 0.3) for fact in facts[:50]], doubts, refusal=HOSTILE)
+    findings = find_out(
+        facts, [Padded(fact, 0.3) for fact in facts[:50]], doubts, radius=RADIUS, refusal=HOSTILE
+    )
     file = tmp_path / "audit.html"
     file.write_text(make_page(findings, HOSTILE))
     driver.get(file.as_uri())

@@ -4,10 +4,11 @@ from html.parser import HTMLParser
 import pytest
 
 from data.audit import Fact
+from data.near_duplicates import Radius
 from pipeline.audit.findings import find_out
 from pipeline.audit.page import make_page
 from pipeline.audit.pictures import Doubt, Doubts, Padded
-from tests.pipeline.audit.conftest import NewFact
+from tests.pipeline.audit.conftest import RADIUS, NewFact
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>"\'&\u202e'
 
@@ -32,7 +33,7 @@ def page_of(facts: list[Fact], padded: int = 0, doubts: int = 0, refusal: str = 
     usable = [fact for fact in facts if not fact.reason]
     doubted = Doubts(tuple(Doubt(fact, 0.01, "ram") for fact in usable[:doubts]), "lite0")
     bars = [Padded(fact, 0.3) for fact in usable[:padded]]
-    return make_page(find_out(facts, bars, doubted, refusal=refusal), HOSTILE)
+    return make_page(find_out(facts, bars, doubted, radius=RADIUS, refusal=refusal), HOSTILE)
 
 
 def test_names_labels_and_reasons_are_text_however_hostile(new_fact: NewFact) -> None:
@@ -126,9 +127,9 @@ def test_a_group_shows_a_photo_of_every_label(new_fact: NewFact) -> None:
 
 def test_how_many_near_duplicates_are_so_by_chance_is_said(new_fact: NewFact) -> None:
     twins = [new_fact("a", group="g"), new_fact("b", group="g")]
-    page = make_page(find_out(twins, [], Doubts(), false_pairs=0.824), "dogs")
+    page = make_page(find_out(twins, [], Doubts(), radius=RADIUS), "dogs")
     assert "1 group. " in page
-    assert "Of all pairs, 0.82 can be expected" in page
+    assert "up to 70 differ; of all pairs, 0.82 can be expected" in page
 
 
 def test_that_a_dog_was_seen_everywhere_is_said(new_fact: NewFact) -> None:
@@ -137,7 +138,7 @@ def test_that_a_dog_was_seen_everywhere_is_said(new_fact: NewFact) -> None:
 
 def test_that_dogs_were_not_looked_for_is_said_with_the_reason(new_fact: NewFact) -> None:
     doubts = Doubts(unjudged="weights 'random' come without a head")
-    page = Elements(make_page(find_out([new_fact()], [], doubts), "dogs"))
+    page = Elements(make_page(find_out([new_fact()], [], doubts, radius=RADIUS), "dogs"))
     assert "was not judged" in page.text
     assert "Not judged: weights 'random' come without a head." in page.text
 
@@ -147,7 +148,13 @@ def test_a_page_without_a_usable_photo_is_a_page(
     new_fact: NewFact, facts: dict[str, object]
 ) -> None:
     page = make_page(
-        find_out([new_fact(**facts)], [], Doubts(unjudged="there is none"), refusal="no photo"),
+        find_out(
+            [new_fact(**facts)],
+            [],
+            Doubts(unjudged="there is none"),
+            radius=RADIUS,
+            refusal="no photo",
+        ),
         "dogs",
     )
     found = Elements(page)
@@ -155,3 +162,21 @@ def test_a_page_without_a_usable_photo_is_a_page(
     places = {attributes.get("id") for _, attributes in found.tags}
     links = {(attributes["href"] or "") for tag, attributes in found.tags if tag == "a"}
     assert {link.removeprefix("#") for link in links} <= places
+
+
+@pytest.mark.parametrize("twins", [True, False])
+def test_that_only_close_copies_could_be_told_is_said(new_fact: NewFact, *, twins: bool) -> None:
+    facts = [new_fact("a", group="g"), new_fact("b", group="g" if twins else "b")]
+    found = Elements(make_page(find_out(facts, [], Doubts(), radius=Radius(31, None)), "dogs"))
+    assert "that were changed much were not told from other photos" in found.text
+    assert "up to 31 differ, PDQ's customary bound: the photos are too few" in found.text
+    assert ("None was found." in found.text) != twins
+    places = {attributes.get("id") for _, attributes in found.tags}
+    links = {(attributes["href"] or "") for tag, attributes in found.tags if tag == "a"}
+    assert {link.removeprefix("#") for link in links} <= places
+
+
+def test_a_measured_radius_is_no_reason_for_doubt(new_fact: NewFact) -> None:
+    page = make_page(find_out([new_fact()], [], Doubts(), radius=RADIUS), "dogs")
+    assert "were not told" not in page
+    assert 'id="groups"' not in page

@@ -146,8 +146,11 @@ def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
         beam_pipeline_args=LOCAL_BEAM_ARGS,
     )
     shared = {node.id for node in local.components}
-    shared -= {"EarlierStatistics", "DriftValidator", "LastPushedModel"}
-    assert {*tasks(compiled("kubeflow", *overrides))} == shared | {"LatestPushedModel"}
+    shared -= {"EarlierStatistics", "DriftValidator", "LastPushedModel", "BestPushedModel"}
+    assert {*tasks(compiled("kubeflow", *overrides))} == shared | {
+        "LatestPushedModel",
+        "BestPushedModel",
+    }
     assert {*tasks(compiled("vertex", *overrides))} == shared | {
         "LatestBlessedModel-model-blessing-resolver",
         "LatestBlessedModel-model-resolver",
@@ -178,7 +181,7 @@ def test_a_run_may_name_places_other_than_the_compiled_ones(job: Job) -> None:
         for key, given in each.get("inputs", {}).get("parameters", {}).items()
         if "componentInputParameter" in given
     }
-    takers = {"Pusher", "LatestPushedModel"} & tasks(job).keys()
+    takers = {"Pusher", "LatestPushedModel", "BestPushedModel"} & tasks(job).keys()
     assert used == {("ImportExampleGen", "input_base"): "data_root"} | {
         (task, "push_destination"): "push_destination" for task in takers
     }
@@ -200,11 +203,13 @@ def test_vertex_looks_up_the_last_blessed_model(vertex: Job) -> None:
     assert "blessed.number_value=1" in json.dumps(blessing)
     assert "current_model_id" in json.dumps(model)
     assert producer(vertex, "Evaluator", "baseline_model") == "LatestBlessedModel-model-resolver"
+    assert "best_models" not in tasks(vertex)["Evaluator"]["inputs"]["artifacts"]
 
 
 def test_kubeflow_looks_at_what_was_pushed(kubeflow: Job) -> None:
     assert not [task for task in tasks(kubeflow) if "resolver" in executor(kubeflow, task)]
     assert producer(kubeflow, "Evaluator", "baseline_model") == "LatestPushedModel"
+    assert producer(kubeflow, "Evaluator", "best_models") == "BestPushedModel"
 
 
 def test_vertex_runs_the_driver_before_it_looks_into_its_cache(vertex: Job) -> None:
@@ -231,7 +236,7 @@ def test_kubeflow_runs_the_driver_in_the_task_and_never_takes_it_from_its_cache(
         for task, each in cacheable(kubeflow).items()
         if not each["cachingOptions"].get("enableCache", False)
     }
-    assert uncached == {"ImportExampleGen", "LatestPushedModel", "Pusher"}
+    assert uncached == {"ImportExampleGen", "LatestPushedModel", "BestPushedModel", "Pusher"}
 
 
 def test_every_task_starts_the_entry_point_of_its_target(vertex: Job, kubeflow: Job) -> None:
@@ -326,6 +331,12 @@ def test_what_kubeflow_lacks_is_refused(over: str, override: str, message: str) 
 def test_worker_processes_are_for_a_local_run_alone(target: Target) -> None:
     message = error_of(target, "beam.direct_running_mode=multi_processing")
     assert message.startswith("beam.direct_running_mode = multi_processing: it is for `run` and")
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+def test_a_warm_start_is_for_a_local_run_alone(target: Target) -> None:
+    message = error_of(target, "training.warm_start=true")
+    assert message.startswith("training.warm_start = true: it is for `run`")
 
 
 def test_any_other_platform_is_answered_with_the_two() -> None:
