@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from components.evaluation.figures import Bin, Evaluation, bins_of
-from components.pages.plots import Dot, Line, Rule, number_axis, plot, share_axis
+from components.pages.plots import Dot, Line, Rule, Style, number_axis, plot, share_axis
 from components.pages.rendering import SHARED, render
 from components.report.calibration import (
     FEWEST,
@@ -164,26 +164,24 @@ def _curves(history: Sequence[PhaseHistory]) -> list[tuple[str, Markup]]:
         values = [epoch[key] for epoch in epochs for key in (metric, f"val_{metric}")]
         up = share_axis(title) if metric == "accuracy" else number_axis(title, values)
         lines = [
-            Line(
-                style,
-                [(n, epoch[key]) for n, epoch in zip(numbers, epochs, strict=True)],
-                [
-                    Dot(
-                        n,
-                        epoch[key],
-                        f"epoch {n}, {what}: {epoch[key]:.3f}",
-                        4.5 if n in kept and key.startswith("val") else 2,
-                    )
-                    for n, epoch in zip(numbers, epochs, strict=True)
-                ],
-            )
-            for style, key, what in (
-                ("second", metric, "training"),
-                ("first", f"val_{metric}", "validation"),
-            )
+            _epoch_line("second", [epoch[metric] for epoch in epochs], "training", ()),
+            _epoch_line("first", [epoch[f"val_{metric}"] for epoch in epochs], "validation", kept),
         ]
         drawn.append((title, plot(lines, x=across, y=up, title=f"{title} by epoch", rules=rules)))
     return drawn
+
+
+def _epoch_line(style: Style, values: Sequence[float], what: str, kept: Sequence[int]) -> Line:
+    """Values by epoch, from 1; those that are kept have a large dot."""
+    points = list(enumerate(values, start=1))
+    return Line(
+        style,
+        points,
+        [
+            Dot(n, value, f"epoch {n}, {what}: {value:.3f}", 4.5 if n in kept else 2)
+            for n, value in points
+        ],
+    )
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ def _reliability(
     return _Reliability(chart, before)
 
 
-def _bin_line(style: Any, bins: Sequence[Bin], photos: int) -> Line:
+def _bin_line(style: Style, bins: Sequence[Bin], photos: int) -> Line:
     return Line(
         style,
         [(each.confidence, each.accuracy) for each in bins],

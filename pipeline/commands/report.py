@@ -74,7 +74,8 @@ def _compare(options: argparse.Namespace) -> Path:
     with chatter_to(Path(os.devnull)):
         from pipeline.report.comparison import compare
 
-        compare(*options.runs, out)
+        before, after = options.runs
+        compare(before, after, out)
     return out
 
 

@@ -117,22 +117,22 @@ def setting_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list
 
 def compare_data(before: Run, after: Run) -> DataChange | None:
     """What changed in the photos; None if the records of a run are gone."""
-    if before.photos is None or after.photos is None:
+    first, second = before.photos, after.photos
+    if first is None or second is None:
         return None
-    both = before.photos.keys() & after.photos.keys()
+    both = [(first[key], second[key]) for key in first.keys() & second.keys()]
     return DataChange(
         splits=tuple(
             SplitChange(
                 split,
-                *(sum(p.split == split for p in run.photos.values()) for run in (before, after)),
-                both=sum(
-                    before.photos[key].split == after.photos[key].split == split for key in both
-                ),
+                before=sum(photo.split == split for photo in first.values()),
+                after=sum(photo.split == split for photo in second.values()),
+                both=sum(one.split == other.split == split for one, other in both),
             )
             for split in SPLITS
         ),
-        moved=sum(before.photos[key].split != after.photos[key].split for key in both),
-        relabelled=sum(before.photos[key].label != after.photos[key].label for key in both),
+        moved=sum(one.split != other.split for one, other in both),
+        relabelled=sum(one.label != other.label for one, other in both),
     )
 
 
