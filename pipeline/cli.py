@@ -11,6 +11,7 @@ from pipeline.commands.common import EXIT_STATUS, complain
 from pipeline.commands.data import add_data
 from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
 from pipeline.commands.predict import add_predict
+from pipeline.commands.report import add_report
 from pipeline.commands.review import add_review
 from pipeline.commands.run import add_run
 from pipeline.commands.serve import add_check, add_serve
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add_data(commands)
     add_audit(commands)
     add_review(commands)
+    add_report(commands)
     add_predict(commands)
     add_serve(commands)
     add_check(commands)

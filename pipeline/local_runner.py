@@ -29,7 +29,15 @@ from pipeline.lineage import describe_run
 from pipeline.live_line import LiveLine
 from pipeline.pipeline import UNCACHED, create_pipeline
 from pipeline.progress import NodeTimes, describe_alike, describe_records, describe_remarks
-from pipeline.summary import Summary, as_metrics, copy_curves, read_outputs, summarize
+from pipeline.summary import (
+    Summary,
+    as_metrics,
+    copy_curves,
+    newest_run,
+    read_outputs,
+    report_page,
+    summarize,
+)
 from pipeline.workdir import Workdir
 
 
@@ -104,11 +112,13 @@ def run_locally(
         _Runner(ingested.span_dir, connection).run(pipeline)
     finally:
         absl.removeHandler(times)
+        times.close()
         artifacts.remember(workdir)
     with Metadata(connection) as metadata:
-        outputs = read_outputs(metadata.store)
+        outputs = read_outputs(metadata.store, newest_run(metadata.store))
     summary = summarize(outputs, times, config.classes)
     copy_curves(outputs, workdir.curves)
+    workdir.store_report(report_page(outputs, summary, ingested))
     workdir.store_metrics(as_metrics(summary))
     return summary
 

@@ -62,9 +62,11 @@ from components.nodes.distributions import (
 from components.nodes.evaluator import Evaluator
 from components.nodes.example_gen import ImportExampleGen
 from components.nodes.pusher import PusherExecutor
+from components.nodes.report import Report
 from components.nodes.schema import CuratedSchema, curated_schema
 from components.nodes.servable_gate import ServableGate
 from components.nodes.trainer import TrainerExecutor
+from components.report.page import look
 from data.contract.features import SPLITS, TRAIN, VAL
 from data.contract.nodes import (
     BEST_PUSHED_MODEL,
@@ -263,6 +265,8 @@ class _Training:
 
     nodes: list[BaseNode]
     model: BaseChannel
+    model_run: BaseChannel
+    activations: BaseChannel | None
     pusher_executor: type[BaseExecutor]
     serving_config: dict[str, Any] | None
 
@@ -317,6 +321,8 @@ def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str)
     return _Training(
         nodes=[*caches, trainer, curves],
         model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        activations=caches[0].outputs["activations"] if caches else None,
         pusher_executor=pusher_executor,
         serving_config=serving_config,
     )
@@ -353,7 +359,23 @@ def _gate_nodes(
         push_destination=_as_message(push_destination),
         custom_config=training.serving_config,
     )
-    return [servable_gate, *([best] if best else []), evaluator, pusher]
+    report = _report(config, data, training, evaluator.outputs["evaluation"])
+    return [servable_gate, *([best] if best else []), evaluator, report, pusher]
+
+
+def _report(config: Config, data: _Data, training: _Training, evaluation: BaseChannel) -> BaseNode:
+    """What was measured, for people."""
+    optional = {"activations": training.activations} if training.activations else {}
+    return Report(
+        evaluation=evaluation,
+        model_run=training.model_run,
+        examples=data.examples,
+        statistics=data.statistics,
+        **optional,
+        settings=config.model_dump_json(),
+        look=look(),
+        code=code_hash("components.nodes.report", module_of(config.model.backbone)),
+    )
 
 
 def _as_message(push_destination: Parameter) -> pusher_pb2.PushDestination | RuntimeParameter:

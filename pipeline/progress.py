@@ -11,6 +11,7 @@ from pathlib import Path
 
 from data.ingest import IngestResult
 from pipeline.live_line import LiveLine
+from pipeline.memory import PeakMemory
 
 NAMED = 3
 """Photos that a line names before it counts the rest."""
@@ -27,15 +28,19 @@ class NodeTimes(logging.Handler):
         line: shows the node while it runs, if there is one.
         wall: seconds of each node, by node id.
         cpu: seconds of this process's processor time during each node.
+        memory: MB (10^6 bytes) that this process held at its peak during each node; None where
+            that cannot be known.
     """
 
     total: int
     line: LiveLine | None = None
     wall: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         super().__init__(logging.INFO)
+        self._peak: PeakMemory | None = None
 
     def __hash__(self) -> int:
         return id(self)
@@ -49,6 +54,7 @@ class NodeTimes(logging.Handler):
             else:
                 print(head, flush=True)
             self._started = time.monotonic(), time.process_time()
+            self._peak = PeakMemory()
         elif record.msg == "Component %s is finished.":
             (node,) = record.args or ()
             if self.line:
@@ -56,6 +62,14 @@ class NodeTimes(logging.Handler):
             wall, cpu = self._started
             self.wall[str(node)] = time.monotonic() - wall
             self.cpu[str(node)] = time.process_time() - cpu
+            self.memory[str(node)] = self._peak.stop() if self._peak else None
+            self._peak = None
+
+    def close(self) -> None:
+        """Stops looking at the memory, if a node has failed."""
+        if self._peak:
+            self._peak.stop()
+        super().close()
 
 
 @contextmanager

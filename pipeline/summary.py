@@ -18,9 +18,12 @@ from components.evaluation.figures import EVALUATION, Condition, Evaluation
 from components.evaluation.report import read_evaluation
 from components.nodes.curves import PICTURE
 from components.nodes.data_gate import CHECKS
-from components.nodes.trainer import SUMMARY
-from data.contract.nodes import CURVES, DATA_GATE, EVALUATOR, PUSHER, TRAINER
-from pipeline.progress import NodeTimes
+from components.nodes.report import PAGE
+from components.report.page import NodeCost, RunFacts, complete
+from components.training.history import SUMMARY
+from data.contract.nodes import CURVES, DATA_GATE, EVALUATOR, PUSHER, REPORT, TRAINER
+from data.ingest import IngestResult
+from pipeline.progress import NodeTimes, describe_alike
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,18 @@ class Outputs:
         return Path(self.artifacts[node, key].uri)
 
 
-def read_outputs(store: MetadataStore) -> Outputs:
-    """The outputs of the newest pipeline run in the MLMD store."""
-    run = max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+def newest_run(store: MetadataStore) -> mlmd.Context:
+    """The context of the newest pipeline run in the MLMD store."""
+    return max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
+
+
+def read_outputs(store: MetadataStore, run: mlmd.Context) -> Outputs:
+    """The outputs of a pipeline run.
+
+    Args:
+        store: where it is kept.
+        run: its context.
+    """
     artifacts: dict[tuple[str, str], mlmd.Artifact] = {}
     cached: dict[str, bool] = {}
     for execution in store.get_executions_by_context(run.id):
@@ -65,7 +77,7 @@ class Summary:
     evaluation: Evaluation
     training: dict[str, Any]
     nodes: list[dict[str, Any]]
-    """`node`, `seconds`, `cpu_seconds` and `cached` of each, in the order they ran."""
+    """`node`, `seconds`, `cpu_seconds`, `peak_mb` and `cached` of each, in the order they ran."""
     model: Path | None
     """The version that holds the model; None when the gate blocked it."""
 
@@ -86,6 +98,7 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
                 "node": node,
                 "seconds": round(seconds, 1),
                 "cpu_seconds": round(times.cpu[node], 1),
+                "peak_mb": times.memory[node],
                 "cached": outputs.cached.get(node, False),
             }
             for node, seconds in times.wall.items()
@@ -99,6 +112,29 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
 def copy_curves(outputs: Outputs, file: Path) -> None:
     """Copies the curves of the run's model to where a user looks for them."""
     shutil.copyfile(outputs.uri(CURVES, "curves") / PICTURE, file)
+
+
+def report_page(outputs: Outputs, summary: Summary, ingested: IngestResult) -> str:
+    """The report on a run, with what its nodes do not know.
+
+    Args:
+        outputs: of the run.
+        summary: its figures.
+        ingested: what the records were made of.
+    """
+    left_out = [
+        (ingested.rejected, "unusable files"),
+        (ingested.conflicts, "whose label or split cannot be right"),
+        (ingested.earlier, "that earlier spans hold"),
+    ]
+    run = RunFacts(
+        pushed=str(summary.model or ""),
+        left_out=[(number, why) for number, why in left_out if number],
+        alike=describe_alike(ingested),
+        nodes=[NodeCost(**node) for node in summary.nodes],
+    )
+    page = (outputs.uri(REPORT, "report") / PAGE).read_text(encoding="utf-8")
+    return complete(page, run)
 
 
 def as_metrics(summary: Summary) -> dict[str, Any]:
@@ -130,9 +166,9 @@ def as_text(summary: Summary) -> str:
             "",
             *_confusion_lines(evaluation, summary.classes),
             "",
-            f"{'node':<22}{'seconds':>8}{'CPU s':>8}",
+            f"{'node':<22}{'seconds':>8}{'CPU s':>8}{'peak MB':>9}",
             *(
-                f"{node['node']:<22}{node['seconds']:>8.1f}{node['cpu_seconds']:>8.1f}"
+                f"{node['node']:<22}{node['seconds']:>8.1f}{node['cpu_seconds']:>8.1f}{_megabytes(node['peak_mb']):>9}"
                 f"{'   cached' if node['cached'] else ''}"
                 for node in summary.nodes
             ),
@@ -145,6 +181,10 @@ def as_text(summary: Summary) -> str:
             "",
         ]
     )
+
+
+def _megabytes(number: float | None) -> str:
+    return "-" if number is None else f"{number:,.0f}"
 
 
 def _condition_lines(condition: Condition) -> list[str]:

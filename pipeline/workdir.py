@@ -52,7 +52,7 @@ def _is_unwritable(char: str) -> bool:
 def write_atomically(file: Path, text: str) -> None:
     """Writes a text file so that a reader sees the old one or the new one, never half of one."""
     unfinished = file.with_name(f".{file.name}.tmp")
-    unfinished.write_text(text)
+    unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(file)
 
 
@@ -108,6 +108,11 @@ class Workdir:
         return self.root / "curves.png"
 
     @property
+    def report(self) -> Path:
+        """The report on the last run."""
+        return self.root / "report" / "index.html"
+
+    @property
     def _config(self) -> Path:
         return self.root / "config.json"
 
@@ -141,6 +146,11 @@ class Workdir:
     def store_config(self, config: Config) -> None:
         """Keeps the resolved configuration with the run."""
         write_atomically(self._config, config.model_dump_json(indent=2))
+
+    def store_report(self, page: str) -> None:
+        """Keeps the report with the run."""
+        self.report.parent.mkdir(exist_ok=True)
+        write_atomically(self.report, page)
 
     def store_metrics(self, metrics: dict[str, Any]) -> None:
         """Keeps the figures with the run."""

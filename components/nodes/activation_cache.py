@@ -10,24 +10,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
-from tfx.utils import io_utils
 
 from components.model.extractor import activation_shapes
 from components.model.weights import build_backbone, require_same_weights
+from components.nodes.statistics import count_labels
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import CacheManifest
 from components.training.cache.reuse import recipe_of
 from components.training.cache.writing import fill
 from data.contract import features
-
-_STATISTICS_FILE = "FeatureStats.pb"
 
 SPLITS = (features.TRAIN, features.VAL)
 """Those that training looks at."""
@@ -76,7 +73,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         require_same_weights(name, weights, exec_properties["weights_hash"])
         backbone, origin = build_backbone(name, weights)
         spatial_shape, pooled_size = activation_shapes(backbone, boundary_layer)
-        found = {split: _read_statistics(statistics, split) for split in SPLITS}
+        found = {split: count_labels(statistics, split) for split in SPLITS}
         manifest = CacheManifest(
             backbone=name,
             weights=origin,
@@ -148,17 +145,6 @@ class ActivationCache(BaseBeamComponent):
                 activations=types.Channel(type=standard_artifacts.Examples),
             )
         )
-
-
-def _read_statistics(statistics: types.Artifact, split: str) -> dict[str, int]:
-    """How many photos of each class StatisticsGen found in a split."""
-    file = f"{artifact_utils.get_split_uri([statistics], split)}/{_STATISTICS_FILE}"
-    (found,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
-        io_utils.read_bytes_file(file)
-    ).datasets
-    (labels,) = (x for x in found.features if list(x.path.step) == [features.LABEL])
-    buckets = labels.string_stats.rank_histogram.buckets
-    return {bucket.label: int(bucket.sample_count) for bucket in buckets}
 
 
 def _files(examples: types.Artifact, split: str) -> list[str]:

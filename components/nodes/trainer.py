@@ -27,15 +27,13 @@ from components.staging import is_remote, readable, writable
 from components.training import recipes
 from components.training.answering import settle
 from components.training.checkpoint import committed_epochs, remove
-from components.training.history import HISTORY, PhaseHistory, write_history
+from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
 from components.training.phases import Phase, best_phase, train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.recipes import FROZEN, UNFROZEN, Recipe
 from components.training.settings import TrainingSettings
 from components.training.warm_start import FORMAT, Origin, keep_weights, take_weights
 from data.contract.features import TRAIN, VAL
-
-SUMMARY = "training.json"
 
 
 @dataclass(frozen=True)

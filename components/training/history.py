@@ -11,6 +11,8 @@ Epoch = dict[str, float]
 
 HISTORY = "history.csv"
 """The file of the table."""
+SUMMARY = "training.json"
+"""The file of a training's figures, beside it."""
 
 _FIGURES = ("accuracy", "loss", "val_accuracy", "val_loss")
 

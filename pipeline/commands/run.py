@@ -88,7 +88,7 @@ def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
     except Exception as error:
         raise _in_our_words(error, workdir) from error
     print(as_text(summary))
-    print(f"curves    {workdir.curves}\nmetrics   {workdir.metrics}")
+    print(f"report    {workdir.report}\ncurves    {workdir.curves}\nmetrics   {workdir.metrics}")
     if summary.model is None:
         complain("the gate blocked the model; nothing was pushed")
         return Exit.BLOCKED

@@ -36,6 +36,7 @@ NODES = [
     "ActivationCache",
     "Trainer",
     "Curves",
+    "Report",
     "ServableGate",
     "LastPushedModel",
     "BestPushedModel",

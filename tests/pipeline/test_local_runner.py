@@ -11,9 +11,12 @@ from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_conf
 from components.errors import ComponentError
 from components.evaluation.figures import Comparison
 from data import relabels, spans
+from data.contract.errors import UserError
 from data.drawn_dogs import draw_dataset
 from data.relabels import Relabel
 from pipeline import code_hash
+from pipeline.report.comparison import compare
+from pipeline.report.runs import read_run
 from pipeline.summary import Summary
 from pipeline.workdir import Workdir, WorkdirError
 from serving.asking.pushed import find_version
@@ -74,6 +77,7 @@ def test_a_model_from_the_cache_is_compared_with_the_last_and_becomes_the_newest
         "LastPushedModel",
         "BestPushedModel",
         "Evaluator",
+        "Report",
         "Pusher",
     }
     assert summary.model == find_version(serving)
@@ -86,6 +90,43 @@ def test_a_model_from_the_cache_is_compared_with_the_last_and_becomes_the_newest
     assert after.evaluation.last.accuracy == pytest.approx(before)
     assert after.model == find_version(serving)
     assert contents(after.model) == contents(second)
+
+
+def test_two_versions_of_one_folder_are_compared(workdir: Path, tmp_path: Path) -> None:
+    first, second, *_ = sorted(Workdir(workdir).serving.iterdir())
+    before, after = read_run(first), read_run(second)
+    assert before.settings["training"]["seed"] == 0
+    assert after.settings["training"]["seed"] == 1
+    assert (before.pushed, after.pushed) == (first.name, second.name)
+    assert before.code == after.code
+    assert {"Transform", "Trainer", "Evaluator", "Report"} <= before.code.keys()
+    assert before.manifest_sha256 == after.manifest_sha256 != ""
+    assert before.photos is not None
+    assert {*before.predictions.photos} == {
+        sha256 for sha256, photo in before.photos.items() if photo.split == "test"
+    }
+    compare(first, second, tmp_path / "comparison.html")
+    page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
+    assert "training.seed" in page
+    assert "not at hand" not in page
+
+
+def test_a_folder_stands_for_the_last_run_and_its_report_tells_what_the_nodes_took(
+    run: Run, workdir: Path
+) -> None:
+    summary = run(workdir)
+    last = read_run(workdir)
+    assert last.evaluation == summary.evaluation
+    page = Workdir(workdir).report.read_text(encoding="utf-8")
+    assert all(f"<th>{node['node']}</th>" in page for node in summary.nodes)
+    assert all(node["peak_mb"] > 100 for node in summary.nodes)
+    assert str(summary.model) in page
+    with pytest.raises(UserError, match="9 is no folder of a run, nor a version"):
+        read_run(Workdir(workdir).serving / "9")
+    (Workdir(workdir).serving / "9").mkdir()
+    with pytest.raises(UserError, match="no run in that folder is known to have pushed it"):
+        read_run(Workdir(workdir).serving / "9")
+    (Workdir(workdir).serving / "9").rmdir()
 
 
 def test_nothing_new_runs_nothing_and_pushes_nothing(run: Run, workdir: Path) -> None:

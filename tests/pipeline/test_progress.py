@@ -2,6 +2,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +56,20 @@ def test_a_node_that_fails_has_no_time(times: NodeTimes, logger: logging.Logger)
     run_node(logger, "Transform")
     logger.info("Component %s is running.", "Trainer")
     assert list(times.wall) == ["Transform"]
+
+
+def test_the_memory_of_each_node_is_told_and_nothing_looks_on_after_a_failure(
+    times: NodeTimes, logger: logging.Logger
+) -> None:
+    run_node(logger, "Transform")
+    assert list(times.memory) == ["Transform"]
+    assert 10 < (times.memory["Transform"] or 0) < 100_000
+    logger.info("Component %s is running.", "Trainer")
+    looking = {thread.name for thread in threading.enumerate()}
+    times.close()
+    assert "peak-memory" in looking
+    assert "peak-memory" not in {thread.name for thread in threading.enumerate()}
+    assert list(times.memory) == ["Transform"]
 
 
 def test_other_messages_are_passed_over(

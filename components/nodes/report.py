@@ -1,0 +1,205 @@
+"""The Report node: what the run has measured, on one page."""
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack
+
+import numpy as np
+import tensorflow as tf
+from tfx import types
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.evaluation.report import read_evaluation
+from components.model.photo_features import photo_features
+from components.nodes.statistics import count_labels
+from components.report.neighbours import Batch, Neighbour, nearest
+from components.report.page import Facts, make_page
+from components.report.predictions import Predictions, read_table
+from components.report.shown import (
+    NEIGHBOURS,
+    Photo,
+    Shown,
+    show,
+    surest_mistakes,
+    surest_right,
+)
+from components.staging import readable, writable
+from components.training.cache.format import POOLED, WEIGHTS, read_manifest, view_files
+from components.training.history import HISTORY, SUMMARY, read_history
+from data.contract import features
+
+PAGE = "index.html"
+DESCRIPTION = "run.json"
+"""The settings and versions of the run, as JSON."""
+
+_LIBRARIES = (
+    "dog-emotion",
+    "tfx",
+    "tensorflow",
+    "keras",
+    "tensorflow-model-analysis",
+    "tensorflow-transform",
+    "apache-beam",
+    "numpy",
+    "opencv-python-headless",
+)
+_NOT_CACHED = "training.augmentation.mode is on_the_fly, and no features were kept"
+_BATCH = 1024
+_SEARCHED = 100_000
+"""Training photos, at most, among which similar ones are looked for."""
+
+
+@component
+def Report(  # noqa: N802 (a TFX component is named like a class)
+    evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
+    model_run: InputArtifact[standard_artifacts.ModelRun],
+    examples: InputArtifact[standard_artifacts.Examples],
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    report: OutputArtifact[standard_artifacts.ModelRun],
+    settings: Parameter[str],
+    look: Parameter[str],
+    code: Parameter[str],
+    activations: InputArtifact[standard_artifacts.Examples] = None,
+) -> None:
+    """Writes the report.
+
+    Args:
+        evaluation: the Evaluator's figures and verdict.
+        model_run: what Trainer leaves of a training.
+        examples: the photos.
+        statistics: what was counted in them.
+        report: receives the page, and the settings and versions beside it.
+        settings: the configuration, as JSON.
+        look: a hash of the templates, for the cache.
+        code: a hash of the code that makes the page, for the cache.
+        activations: what ActivationCache made of the training photos, if it did.
+    """
+    configuration = json.loads(settings)
+    classes = configuration["classes"]
+    with ExitStack() as stack:
+        folder = stack.enter_context(readable(evaluation.uri))
+        judged = read_evaluation(str(folder))
+        predictions = read_table(folder, classes)
+        run = stack.enter_context(readable(model_run.uri))
+        training = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
+        history = read_history(run / HISTORY)
+    versions = _versions()
+    mistakes, right = _shown(predictions, examples, activations)
+    facts = Facts(
+        classes=tuple(classes),
+        counts={split: count_labels(statistics, split) for split in features.SPLITS},
+        evaluation=judged,
+        predictions=predictions,
+        history=history,
+        training=training,
+        settings=configuration,
+        versions=versions,
+        mistakes=mistakes,
+        right=right,
+        no_neighbours="" if activations else _NOT_CACHED,
+    )
+    description = {"settings": configuration, "versions": versions}
+    with writable(report.uri) as folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PAGE).write_text(make_page(facts), encoding="utf-8")
+        (folder / DESCRIPTION).write_text(json.dumps(description, indent=2), encoding="utf-8")
+
+
+def _shown(
+    predictions: Predictions, examples: types.Artifact, activations: types.Artifact | None
+) -> tuple[list[Shown], list[Shown]]:
+    """The mistakes and the right answers on the page."""
+    mistakes, right = surest_mistakes(predictions), surest_right(predictions)
+    places = [*mistakes, *right]
+    photos = find_photos(
+        _files(examples, features.TEST), {predictions.photos[place] for place in places}
+    )
+    known = [place for place in mistakes if predictions.photos[place] in photos]
+    alike: dict[int, tuple[list[Neighbour], list[Neighbour]]] = {}
+    if activations and known:
+        jpegs = [photos[predictions.photos[place]].jpeg for place in known]
+        of_class = [int(predictions.predicted[place]) for place in known]
+        found = _neighbours(activations.uri, jpegs, of_class)
+        alike = dict(zip(known, found, strict=True))
+        wanted = {each.sha256 for pair in found for side in pair for each in side}
+        photos |= find_photos(_files(examples, features.TRAIN), wanted)
+    return (
+        [
+            show(predictions, place, photos, of_predicted=same, of_any=anyone)
+            for place in mistakes
+            for same, anyone in [alike.get(place, ([], []))]
+        ],
+        [show(predictions, place, photos) for place in right],
+    )
+
+
+def _neighbours(
+    activations: str, jpegs: list[bytes], of_class: list[int]
+) -> list[tuple[list[Neighbour], list[Neighbour]]]:
+    """The training photos most like each photo: of one class, and of any."""
+    manifest = read_manifest(activations)
+    with readable(f"{activations}/{WEIGHTS}") as weights:
+        found = photo_features(
+            jpegs,
+            count=len(jpegs),
+            backbone=manifest.backbone,
+            weights=str(weights),
+            tell=lambda done, total: None,
+        )
+    neighbours = nearest(
+        np.concatenate([found, found]),
+        _training_features(activations, manifest.pooled_size),
+        number=NEIGHBOURS,
+        of_class=[*of_class, *[None] * len(jpegs)],
+    )
+    return list(zip(neighbours[: len(jpegs)], neighbours[len(jpegs) :], strict=True))
+
+
+def _training_features(activations: str, size: int) -> Iterator[Batch]:
+    """The first view of each training photo, of the first `_SEARCHED` photos."""
+    spec = {
+        POOLED: tf.io.FixedLenFeature([], tf.string),
+        features.LABEL_XF: tf.io.FixedLenFeature([], tf.int64),
+        features.SHA256: tf.io.FixedLenFeature([], tf.string),
+    }
+    records = tf.data.TFRecordDataset(view_files(activations, features.TRAIN, 0))
+    for batch in records.take(_SEARCHED).batch(_BATCH):
+        parsed = tf.io.parse_example(batch, spec)
+        pooled = tf.io.decode_raw(parsed[POOLED], tf.float16, little_endian=True)
+        yield Batch(
+            tf.reshape(pooled, [-1, size]).numpy(),
+            parsed[features.LABEL_XF].numpy(),
+            [each.decode() for each in parsed[features.SHA256].numpy()],
+        )
+
+
+def find_photos(files: Iterable[str], wanted: Collection[str]) -> dict[str, Photo]:
+    """The photos in record files, by the SHA-256 of their files: those that are wanted."""
+    found: dict[str, Photo] = {}
+    records = tf.data.TFRecordDataset(list(files), "GZIP")
+    for record in records.as_numpy_iterator():
+        if len(found) == len(wanted):
+            break
+        values = tf.train.Example.FromString(record).features.feature
+        jpeg, filename, sha256 = (
+            values[key].bytes_list.value[0]
+            for key in (features.IMAGE, features.FILENAME, features.SHA256)
+        )
+        if sha256.decode() in wanted:
+            found[sha256.decode()] = Photo(jpeg, filename.decode())
+    return found
+
+
+def _files(examples: types.Artifact, split: str) -> list[str]:
+    """The files of a split, sorted."""
+    return sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
+
+
+def _versions() -> dict[str, str]:
+    """Of what made the model, as installed where the report is made."""
+    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"Python": platform.python_version(), **found}

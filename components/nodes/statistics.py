@@ -1,0 +1,21 @@
+"""What StatisticsGen has counted, read back."""
+
+from tensorflow_metadata.proto.v0 import statistics_pb2
+from tfx import types
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+from data.contract import features
+
+_FILE = "FeatureStats.pb"
+
+
+def count_labels(statistics: types.Artifact, split: str) -> dict[str, int]:
+    """How many photos of each class StatisticsGen found in a split."""
+    file = f"{artifact_utils.get_split_uri([statistics], split)}/{_FILE}"
+    (found,) = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+        io_utils.read_bytes_file(file)
+    ).datasets
+    (labels,) = (x for x in found.features if list(x.path.step) == [features.LABEL])
+    buckets = labels.string_stats.rank_histogram.buckets
+    return {bucket.label: int(bucket.sample_count) for bucket in buckets}

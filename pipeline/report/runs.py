@@ -1,0 +1,157 @@
+"""A run read back from its folder, with all that it can be compared by."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
+
+from components.evaluation.figures import Evaluation
+from components.evaluation.report import read_evaluation
+from components.nodes.report import DESCRIPTION
+from components.report.predictions import Predictions, read_table
+from data import span_photos
+from data.contract.errors import UserError
+from data.contract.features import TEST
+from data.contract.nodes import EVALUATOR, IMPORT_EXAMPLE_GEN, PUSHER, REPORT
+from data.errors import DataError
+from pipeline.summary import Outputs, newest_run, read_outputs
+from pipeline.workdir import Workdir
+
+
+@dataclass(frozen=True)
+class Photo:
+    """Where a photo was in a run's records."""
+
+    split: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run that has measured a model."""
+
+    name: str
+    """As the user called it."""
+    classes: tuple[str, ...]
+    evaluation: Evaluation
+    predictions: Predictions
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    code: Mapping[str, str]
+    """A hash of the code of each node that has one."""
+    span: int
+    manifest_sha256: str
+    photos: Mapping[str, Photo] | None
+    """By the SHA-256 of their files; None if the records are gone."""
+    test_records: tuple[str, ...]
+    """The files that hold the test photos."""
+    pushed: str
+    """The version; empty if the gate blocked the model."""
+
+
+def read_run(path: Path) -> Run:
+    """Reads a run.
+
+    Args:
+        path: the folder of a run, of which the newest is read, or a version that one has pushed.
+
+    Raises:
+        UserError: it is neither, or what the run has left is not whole.
+    """
+    workdir, version = _find(path)
+    with Metadata(sqlite_metadata_connection_config(str(workdir.metadata))) as metadata:
+        store = metadata.store
+        if not store.get_contexts_by_type("pipeline_run"):
+            raise UserError(f"{path}: no run has begun there; run one first")
+        context = newest_run(store) if version is None else _of_version(store, version, path)
+        outputs = read_outputs(store, context)
+        code = dict(_code(store, context))
+    for needed in ((EVALUATOR, "evaluation"), (REPORT, "report"), (PUSHER, "pushed_model")):
+        if needed not in outputs.artifacts:
+            raise UserError(f"{path}: that run has not come to its {needed[0]}: run it again")
+    return _read(str(path), workdir, outputs, context, code)
+
+
+def _find(path: Path) -> tuple[Workdir, str | None]:
+    """The folder of the run, and the version that is meant; None is whatever came out last."""
+    absolute = path.absolute()
+    if Workdir(absolute).metadata.is_file():
+        return Workdir(absolute), None
+    above = absolute.parents[2] if len(absolute.parents) > 2 else absolute
+    if absolute.name.isdecimal() and absolute.is_dir() and Workdir(above).metadata.is_file():
+        return Workdir(above), absolute.name
+    raise UserError(
+        f"{path} is no folder of a run, nor a version that one has pushed: name a --workdir of "
+        "`run`, or WORKDIR/serving/dog_emotion/VERSION"
+    )
+
+
+def _of_version(store: MetadataStore, version: str, path: Path) -> mlmd.Context:
+    """The run that has pushed a version."""
+    for artifact in store.get_artifacts_by_type("PushedModel"):
+        pushed = artifact.custom_properties["pushed_destination"].string_value
+        if Path(pushed).name == version and artifact.custom_properties["pushed"].int_value:
+            (event, *_) = store.get_events_by_artifact_ids([artifact.id])
+            for context in store.get_contexts_by_execution(event.execution_id):
+                if context.type == "pipeline_run":
+                    return context
+    raise UserError(f"{path}: no run in that folder is known to have pushed it; name another")
+
+
+def _read(
+    name: str, workdir: Workdir, outputs: Outputs, context: mlmd.Context, code: Mapping[str, str]
+) -> Run:
+    report = outputs.uri(REPORT, "report") / DESCRIPTION
+    try:
+        description = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{report} is missing or damaged: delete its folder and run again") from (
+            error
+        )
+    classes = description["settings"]["classes"]
+    evaluation = outputs.uri(EVALUATOR, "evaluation")
+    pushed = outputs.artifacts[PUSHER, "pushed_model"].custom_properties
+    span = context.custom_properties["span"].int_value
+    records = outputs.uri(IMPORT_EXAMPLE_GEN, "examples") / f"Split-{TEST}"
+    return Run(
+        name=name,
+        classes=tuple(classes),
+        evaluation=read_evaluation(str(evaluation)),
+        predictions=read_table(evaluation, classes),
+        settings=description["settings"],
+        versions=description["versions"],
+        code=code,
+        span=span,
+        manifest_sha256=context.custom_properties["manifest_sha256"].string_value,
+        photos=_photos(workdir.data / f"span-{span}"),
+        test_records=tuple(sorted(map(str, records.glob("*")))),
+        pushed=(
+            Path(pushed["pushed_destination"].string_value).name
+            if pushed["pushed"].int_value
+            else ""
+        ),
+    )
+
+
+def _photos(span: Path) -> dict[str, Photo] | None:
+    try:
+        rows = list(span_photos.read_table(span))
+    except DataError:
+        return None
+    return {sha256: Photo(split, label) for _, label, split, _, _, sha256 in rows}
+
+
+def _code(store: MetadataStore, context: mlmd.Context) -> Any:
+    """The hash of the code of each node that is keyed by one."""
+    for execution in store.get_executions_by_context(context.id):
+        contexts = store.get_contexts_by_execution(execution.id)
+        (node,) = (each.name.split(".", 1)[1] for each in contexts if each.type == "node")
+        values = execution.custom_properties
+        custom = json.loads(values["custom_config"].string_value or "null") or {}
+        if found := values["code"].string_value or custom.get("code", ""):
+            yield node, found
