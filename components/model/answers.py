@@ -50,8 +50,8 @@ class Answers:
         ]
         if certain.threshold is None:
             lines.append(
-                f"certain: never, as no share of the validation photos shows that "
-                f"{certain.asked:g} of the answers would be right (answers.accuracy)"
+                f"certain: never, as no validation photos show that {certain.asked:g} of some "
+                "answers are right: answers.accuracy asks for more than this model can give"
             )
         else:
             lines.append(
@@ -59,9 +59,10 @@ class Answers:
                 f"validation photos, of which {certain.val_accuracy:.1%} are right"
             )
         lines.append(
-            f"no score for whether there is a dog: {subject}"
+            f"dog: no score for whether there is one, because {subject}"
             if isinstance(subject, str)
-            else f"{Subject.BY} keeps {subject.val_kept:.1%} of the validation photos as dogs"
+            else f"dog: by {Subject.BY}, there is one in {subject.val_kept:.1%} of the "
+            "validation photos"
         )
         return "\n".join(f"  {line}" for line in lines)
 

@@ -43,19 +43,21 @@ def fold_classifier(
     """
     backbone = classifier.backbone
     unfreeze_last(backbone, 0)
-    boundary = backbone.get_layer(boundary_layer).output
-    tail = _fold_tail(backbone, boundary_layer)
+    # By its place: where everything is trained it is the input, whose name Keras makes up.
+    place = [layer.name for layer in backbone.layers].index(boundary_layer)
+    boundary = backbone.layers[place].output
+    tail = _fold_tail(backbone, place)
     kernel, bias = classifier.head.get_layer("probabilities").get_weights()
     return FoldedClassifier(
         trunk=fold_batch_normalization(keras.Model(backbone.input, boundary, name="trunk")),
         tail=tail,
-        pretrained_tail=_fold_tail(pretrained, boundary_layer) if pretrained else tail,
+        pretrained_tail=_fold_tail(pretrained, place) if pretrained else tail,
         kernel=kernel,
         bias=bias,
     )
 
 
-def _fold_tail(backbone: keras.Model, boundary_layer: str) -> keras.Model:
+def _fold_tail(backbone: keras.Model, place: int) -> keras.Model:
     unfreeze_last(backbone, 0)
-    boundary = backbone.get_layer(boundary_layer).output
+    boundary = backbone.layers[place].output
     return fold_batch_normalization(keras.Model(boundary, backbone.output, name="tail"))

@@ -23,7 +23,9 @@ def settle(
     Returns:
         The classifier as `export` takes it, and what it says.
     """
-    subject: Subject | str = "random weights do not know what photos have in common"
+    subject: Subject | str = (
+        "the weights before training are random, and know no photo from another"
+    )
     pretrained = None
     if weights != RANDOM:
         subject = fit_subject(*map(recipe.pretrained_features, (TRAIN, VAL)))

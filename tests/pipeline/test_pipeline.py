@@ -209,7 +209,9 @@ def test_the_cache_is_keyed_by_all_that_its_content_depends_on(nodes: Nodes) -> 
     assert parameter(node, "boundary_layer") == "block4_add"  # 5 layers: within the fifth block
     settings = AugmentationSettings.model_validate_json(parameter(node, "augmentation"))
     assert settings == AugmentationSettings()
-    assert parameter(node, "code") == code_hash("components.nodes.activation_cache", TINY)
+    assert parameter(node, "code") == code_hash(
+        "components.nodes.activation_cache", "components.model.preprocessing", TINY
+    )
 
 
 def test_a_setting_that_nobody_resolved_is_refused() -> None:

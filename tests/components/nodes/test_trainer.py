@@ -10,10 +10,13 @@ import tensorflow as tf
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
+from components.model.weights import build_backbone
 from components.training import phases as training
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.checkpoint import PhaseCheckpoint
 from components.training.settings import PhaseSettings, TrainingSettings
+from data.contract import features
+from data.contract.model import ANSWERS
 from data.ingest import IngestResult
 from pipeline.config import Config
 
@@ -105,6 +108,54 @@ def test_the_summary_counts_and_measures(
         # The cache rounds activations to float16, by up to 2**-11 = 5e-4 of each.
         rel=1e-4 if mode == "on_the_fly" else 2e-3,
     )
+
+
+def test_the_run_says_how_the_answers_were_settled_and_the_model_carries_it(
+    outputs: dict[str, Any], run_dir: Path
+) -> None:
+    version = Path(path_utils.serving_model_path(outputs["model"].uri))
+    answers = json.loads((version / ANSWERS).read_text())
+    assert answers == json.loads((run_dir / "training.json").read_text())["answers"]
+    assert answers["certain"]["asked"] == 0.7
+    assert answers["dog"]["by"] is None
+    assert answers["dog"]["why"].startswith("the weights before training are random")
+    exported = tf.saved_model.load(str(version))
+    assert "dog" not in exported.signatures["serving_default"].structured_outputs
+
+
+def test_a_backbone_that_has_learnt_something_tells_other_things_from_dogs(
+    config: Config,
+    mode: Mode,
+    run_node: Any,
+    examples: Any,
+    transform_graph: Any,
+    statistics: Any,
+    records: dict[str, list[bytes]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """That is, whose weights are in a file: those of a backbone for tests are as good as any."""
+    backbone, _ = build_backbone("tiny", "random")
+    backbone.save_weights(tmp_path / "own.weights.h5")
+    own = config.model.model_copy(update={"weights": str(tmp_path / "own.weights.h5")})
+    settings = trained_by(config, mode, frozen=EPOCH, unfrozen=EPOCHS)
+    settings = settings.model_copy(update={"model": own})
+    inputs = {"examples": examples, "transform_graph": transform_graph}
+    if mode == "cached":
+        cache = {**inputs, "statistics": statistics}
+        inputs["examples"] = run_node("ActivationCache", cache, config=settings)["activations"]
+    model = run_node("Trainer", inputs, config=settings)["model"]
+    assert "  dog: by the distance from the training photos, " in capsys.readouterr().out
+    version = path_utils.serving_model_path(model.uri)
+    signature = tf.saved_model.load(version).signatures["serving_default"]
+    dogs = [
+        tf.train.Example.FromString(record).features.feature[features.IMAGE].bytes_list.value[0]
+        for record in records["val"]
+    ]
+    assert np.mean(signature(tf.constant(dogs))["dog"].numpy() >= 0.5) >= 0.9
+    noise = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), np.uint8)
+    others = tf.constant([tf.io.encode_png(image).numpy() for image in noise])
+    assert (signature(others)["dog"].numpy() < 0.5).all()
 
 
 def test_remote_artifacts_are_read_and_written(

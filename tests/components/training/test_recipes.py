@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from components.errors import ComponentError
+from components.model.folded import fold_classifier
 from components.model.settings import ModelSettings
 from components.training import recipes
 from components.training.cache.format import read_manifest
@@ -124,6 +125,44 @@ def test_a_seed_gives_the_same_photos_on_the_fly_and_each_epoch_others(
     assert first != second
     assert epochs(7) == [first, second]
     assert epochs(8)[0] not in (first, second)
+
+
+@pytest.mark.parametrize("unfreeze_layers", [30, 44])
+def test_the_exported_parts_make_of_validation_photos_what_the_backbone_does(
+    config: Config,
+    activations: Any,
+    transform: Any,
+    split_files: dict[str, str],
+    unfreeze_layers: int,
+) -> None:
+    """Even where all layers are trained, and the trunk is nothing."""
+    found = [
+        recipes.on_the_fly(
+            config.model.model_copy(update={"unfreeze_layers": unfreeze_layers}),
+            config.training,
+            config.classes,
+            files=split_files,
+            transform=transform,
+            seed=0,
+        )
+    ]
+    if unfreeze_layers == 30:
+        found.append(cached(config, activations))
+    ((images, ids),) = labelled_images(split_files["val"], transform, batch_size=99)
+    for recipe in found:
+        before = recipe.pretrained()(images, training=False).numpy().mean(axis=(1, 2))
+        np.testing.assert_allclose(recipe.pretrained_features("val"), before, rtol=2e-3, atol=2e-3)
+        assert len(recipe.pretrained_features("train")) == sum(recipe.label_counts.values())
+        layer = recipe.classifier.backbone.get_layer("block5_project_conv")
+        layer.kernel.assign(2 * layer.kernel)  # as if it had been trained
+        after = recipe.classifier.backbone(images, training=False).numpy().mean(axis=(1, 2))
+        assert np.abs(after - before).max() > 0.1
+        model = fold_classifier(recipe.classifier, recipe.boundary_layer, recipe.pretrained())
+        features, labels = recipe.validate(model)
+        np.testing.assert_allclose(features, after, rtol=2e-3, atol=2e-3)
+        np.testing.assert_array_equal(labels, ids)
+        tail = model.pretrained_tail(model.trunk(images))
+        np.testing.assert_allclose(tail.numpy().mean(axis=(1, 2)), before, rtol=1e-3, atol=1e-3)
 
 
 def test_a_cache_of_another_boundary_is_refused(config: Config, activations: Any) -> None:
