@@ -86,11 +86,14 @@ def _share_of_subject(evidence: NDArray[np.float16]) -> float:
 
 
 def _thirds(values: NDArray[Any], form: str) -> list[str]:
-    """The third of all values that each is in, named after the bounds; equal ones stay together."""
+    """The third of all values that each is in, named after the bounds; equal ones stay together.
+
+    The names are so chosen that their alphabetical order is that of the values.
+    """
     bounds = np.unique(np.quantile(values, [1 / 3, 2 / 3], method="inverted_cdf"))
-    names = [f"to {bounds[0]:{form}}"]
-    names += [f"{low:{form}} to {high:{form}}" for low, high in pairwise(bounds)]
-    names += [f"above {bounds[-1]:{form}}"]
+    names = [f"at most {bounds[0]:{form}}"]
+    names += [f"from {low:{form}} to {high:{form}}" for low, high in pairwise(bounds)]
+    names += [f"over {bounds[-1]:{form}}"]
     return [names[place] for place in np.searchsorted(bounds, values, side="left")]
 
 

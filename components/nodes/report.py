@@ -16,7 +16,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.evaluation.report import read_evaluation
 from components.model.photo_features import photo_features
 from components.nodes.statistics import count_labels
-from components.report.neighbours import Batch, Neighbour, nearest
+from components.report.neighbours import SEARCHED, Batch, Neighbour, nearest
 from components.report.page import Facts, make_page
 from components.report.predictions import Predictions, read_table
 from components.report.shown import (
@@ -49,8 +49,6 @@ _LIBRARIES = (
 )
 _NOT_CACHED = "training.augmentation.mode is on_the_fly, and no features were kept"
 _BATCH = 1024
-_SEARCHED = 100_000
-"""Training photos, at most, among which similar ones are looked for."""
 
 
 @component
@@ -160,14 +158,14 @@ def _neighbours(
 
 
 def _training_features(activations: str, size: int) -> Iterator[Batch]:
-    """The first view of each training photo, of the first `_SEARCHED` photos."""
+    """The first view of each training photo, of the first `SEARCHED` photos."""
     spec = {
         POOLED: tf.io.FixedLenFeature([], tf.string),
         features.LABEL_XF: tf.io.FixedLenFeature([], tf.int64),
         features.SHA256: tf.io.FixedLenFeature([], tf.string),
     }
     records = tf.data.TFRecordDataset(view_files(activations, features.TRAIN, 0))
-    for batch in records.take(_SEARCHED).batch(_BATCH):
+    for batch in records.take(SEARCHED).batch(_BATCH):
         parsed = tf.io.parse_example(batch, spec)
         pooled = tf.io.decode_raw(parsed[POOLED], tf.float16, little_endian=True)
         yield Batch(

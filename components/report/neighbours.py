@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+SEARCHED = 100_000
+"""Training photos, at most, among which similar ones are looked for."""
+
 
 @dataclass(frozen=True)
 class Neighbour:

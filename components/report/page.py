@@ -21,6 +21,7 @@ from components.report.calibration import (
     uncalibrated,
 )
 from components.report.classes import class_rows, confusions
+from components.report.neighbours import SEARCHED
 from components.report.predictions import Predictions
 from components.report.shown import Shown, no_dog
 from components.training.history import PhaseHistory
@@ -111,6 +112,7 @@ def make_page(facts: Facts) -> str:
         answers=answers,
         reliability=_reliability(evaluation, predictions, answers),
         coverage=_coverage(predictions, answers),
+        searched=SEARCHED,
         no_dog=None if predictions.dog is None else int(no_dog(predictions).sum()),
         fewest=FEWEST,
         settings=settings[:SETTINGS],

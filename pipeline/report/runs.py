@@ -1,6 +1,7 @@
 """A run read back from its folder, with all that it can be compared by."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,9 @@ class Run:
     """A hash of the code of each node that has one."""
     span: int
     manifest_sha256: str
-    photos: Mapping[str, Photo] | None
-    """By the SHA-256 of their files; None if the records are gone."""
+    photos: Mapping[tuple[str, int], Photo] | None
+    """By the SHA-256 of their files and a number, from 0, that tells equal files apart; None if the
+    records are gone."""
     test_records: tuple[str, ...]
     """The files that hold the test photos."""
     pushed: str
@@ -128,7 +130,7 @@ def _read(
         code=code,
         span=span,
         manifest_sha256=context.custom_properties["manifest_sha256"].string_value,
-        photos=_photos(workdir.data / f"span-{span}"),
+        photos=read_photos(workdir.data / f"span-{span}"),
         test_records=tuple(sorted(map(str, records.glob("*")))),
         pushed=(
             Path(pushed["pushed_destination"].string_value).name
@@ -138,12 +140,18 @@ def _read(
     )
 
 
-def _photos(span: Path) -> dict[str, Photo] | None:
+def read_photos(span: Path) -> dict[tuple[str, int], Photo] | None:
+    """The photos of a span, as a `Run` has them; None if the span is gone."""
     try:
         rows = list(span_photos.read_table(span))
     except DataError:
         return None
-    return {sha256: Photo(split, label) for _, label, split, _, _, sha256 in rows}
+    found: dict[tuple[str, int], Photo] = {}
+    seen: Counter[str] = Counter()
+    for _, label, split, _, _, sha256 in rows:
+        found[sha256, seen[sha256]] = Photo(split, label)
+        seen[sha256] += 1
+    return found
 
 
 def _code(store: MetadataStore, context: mlmd.Context) -> Any:

@@ -103,7 +103,7 @@ def test_two_versions_of_one_folder_are_compared(workdir: Path, tmp_path: Path) 
     assert before.manifest_sha256 == after.manifest_sha256 != ""
     assert before.photos is not None
     assert {*before.predictions.photos} == {
-        sha256 for sha256, photo in before.photos.items() if photo.split == "test"
+        sha256 for (sha256, _), photo in before.photos.items() if photo.split == "test"
     }
     compare(first, second, tmp_path / "comparison.html")
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")

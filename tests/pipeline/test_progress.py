@@ -22,8 +22,10 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def times() -> NodeTimes:
-    return NodeTimes(total=2)
+def times() -> Iterator[NodeTimes]:
+    times = NodeTimes(total=2)
+    yield times
+    times.close()
 
 
 @pytest.fixture

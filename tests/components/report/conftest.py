@@ -123,7 +123,7 @@ def write_evaluation(
         ]
         + [
             Slice("brightness", name, photos // 3, 0.5, (0.4, 0.6), 1.1, 0.04)
-            for name in ("to 80", "80 to 140", "above 140")
+            for name in ("at most 80", "from 80 to 140", "over 140")
         ],
         conditions=[
             Condition(

@@ -34,7 +34,7 @@ def new_run(tmp_path: Path) -> NewRun:
             "code": {"Trainer": "a"},
             "span": 1,
             "manifest_sha256": "m",
-            "photos": {f"{n:064x}": Photo("test", "happy") for n in range(photos)},
+            "photos": {(f"{n:064x}", 0): Photo("test", "happy") for n in range(photos)},
             "test_records": (),
             "pushed": "17",
         }

@@ -32,7 +32,12 @@ def test_the_report_of_a_folder_is_named_and_opened(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda page: opened.append(page) or True)
+
+    def remember(page: str) -> bool:
+        opened.append(page)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", remember)
     assert main(["report", "--workdir", "runs/photos", "--open"]) == Exit.DONE
     page = here / "runs" / "photos" / "report" / "index.html"
     assert opened == [page.as_uri()]

@@ -1,8 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from components.report.predictions import Predictions
+from data import span_photos
 from pipeline.report.differences import (
     Change,
     SplitChange,
@@ -11,7 +14,7 @@ from pipeline.report.differences import (
     compare_figures,
     setting_changes,
 )
-from pipeline.report.runs import Photo, Run
+from pipeline.report.runs import Photo, Run, read_photos
 from tests.pipeline.report.conftest import NewRun
 
 
@@ -120,14 +123,23 @@ def test_settings_are_named_as_the_command_line_does() -> None:
 
 def test_photos_are_compared_by_their_files(new_run: NewRun) -> None:
     run = new_run()
-    first = {"a": Photo("train", "sad"), "b": Photo("train", "sad"), "c": Photo("test", "sad")}
-    second = {"a": Photo("train", "happy"), "b": Photo("val", "sad"), "d": Photo("test", "sad")}
+    first = {
+        ("a", 0): Photo("train", "sad"),
+        ("a", 1): Photo("train", "sad"),
+        ("b", 0): Photo("train", "sad"),
+        ("c", 0): Photo("test", "sad"),
+    }
+    second = {
+        ("a", 0): Photo("train", "happy"),
+        ("b", 0): Photo("val", "sad"),
+        ("d", 0): Photo("test", "sad"),
+    }
     found = compare_data(
         Run(**{**vars(run), "photos": first}), Run(**{**vars(run), "photos": second})
     )
     assert found is not None
     assert found.splits == (
-        SplitChange("train", 2, 1, 1),
+        SplitChange("train", 3, 1, 1),
         SplitChange("val", 0, 1, 0),
         SplitChange("test", 1, 1, 0),
     )
@@ -137,3 +149,16 @@ def test_photos_are_compared_by_their_files(new_run: NewRun) -> None:
 def test_records_that_are_gone_are_not_compared(new_run: NewRun) -> None:
     run = new_run()
     assert compare_data(run, Run(**{**vars(run), "photos": None})) is None
+
+
+def test_equal_files_are_counted_one_by_one(tmp_path: Path) -> None:
+    (tmp_path / span_photos.TABLE).write_text(
+        "path,label,split,group,pixels,sha256\n"
+        "a/1.jpg,a,train,g,p,s\n"
+        "a/2.jpg,a,train,g,p,s\n"
+        "b/3.jpg,b,test,h,q,t\n"
+    )
+    found = read_photos(tmp_path)
+    assert found is not None
+    assert sorted(found) == [("s", 0), ("s", 1), ("t", 0)]
+    assert read_photos(tmp_path / "gone") is None
