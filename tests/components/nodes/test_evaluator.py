@@ -177,6 +177,8 @@ def test_slices_tell_how_the_model_does_on_some_of_the_photos(
         assert sum(each.photos for each in slices) == evaluation.photos
         right = sum(each.photos * each.accuracy for each in slices)
         assert right == pytest.approx(models["knowing"].right.sum())
+    thirds = [each.name.split()[0] for each in evaluation.slices if each.by == "brightness"]
+    assert thirds == ["at", "from", "over"]  # in the order of the values
     found = {each.name: each.accuracy for each in evaluation.slices if each.by == "class"}
     assert found == pytest.approx(evaluation.recall)
 
