@@ -16,6 +16,7 @@ LIBRARIES = {
     "cv2": "opencv-python-headless",
     "keras": "keras",
     "numpy": "numpy",
+    "scipy": "scipy",
     "tensorflow": "tensorflow",
     "tensorflow_model_analysis": "tensorflow-model-analysis",
     "tensorflow_transform": "tensorflow-transform",

@@ -120,6 +120,8 @@ class Config(Section):
     def _trains(cls, training: TrainingSettings) -> TrainingSettings:
         if training.frozen.epochs + training.unfrozen.epochs == 0:
             raise ValueError("frozen.epochs and unfrozen.epochs cannot both be 0")
+        if training.warm_start and training.unfrozen.epochs == 0:
+            raise ValueError("unfrozen.epochs cannot be 0 with warm_start, which leaves out frozen")
         return training
 
 

@@ -135,7 +135,7 @@ def describe_alike(ingested: IngestResult) -> str:
     """One line on the near-duplicates, and how sure they are."""
     alike = ingested.alike
     chance = (
-        "the photos are too few, or too much like each other, to say how many pairs are false"
+        "the photos are too few, too many or too much alike to say how many pairs are false"
         if alike.expected_false is None
         else f"{alike.expected_false:.2f} false pairs expected"
     )

@@ -69,15 +69,14 @@ def _accuracy(figures: Figures, gate: GateSettings) -> Iterator[Condition]:
 
 
 def _recall(figures: Figures, gate: GateSettings) -> Condition:
-    classes = len(figures.recall)
+    classes = len(figures.confusion)
     floor = 1 / (2 * classes) if gate.recall_floor is None else gate.recall_floor
     error_rate = RECALL_SHARE * gate.error_rate / classes
     found = []
-    for number, name in enumerate(figures.recall):
-        right, photos = figures.confusion[number][number], sum(figures.confusion[number])
-        if photos:
-            highest = highest_share(right, photos, error_rate)
-            found.append((highest >= floor, right / photos, highest, right, photos, name))
+    told = [(row[number], sum(row)) for number, row in enumerate(figures.confusion) if any(row)]
+    for name, (right, photos) in zip(figures.recall, told, strict=True):
+        highest = highest_share(right, photos, error_rate)
+        found.append((highest >= floor, right / photos, highest, right, photos, name))
     passed, recall, highest, right, photos, name = min(found)
     remark = f"{name}: {right} of {photos} photos"
     if passed and recall < floor:

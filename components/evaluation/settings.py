@@ -13,7 +13,7 @@ class GateSettings(Section):
     accuracy_floor: Share | None = None
     """What the lower 95 % bound of the accuracy must reach."""
     over_majority: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    """By how much that bound must exceed the share of the commonest class; -1 asks for nothing."""
+    """How far above the share of the commonest class that bound must be; -1 asks for nothing."""
     recall_floor: Share | None = None
     """What the recall of every class must reach; None asks for half of what guessing has."""
     calibration_error: Share = 0.05

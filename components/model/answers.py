@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from components.model.calibration import calibration_error, fit_temperature
-from components.model.certainty import Certainty, choose_threshold
+from components.model.certainty import Certainty, choose_threshold, fewest_photos
 from components.model.subject import Subject
 
 
@@ -50,8 +50,9 @@ class Answers:
         ]
         if certain.threshold is None:
             lines.append(
-                f"certain: never, as no validation photos show that {certain.asked:g} of some "
-                "answers are right: answers.accuracy asks for more than this model can give"
+                f"certain: never, as the validation photos do not show that {certain.asked:g} of "
+                f"some answers are right, for which it takes {fewest_photos(certain.asked):,} at "
+                "the least: ask for less (answers.accuracy)"
             )
         else:
             lines.append(

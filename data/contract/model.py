@@ -10,7 +10,7 @@ PROBABILITIES, BEST_LABEL, CLASS_LABELS = PHOTO_OUTPUTS = ("probabilities", "lab
 """The input and outputs of the signature that a request asks for if it names none."""
 
 CERTAIN = "certain"
-"""A further output, bool [N]: whether the answer is as often right as the user has asked for."""
+"""A further output, bool [N]: whether such answers were shown to be right as often as was asked."""
 DOG = "dog"
 """A further output, float32 [N] in [0, 1]: how sure it is that the photo shows a dog at all. Models
 for which no such score can be had are without it."""
@@ -27,13 +27,15 @@ ANSWERS = "assets.extra/answers.json"
 it is certain, or that there is no dog."""
 
 TEST_FIGURES = "assets.extra/test.json"
-"""In a pushed version's folder: a JSON object with the `ACCURACY` it had when it was pushed."""
+"""In a pushed version's folder: a JSON object with its `ACCURACY` on the test photos, when last
+measured."""
 ACCURACY = "accuracy"
 """As the properties of an evaluation and a blessing name it, too."""
 
 EVALUATION_SIGNATURE = "serving_examples"
 TRANSFORM_SIGNATURE = "transform_features"
-"""What TFMA asks: tf.train.Examples to probabilities, and to their labels' ids."""
+"""tf.train.Examples to all that is said of a photo, which the Evaluator asks for, and to the ids of
+their labels, for whoever evaluates an export by other means."""
 
 
 def push_destination(base: str) -> str:

@@ -1,6 +1,7 @@
 """What those who write a model and those who serve it agree on.
 
-All of it is TF Serving's choice. It needs only the standard library, so that anyone may import it.
+All but the names of a model's cost is TF Serving's choice. It needs only the standard library, so
+that anyone may import it.
 """
 
 from pathlib import Path

@@ -20,7 +20,8 @@ def add_predict(commands: "Commands") -> None:
         "predict",
         help="the emotion in a photo",
         description="Says what the dog in each photo feels: the emotion and the probability of "
-        "every class; `not sure` if such answers are not right often enough, or `no dog here`.",
+        "every class; `not sure` if such answers were not shown to be right often enough, or "
+        "`no dog here`.",
     )
     parser.add_argument("photos", nargs="+", metavar="PHOTO", help="any format that `run` reads")
     where = parser.add_mutually_exclusive_group()

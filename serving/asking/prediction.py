@@ -15,9 +15,9 @@ class Prediction:
     """What the model says of one photo.
 
     `probabilities` holds every class in the model's own order, each in [0, 1], summing to 1;
-    `label` is the most probable class. `certain` is whether such answers are right as often as the
-    model's maker asked for, and `dog`, in [0, 1], how sure it is that there is a dog at all; a
-    model that does not tell leaves them None.
+    `label` is the most probable class. `certain` is whether such answers were shown to be right as
+    often as the model's maker asked for, and `dog`, in [0, 1], how sure it is that there is a dog
+    at all; a model that does not tell leaves them None.
     """
 
     label: str

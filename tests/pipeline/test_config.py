@@ -33,7 +33,7 @@ def test_every_profile_is_a_whole_configuration(profile: str) -> None:
 
 
 def test_the_profiles_are_those() -> None:
-    assert profile_names() == ["dataflow", "demo", "photos", "tiny", "vertex"]
+    assert profile_names() == ["corrections", "dataflow", "demo", "photos", "tiny", "vertex"]
 
 
 def test_photos_get_ten_and_ten_epochs_and_the_default_gate() -> None:
@@ -156,6 +156,8 @@ def test_an_impossible_value_is_named_with_the_range(override: str, said: list[s
 def test_training_for_no_epoch_at_all_is_refused() -> None:
     message = error_of("training.frozen.epochs=0", "training.unfrozen.epochs=0")
     assert "frozen.epochs and unfrozen.epochs cannot both be 0" in message
+    message = error_of("training.warm_start=true", "training.unfrozen.epochs=0")
+    assert "unfrozen.epochs cannot be 0 with warm_start" in message
 
 
 @pytest.mark.parametrize("phase", ["frozen", "unfrozen"])

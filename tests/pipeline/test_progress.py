@@ -177,7 +177,9 @@ def test_near_duplicates_are_described_with_the_chance_of_an_error() -> None:
         "(up to 70 of 256 bits differ; 0.74 false pairs expected)"
     )
     unmeasured = describe_alike(ingested({}, alike=Alike(31, None, 2, 1, 0)))
-    assert "(up to 31 of 256 bits differ; the photos are too few, or too much like" in unmeasured
+    assert (
+        "(up to 31 of 256 bits differ; the photos are too few, too many or too much" in unmeasured
+    )
 
 
 def test_photos_too_plain_to_compare_are_in_the_line() -> None:

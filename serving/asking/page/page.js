@@ -117,7 +117,7 @@ function inWords({ label, certain, dog }) {
   if (certain === false) {
     return {
       heading: "not sure",
-      remark: `The likeliest is ${label}, but answers like this are not right often enough.`,
+      remark: `The likeliest is ${label}, but answers like this have not been shown to be right often enough.`,
     };
   }
   return { heading: label, remark: "" };

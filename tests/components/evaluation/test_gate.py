@@ -130,10 +130,12 @@ def test_a_class_is_blocked_only_if_its_photos_speak_against_it() -> None:
     assert failed(figures(**with_recall(45, photos=150))) == set()
 
 
-def test_a_class_without_test_photos_has_no_recall_to_judge() -> None:
-    confusion = [*figures().confusion[:3], [0, 0, 0, 0]]
-    recall = {"angry": 0.5, "happy": 0.5, "relaxed": 0.5}
+def test_a_class_without_test_photos_has_no_recall_to_judge_and_the_others_have() -> None:
+    confusion = [[0, 0, 0, 0], *figures().confusion[1:]]
+    recall = {"happy": 0.5, "relaxed": 0.5, "sad": 0.5}
     assert failed(figures(confusion=confusion, recall=recall)) == set()
+    confusion[3] = [50, 50, 50, 0]
+    assert failed(figures(confusion=confusion, recall=recall | {"sad": 0.0})) == {RECALL}
 
 
 def test_the_fewer_photos_the_more_may_the_calibration_error_measure() -> None:

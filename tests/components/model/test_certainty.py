@@ -37,7 +37,7 @@ def test_a_model_that_is_never_right_is_never_certain(photos: int) -> None:
 
 
 def test_of_answers_at_the_threshold_the_promise_is_kept_on_other_photos() -> None:
-    """In nine of ten runs the certain answers are as often right as asked: that is the bound."""
+    """In nine of ten runs the certain answers are as often right as asked, if any are certain."""
     rng = np.random.default_rng(0)
 
     def draw(photos: int) -> Answers:
@@ -48,6 +48,18 @@ def test_of_answers_at_the_threshold_the_promise_is_kept_on_other_photos() -> No
     kept = []
     for _ in range(200):
         found = choose_threshold(*draw(500), 0.8)
-        assert found.threshold is not None
-        kept.append((1 + found.threshold) / 2 >= 0.8)  # the true share beyond the threshold
-    assert np.mean(kept) > 0.8
+        if found.threshold is not None:
+            kept.append((1 + found.threshold) / 2 >= 0.8)  # the true share beyond the threshold
+    assert len(kept) > 180
+    assert np.mean(kept) > 0.88
+
+
+def test_no_lower_threshold_is_tried_once_one_has_failed() -> None:
+    """Of models that are right seven times in ten throughout, one in ten gets a threshold."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(300):
+        sure = rng.uniform(0.5, 1, 500)
+        labels = np.where(rng.random(500) < 0.69, 0, 1)
+        found.append(choose_threshold(np.stack([sure, 1 - sure], axis=1), labels, 0.7).threshold)
+    assert np.mean([threshold is not None for threshold in found]) < 0.13
