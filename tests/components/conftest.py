@@ -133,7 +133,7 @@ def run_node(
 
     def run(
         name: str,
-        inputs: Mapping[str, Artifact],
+        inputs: Mapping[str, Artifact | list[Artifact]],
         *,
         config: Config = config,
         serving_root: str = "unused",
@@ -151,7 +151,7 @@ def run_node(
             else BaseExecutor.Context(**place)
         )
         executor(context).Do(
-            {key: [artifact] for key, artifact in inputs.items()},
+            {key: each if isinstance(each, list) else [each] for key, each in inputs.items()},
             {key: [artifact] for key, artifact in made.items()},
             node.exec_properties,
         )

@@ -196,6 +196,15 @@ def test_two_models_are_compared_photo_by_photo(
     assert evaluation.others == 1
 
 
+def test_of_the_versions_before_only_the_best_has_to_be_there_still(
+    evaluate: Callable[..., Evaluated], models: dict[str, Trained], new_artifact: Any
+) -> None:
+    gone = new_artifact(standard_artifacts.Model)
+    evaluation = evaluate("half", best=[models["knowing"].artifact, gone]).evaluation
+    assert evaluation.others == 2
+    assert not isinstance(evaluation.best, str)
+
+
 def test_of_how_many_versions_one_is_the_best_comes_with_its_copy(
     evaluate: Callable[..., Evaluated], models: dict[str, Trained], new_artifact: Any
 ) -> None:
