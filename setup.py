@@ -12,8 +12,15 @@ setup(
     ),
     include_package_data=False,  # nothing but what is named here
     package_data={
-        "components": ["model/*.txt", "nodes/*.pbtxt", "pages/*.css", "pages/*.html"],
-        "pipeline": ["profiles/*.toml", "audit/*.html", "review/page/*"],
+        "components": [
+            "model/*.txt",
+            "nodes/*.pbtxt",
+            "pages/*.css",
+            "pages/*.html",
+            "report/*.css",
+            "report/*.html",
+        ],
+        "pipeline": ["profiles/*.toml", "audit/*.html", "report/*.html", "review/page/*"],
         "serving": ["deploy/*"],
         "serving.asking": ["page/*"],
     },

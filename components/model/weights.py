@@ -1,5 +1,6 @@
 """A backbone's weights: loading them, and telling them from others."""
 
+import tempfile
 from pathlib import Path
 
 import keras
@@ -124,3 +125,22 @@ def _load_file(model: keras.Model, weights: str) -> WeightsOrigin:
         raise ComponentError(
             f"weights {weights!r} cannot be loaded into {model.name}: {one_line(error)}"
         ) from error
+
+
+def save_weights(model: keras.Model, file: str) -> None:
+    """Saves a model's weights.
+
+    HDF5 crashes the process where a disk is full, so it writes to a temporary file first.
+
+    Args:
+        model: any.
+        file: a `.weights.h5` file, local or remote; one that is there is replaced, as a task that a
+            platform restarts finds the files of its first attempt.
+
+    Raises:
+        tf.errors.OpError: it cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        local = f"{folder}/{file.rpartition('/')[2]}"
+        model.save_weights(local)
+        tf.io.gfile.copy(local, file, overwrite=True)

@@ -6,6 +6,7 @@ import keras
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.errors import ComponentError
+from components.model.weights import save_weights
 
 FORMAT = "Format-Keras"
 """The folder beside TFX's `Format-Serving`: an export's layers are folded, and train no further."""
@@ -37,7 +38,7 @@ def keep_weights(model: keras.Model, origin: Origin, folder: Path) -> None:
         folder: is made.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_weights(folder / _WEIGHTS)
+    save_weights(model, str(folder / _WEIGHTS))
     (folder / _ORIGIN).write_text(origin.model_dump_json(indent=2), encoding="utf-8")
 
 

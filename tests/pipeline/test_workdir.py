@@ -175,8 +175,8 @@ def test_a_write_that_fails_leaves_the_file_before(
     file = tmp_path / "a.json"
     write_atomically(file, "one")
 
-    def fail(path: Path, text: str) -> int:
-        with path.open("w") as half:
+    def fail(path: Path, text: str, encoding: str) -> int:
+        with path.open("w", encoding=encoding) as half:
             half.write(text[:1])
         raise OSError("disk full")
 

@@ -6,11 +6,9 @@ What an earlier run has computed is taken over.
 import errno
 import itertools
 import shutil
-import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -25,7 +23,7 @@ from numpy.typing import NDArray
 from components.errors import ComponentError
 from components.model.extractor import Extractor
 from components.model.parallel import in_parallel
-from components.model.weights import build_backbone
+from components.model.weights import build_backbone, save_weights
 from components.staging import is_remote
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import (
@@ -77,7 +75,7 @@ def fill(
     """
     _announce_disk_use(manifest, folder, weights_bytes=4 * backbone.count_params())
     weights_file = f"{folder}/{WEIGHTS}"
-    _save_weights(backbone, weights_file)
+    save_weights(backbone, weights_file)
     shards = _plan_shards(sources, manifest, folder)
     _counter.start(_count_records(manifest), tenths("  activations"))
     _frozen_layers[weights_file] = _FrozenLayers(lambda: backbone, manifest.boundary_layer)
@@ -285,15 +283,6 @@ def _announce_disk_use(manifest: CacheManifest, folder: str, *, weights_bytes: i
 
 def _gb(size: int) -> str:
     return f"{size / 1e9:,.2f} GB"
-
-
-def _save_weights(backbone: keras.Model, file: str) -> None:
-    """Saves to a local or remote file."""
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / WEIGHTS
-        backbone.save_weights(local)
-        # A task that a platform restarts finds the files of its first attempt.
-        tf.io.gfile.copy(str(local), file, overwrite=True)
 
 
 def _plan_shards(
