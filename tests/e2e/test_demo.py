@@ -124,7 +124,9 @@ def test_it_says_what_it_works_with(demo: Result, workdir: Path) -> None:
 
 def test_it_names_every_node_when_it_starts(demo: Result) -> None:
     started = [line for line in demo.stdout.splitlines() if line.startswith("[")]
-    assert [line.split("]")[0] for line in started] == [f"[{n:2}/15" for n in range(1, 16)]
+    assert [line.split("]")[0] for line in started] == [
+        f"[{n:2}/{len(NODES)}" for n in range(1, len(NODES) + 1)
+    ]
     assert sorted(line.split("] ")[1] for line in started) == sorted(NODES)
 
 
