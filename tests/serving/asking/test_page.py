@@ -261,7 +261,7 @@ def test_not_sure_and_no_dog_are_said_in_words(
     choose(explaining_page, plain_photo(tmp_path, "dark.png", 40, 50, 40))
     unsure = results(explaining_page, 2)[0]
     assert heading(unsure) == "not sure"
-    assert "but answers like this are not right often enough" in unsure.text
+    assert "but answers like this have not been shown to be right often enough" in unsure.text
     assert len(unsure.find_elements(By.CSS_SELECTOR, "tbody tr")) == len(LABELS)
     assert not unsure.find_elements(By.CSS_SELECTOR, "tr.best")
     assert said(explaining_page).startswith("dark.png: not sure. The likeliest is ")
