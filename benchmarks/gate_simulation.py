@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.results import write_json
 from components.evaluation.chance import chance_to_catch, wilson_interval
-from components.evaluation.figures import Comparison, Cost, Figures, bins_of
+from components.evaluation.figures import Comparison, Figures
 from components.evaluation.gate import (
     CALIBRATION,
     LOSS,
@@ -27,6 +27,8 @@ from components.evaluation.gate import (
     judge,
 )
 from components.evaluation.settings import GateSettings
+from components.reliability import bins_of, calibration_error
+from data.contract.servable import Cost
 
 RESULTS = Path(__file__).with_name("gate_simulation.json")
 PHOTOS = 606
@@ -92,7 +94,7 @@ def figures_of(photos: Photos, new: Right, last: Right, others: Sequence[Right])
         loss=1.0,
         recall={str(n): float(confusion[n, n] / rows[n]) for n in range(len(rows))},
         confusion=confusion.tolist(),
-        calibration_error=sum(e.photos * abs(e.confidence - e.accuracy) for e in bins) / PHOTOS,
+        calibration_error=calibration_error(bins),
         bins=bins,
         cost=Cost(size_mb=17.0, latency_ms=30.0),
         last=_compared(new, last),

@@ -14,8 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from components.data_gate import checks
 from components.data_gate.checks import Check
 from components.data_gate.settings import Waiver
-from components.evaluation.figures import EVALUATION, Condition, Evaluation
-from components.evaluation.report import read_evaluation
+from components.evaluation.figures import EVALUATION, Condition, Evaluation, read_evaluation
 from components.nodes.curves import PICTURE
 from components.nodes.data_gate import CHECKS
 from components.nodes.report import PAGE

@@ -26,9 +26,16 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
     "errors": {CONTRACT},
     "settings": set(),
     "data_gate": {CONTRACT, "components.settings"},
+    "reliability": set(),
     "saved_model": {CONTRACT},
     "staging": set(),
-    "model": {CONTRACT, "components.errors", "components.settings", "components.staging"},
+    "model": {
+        CONTRACT,
+        "components.errors",
+        "components.reliability",
+        "components.settings",
+        "components.staging",
+    },
     "training": {
         CONTRACT,
         "components.errors",
@@ -39,6 +46,7 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
     "evaluation": {
         CONTRACT,
         "components.errors",
+        "components.reliability",
         "components.settings",
         "components.staging",
     },
@@ -48,6 +56,7 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
         "components.errors",
         "components.evaluation",
         "components.pages",
+        "components.reliability",
         "components.training",
     },
     "nodes": {
@@ -56,6 +65,7 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
         "components.errors",
         "components.evaluation",
         "components.model",
+        "components.reliability",
         "components.report",
         "components.saved_model",
         "components.staging",

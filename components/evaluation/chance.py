@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta, binom
 
-from components.evaluation.figures import Bin
+from components.reliability import Bin
 
 CAUGHT = 0.8
 """The probability with which a loss counts as one that would be caught."""

@@ -8,9 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from components.errors import ComponentError
-from components.evaluation.figures import VERDICT, Evaluation
+from components.evaluation.figures import VERDICT, Evaluation, read_evaluation
 from components.evaluation.predictions import Answers, read_predictions
-from components.evaluation.report import read_evaluation
 from components.staging import is_remote
 
 _OF_TFMA = "eval_config.json"

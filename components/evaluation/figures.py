@@ -1,25 +1,16 @@
 """What was measured of a model, and what the gate says about it: plain values, kept as JSON."""
 
-import numpy as np
-from numpy.typing import NDArray
+from pathlib import Path
+
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from components.errors import ComponentError
+from components.reliability import Bin
+from data.contract.servable import Cost
+
 VERDICT = "verdict.json"
 """The file in an evaluation that holds an `Evaluation`."""
-
-BINS = 15
-"""Equal-width bins of the largest probability, as in Guo et al. 2017, arXiv:1706.04599."""
-
-
-@dataclass(frozen=True)
-class Bin:
-    """The photos of which a model was about equally sure."""
-
-    photos: int
-    confidence: float
-    """Mean of the largest probability."""
-    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -32,14 +23,6 @@ class Comparison:
     """Photos that the new model has right and the other one wrong."""
     lost: int
     """Photos that the new model has wrong and the other one right."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What ServableGate has measured."""
-
-    size_mb: float
-    latency_ms: float
 
 
 @dataclass(frozen=True)
@@ -118,32 +101,17 @@ class Evaluation(Figures):
 EVALUATION: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
 
 
-def bin_of(confidence: NDArray[np.floating]) -> NDArray[np.int64]:
-    """The bin of each largest probability.
+def read_evaluation(uri: str) -> Evaluation:
+    """Reads an Evaluator's output.
 
     Args:
-        confidence: float [...] in [0, 1].
+        uri: the ModelEvaluation artifact, local.
 
-    Returns:
-        int [...] in [0, `BINS`).
+    Raises:
+        ComponentError: it is damaged.
     """
-    return np.clip(np.ceil(confidence * BINS) - 1, 0, BINS - 1).astype(np.int64)
-
-
-def bins_of(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> list[Bin]:
-    """The reliability diagram of a model.
-
-    Args:
-        confidence: float [N] in [0, 1], the largest probability of each photo.
-        right: bool [N], whether that class is the photo's.
-    """
-    numbers = bin_of(confidence)
-    return [
-        Bin(
-            photos=int(within.sum()),
-            confidence=float(confidence[within].mean()),
-            accuracy=float(right[within].mean()),
-        )
-        for within in (numbers == number for number in range(BINS))
-        if within.any()
-    ]
+    file = Path(uri) / VERDICT
+    try:
+        return EVALUATION.validate_json(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ComponentError(f"{file} is damaged: {error}") from error

@@ -61,7 +61,7 @@ def _accuracy(figures: Figures, gate: GateSettings) -> Iterator[Condition]:
     if gate.accuracy_floor is not None:
         limits[FLOOR] = gate.accuracy_floor
     for name, limit in limits.items():
-        luck = chance_to_pass(limit, classes=len(figures.recall), photos=figures.photos)
+        luck = chance_to_pass(limit, classes=len(figures.confusion), photos=figures.photos)
         remark = f"lower 95 % bound of {figures.accuracy:.3f}"
         if luck >= LUCK:
             remark += f"; guessing passes in {luck:.1%} of cases"

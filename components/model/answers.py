@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from components.model.calibration import calibration_error, fit_temperature
+from components.model.calibration import fit_temperature
 from components.model.certainty import Certainty, choose_threshold, fewest_photos
 from components.model.subject import Subject
+from components.reliability import bins_of, calibration_error
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,12 @@ def settle_answers(
     before, after = (softmax(logits / divisor, axis=1) for divisor in (1.0, temperature))
     return Answers(
         temperature=temperature,
-        val_calibration_error=(
-            calibration_error(before, labels),
-            calibration_error(after, labels),
-        ),
+        val_calibration_error=(_error(before, labels), _error(after, labels)),
         certain=choose_threshold(after, labels, accuracy),
         subject=subject,
     )
+
+
+def _error(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    right = probabilities.argmax(axis=1) == labels
+    return calibration_error(bins_of(probabilities.max(axis=1), right))

@@ -1,4 +1,4 @@
-"""How far a classifier's probabilities may be trusted, and the one number that mends them."""
+"""The one number that mends a classifier's probabilities."""
 
 import math
 
@@ -6,9 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-
-BINS = 15
-"""Of the calibration error, as in the paper."""
 
 _DOUBLING = math.log(2)
 """How far from 1, as a logarithm, a temperature is expected to be before any photo is seen. Where
@@ -38,22 +35,3 @@ def fit_temperature(logits: NDArray[np.float64], labels: NDArray[np.int64]) -> f
 
     found = minimize_scalar(loss, bounds=(-_BOUND, _BOUND), method="bounded")
     return math.exp(float(found.x))
-
-
-def calibration_error(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """The expected calibration error: how far confidence is from accuracy on average.
-
-    Photos are put into `BINS` bins of equal width by the probability of the predicted class;
-    https://arxiv.org/abs/1706.04599, equation 3.
-
-    Args:
-        probabilities: [N, classes], N at least 1.
-        labels: class ids [N].
-
-    Returns:
-        In [0, 1]; 0 is best.
-    """
-    confidence = probabilities.max(axis=1)
-    surplus = confidence - (probabilities.argmax(axis=1) == labels)
-    bins = np.clip(np.ceil(confidence * BINS) - 1, 0, BINS - 1).astype(int)
-    return float(np.abs(np.bincount(bins, surplus)).sum() / len(labels))

@@ -25,10 +25,8 @@ from components.evaluation.figures import (
     EVALUATION,
     VERDICT,
     Comparison,
-    Cost,
     Evaluation,
     Figures,
-    bins_of,
 )
 from components.evaluation.gate import judge
 from components.evaluation.metrics import ACCURACY as TFMA_ACCURACY
@@ -42,12 +40,13 @@ from components.evaluation.predictions import (
     write_predictions,
 )
 from components.evaluation.settings import GateSettings
+from components.reliability import bins_of
 from components.saved_model import fingerprint
 from components.staging import readable
 from data.contract.beam import step_errors_raised
 from data.contract.features import TEST
 from data.contract.model import ACCURACY
-from data.contract.servable import LATENCY_MS, SIZE_MB
+from data.contract.servable import LATENCY_MS, SIZE_MB, Cost
 
 NO_BASELINE = "nothing-was-pushed"
 """The file in an empty Model, so that a Model whose files are gone is not mistaken for one."""

@@ -13,7 +13,7 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArti
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.evaluation.report import read_evaluation
+from components.evaluation.figures import read_evaluation
 from components.model.photo_features import photo_features
 from components.nodes.statistics import count_labels
 from components.report.neighbours import SEARCHED, Batch, Neighbour, nearest

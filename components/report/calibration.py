@@ -1,13 +1,11 @@
 """How far the probabilities can be trusted, and what is left if only the sure answers count."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.chance import wilson_interval
-from components.evaluation.figures import Bin
 from components.report.predictions import Predictions
 
 FEWEST = 10
@@ -27,12 +25,6 @@ def uncalibrated(probabilities: NDArray[np.float64], temperature: float) -> NDAr
     """
     raised = probabilities**temperature
     return np.asarray(raised / raised.sum(axis=1, keepdims=True))
-
-
-def calibration_error(bins: Sequence[Bin]) -> float:
-    """Expected calibration error: the mean gap between sureness and accuracy, by photos."""
-    photos = sum(each.photos for each in bins)
-    return sum(each.photos * abs(each.confidence - each.accuracy) for each in bins) / photos
 
 
 def coverage_curve(predictions: Predictions) -> list[tuple[float, float]]:

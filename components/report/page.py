@@ -9,13 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
-from components.evaluation.figures import Bin, Evaluation, bins_of
+from components.evaluation.figures import Evaluation
 from components.pages.plots import Dot, Line, Rule, Style, number_axis, plot, share_axis
 from components.pages.rendering import SHARED, render
+from components.reliability import Bin, bins_of, calibration_error
 from components.report.calibration import (
     FEWEST,
     Share,
-    calibration_error,
     certain_share,
     coverage_curve,
     uncalibrated,

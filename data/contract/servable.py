@@ -4,6 +4,7 @@ All but the names of a model's cost is TF Serving's choice. It needs only the st
 that anyone may import it.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -20,6 +21,16 @@ WARM_UP = "assets.extra/tf_serving_warmup_requests"
 SIZE_MB, LATENCY_MS = "size_mb", "latency_ms"
 """What a model costs, as properties of the artifact in which a node says so: millions of bytes, and
 the median time for one photo."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a model costs whoever serves it."""
+
+    size_mb: float
+    """Of all its files, in millions of bytes."""
+    latency_ms: float
+    """Median time of a request of one photo, after a warm-up."""
 
 
 def is_complete(version: Path) -> bool:

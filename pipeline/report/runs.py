@@ -11,8 +11,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 
-from components.evaluation.figures import Evaluation
-from components.evaluation.report import read_evaluation
+from components.evaluation.figures import Evaluation, read_evaluation
 from components.nodes.report import DESCRIPTION
 from components.report.predictions import Predictions, read_table
 from data import span_photos

@@ -2,26 +2,15 @@
 
 import statistics
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from data.contract.servable import DEFAULT_SIGNATURE, WARM_UP
+from data.contract.servable import DEFAULT_SIGNATURE, WARM_UP, Cost
 from serving.embedded.saved_model import SavedModel, warm_up
 
 _REQUESTS = 9
-
-
-@dataclass(frozen=True)
-class Cost:
-    """The costs of a model on this machine."""
-
-    size_mb: float
-    """Of all its files, in millions of bytes."""
-    latency_ms: float
-    """Median time of a request, after a warm-up."""
 
 
 def measure_cost(version: Path, timeout_ms: int = 60_000) -> Cost:

@@ -13,7 +13,7 @@ from components.evaluation.chance import (
     highest_share,
     wilson_interval,
 )
-from components.evaluation.figures import Bin
+from components.reliability import Bin
 
 
 @pytest.mark.parametrize(

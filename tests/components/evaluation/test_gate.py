@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.evaluation.chance import wilson_interval
-from components.evaluation.figures import Bin, Comparison, Cost, Figures
+from components.evaluation.figures import Comparison, Figures
 from components.evaluation.gate import (
     CALIBRATION,
     FLOOR,
@@ -20,6 +20,8 @@ from components.evaluation.gate import (
     judge,
 )
 from components.evaluation.settings import GateSettings
+from components.reliability import Bin
+from data.contract.servable import Cost
 
 PHOTOS = 600
 DEFAULT = GateSettings()

@@ -15,8 +15,7 @@ from tfx.utils import path_utils
 
 from components.errors import ComponentError
 from components.evaluation.chance import wilson_interval
-from components.evaluation.figures import Comparison, Evaluation
-from components.evaluation.report import read_evaluation
+from components.evaluation.figures import Comparison, Evaluation, read_evaluation
 from components.evaluation.settings import GateSettings
 from components.model.classifier import build_classifier
 from components.nodes.evaluator import NO_BASELINE, OTHERS

@@ -13,20 +13,19 @@ from components.evaluation.figures import (
     VERDICT,
     Comparison,
     Condition,
-    Cost,
     Evaluation,
     Slice,
-    bins_of,
 )
 from components.evaluation.predictions import Answer, write_predictions
 from components.evaluation.predictions import Photo as Row
-from components.report.calibration import calibration_error
+from components.reliability import bins_of, calibration_error
 from components.report.neighbours import Neighbour
 from components.report.page import Facts
 from components.report.predictions import read_table
 from components.report.shown import NEIGHBOURS, Photo, show, surest_mistakes, surest_right
 from components.training.history import PhaseHistory
 from data.contract.features import SPLITS
+from data.contract.servable import Cost
 from data.drawn_dogs import draw_photo
 
 NewFacts = Callable[..., Facts]

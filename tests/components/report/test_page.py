@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from components.evaluation.chance import wilson_interval
-from components.evaluation.figures import bins_of
-from components.report.calibration import calibration_error, uncalibrated
+from components.reliability import bins_of, calibration_error
+from components.report.calibration import uncalibrated
 from components.report.page import NodeCost, RunFacts, complete, make_page
 from tests.components.report.conftest import TEMPERATURE, NewFacts
 
