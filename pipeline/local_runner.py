@@ -27,17 +27,10 @@ from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
 from pipeline.lineage import describe_run
 from pipeline.live_line import LiveLine
+from pipeline.outputs import newest_run, read_outputs
 from pipeline.pipeline import UNCACHED, create_pipeline
 from pipeline.progress import NodeTimes, describe_alike, describe_records, describe_remarks
-from pipeline.summary import (
-    Summary,
-    as_metrics,
-    copy_curves,
-    newest_run,
-    read_outputs,
-    report_page,
-    summarize,
-)
+from pipeline.summary import Summary, as_metrics, copy_curves, report_page, summarize
 from pipeline.workdir import Workdir
 
 

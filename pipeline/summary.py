@@ -1,4 +1,4 @@
-"""The outcome of a run: read from MLMD and the artifacts, printed, and kept as metrics.json."""
+"""The outcome of a run: read from its artifacts, printed, and kept as metrics.json."""
 
 import json
 import shutil
@@ -8,62 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_metadata import MetadataStore
-from ml_metadata.proto import metadata_store_pb2 as mlmd
-
 from components.data_gate import checks
 from components.data_gate.checks import Check
 from components.data_gate.settings import Waiver
 from components.evaluation.figures import EVALUATION, Condition, Evaluation, read_evaluation
 from components.nodes.curves import PICTURE
 from components.nodes.data_gate import CHECKS
-from components.nodes.report import PAGE
-from components.report.page import NodeCost, RunFacts, complete
+from components.report.page import PAGE, NodeCost, RunFacts, complete
 from components.training.history import SUMMARY
 from data.contract.nodes import CURVES, DATA_GATE, EVALUATOR, PUSHER, REPORT, TRAINER
 from data.ingest import IngestResult
+from pipeline.outputs import Outputs
 from pipeline.progress import NodeTimes, describe_alike
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """The output artifacts of one run, by node and output key, and which nodes were cached."""
-
-    artifacts: dict[tuple[str, str], mlmd.Artifact]
-    cached: dict[str, bool]
-
-    def uri(self, node: str, key: str) -> Path:
-        """Where an output is."""
-        return Path(self.artifacts[node, key].uri)
-
-
-def newest_run(store: MetadataStore) -> mlmd.Context:
-    """The context of the newest pipeline run in the MLMD store."""
-    return max(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.id)
-
-
-def read_outputs(store: MetadataStore, run: mlmd.Context) -> Outputs:
-    """The outputs of a pipeline run.
-
-    Args:
-        store: where it is kept.
-        run: its context.
-    """
-    artifacts: dict[tuple[str, str], mlmd.Artifact] = {}
-    cached: dict[str, bool] = {}
-    for execution in store.get_executions_by_context(run.id):
-        contexts = store.get_contexts_by_execution(execution.id)
-        (node,) = (c.name.split(".", 1)[1] for c in contexts if c.type == "node")
-        cached[node] = execution.last_known_state == mlmd.Execution.CACHED
-        events = [
-            event
-            for event in store.get_events_by_execution_ids([execution.id])
-            if event.type == mlmd.Event.OUTPUT
-        ]
-        found = {a.id: a for a in store.get_artifacts_by_id([e.artifact_id for e in events])}
-        for event in events:
-            artifacts[node, event.path.steps[0].key] = found[event.artifact_id]
-    return Outputs(artifacts, cached)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Chromium for the tests of pages. They are skipped where there is none."""
 
+import base64
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,3 +41,27 @@ def chromium(profile: Path) -> Iterator[webdriver.Chrome]:
         yield browser
     finally:
         browser.quit()
+
+
+def emulate(driver: webdriver.Chrome, width: int, scheme: str = "light") -> None:
+    """Makes it a window, or below 500 pixels a phone, of that width, in `light` or `dark`."""
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
+    )
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
+
+
+def number(driver: webdriver.Chrome, script: str) -> float:
+    """The value of an expression in JavaScript."""
+    return float(driver.execute_script(f"return {script}"))
+
+
+def shoot(driver: webdriver.Chrome, name: str) -> None:
+    """Leaves a picture of the whole page."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+    (SHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))

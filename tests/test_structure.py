@@ -53,7 +53,6 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
     "pages": set(),
     "report": {
         CONTRACT,
-        "components.errors",
         "components.evaluation",
         "components.pages",
         "components.reliability",

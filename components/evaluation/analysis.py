@@ -15,7 +15,7 @@ from components.evaluation import metrics
 from components.evaluation.chance import wilson_interval
 from components.evaluation.figures import Comparison, Slice
 from components.evaluation.metrics import ACCURACY, CALIBRATION_ERROR, LOSS, gained, lost
-from components.evaluation.predictions import Answer, Photo
+from components.evaluation.table import Answer, Photo
 
 CANDIDATE, LAST, BEST = "candidate", "last", "best"
 """What TFMA knows the models by: the new one, the one pushed last, the best of those before."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components.errors import ComponentError
 from components.evaluation.figures import VERDICT, Evaluation, read_evaluation
-from components.evaluation.predictions import Answers, read_predictions
+from components.evaluation.table import Answers, read_table
 from components.staging import is_remote
 
 _OF_TFMA = "eval_config.json"
@@ -38,12 +38,16 @@ class EarlierEvaluations:
                 continue
             try:
                 evaluation = read_evaluation(str(other))
-                said = read_predictions(str(other), classes, evaluation.photos)
+                said = read_table(other, classes)
+                if len(said) != evaluation.photos:
+                    raise ComponentError(
+                        f"{other} holds {len(said)} of {evaluation.photos} predictions"
+                    )
             except ComponentError as error:
                 self._uncounted += 1
                 print(f"  evaluation: {error}; nothing is reused from it", flush=True)
             else:
-                self._found.append((evaluation, said))
+                self._found.append((evaluation, said.answers()))
 
     def answers(self, model: str) -> Answers:
         """What a model with this fingerprint has said; the newest answer to each photo."""

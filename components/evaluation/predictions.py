@@ -1,56 +1,20 @@
-"""What models say about photos: asked once, and kept as files."""
+"""Models are asked about photos, once."""
 
 import base64
-import csv
 import hashlib
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from components.errors import ComponentError
+from components.evaluation.table import Answer, Answers, Photo
 from data.contract import features
 from data.contract.model import CERTAIN, DOG, EVALUATION_SIGNATURE, EVIDENCE, PROBABILITIES
 
-PREDICTIONS, MAPS = "predictions.csv", "maps.npy"
-
 _BATCH = 32
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A test photo's record, without the pixels."""
-
-    filename: str
-    sha256: str
-    """Of the photo's file."""
-    image: str
-    """SHA-256 of the JPEG in the record: all that a model sees."""
-    label: str
-    brightness: float
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model says about a photo; models of earlier versions of this code say less."""
-
-    probabilities: NDArray[np.float32]
-    certain: bool | None = None
-    dog: float | None = None
-    map: NDArray[np.float16] | None = None
-
-
-Answers = dict[str, Answer]
-"""By the photo's `image`."""
 
 
 def ask(
@@ -170,78 +134,3 @@ def _decode(said: Mapping[str, Any]) -> Answer:
         evidence = np.frombuffer(base64.b64decode(content), np.float16).reshape(shape)
     probabilities = np.array(said[PROBABILITIES], np.float32)
     return Answer(probabilities, said.get(CERTAIN), said.get(DOG), evidence)
-
-
-def write_predictions(
-    folder: Path,
-    classes: Sequence[str],
-    photos: Sequence[Photo],
-    answers: Mapping[str, Sequence[Answer]],
-) -> None:
-    """Writes one row for each photo, and the maps of the new model in the same order.
-
-    Args:
-        folder: is there.
-        classes: names in the order of the probabilities.
-        photos: in the order of their names.
-        answers: of each model; the first one is the new one.
-    """
-    candidate, *others = answers
-    with (folder / PREDICTIONS).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                *("filename", "sha256", "label", "predicted", CERTAIN, DOG),
-                *(f"p_{name}" for name in classes),
-                *("brightness", "width", "height", "image_sha256"),
-                *(f"{name}_predicted" for name in others),
-            ]
-        )
-        for photo, answer, *rest in zip(photos, *answers.values(), strict=True):
-            writer.writerow(
-                [
-                    *(photo.filename, photo.sha256, photo.label),
-                    classes[answer.probabilities.argmax()],
-                    "" if answer.certain is None else int(answer.certain),
-                    "" if answer.dog is None else repr(answer.dog),
-                    *map(str, answer.probabilities),
-                    *(repr(photo.brightness), photo.width, photo.height, photo.image),
-                    *(classes[each.probabilities.argmax()] for each in rest),
-                ]
-            )
-    maps = [answer.map for answer in answers[candidate] if answer.map is not None]
-    if maps:
-        np.save(folder / MAPS, np.stack(maps))
-
-
-def read_predictions(folder: str, classes: Sequence[str], photos: int) -> Answers:
-    """What the new model of an earlier evaluation has said.
-
-    Args:
-        folder: of the evaluation, local or remote.
-        classes: names in the order of the probabilities.
-        photos: how many there should be.
-
-    Raises:
-        ComponentError: the files are damaged, or of other classes.
-    """
-    try:
-        with tf.io.gfile.GFile(f"{folder}/{PREDICTIONS}") as file:
-            rows = list(csv.DictReader(io.StringIO(file.read())))
-        if len(rows) != photos:
-            raise ValueError(f"it has {len(rows)} of {photos} rows")
-        maps: Sequence[Any] = [None] * len(rows)
-        if tf.io.gfile.exists(f"{folder}/{MAPS}"):
-            with tf.io.gfile.GFile(f"{folder}/{MAPS}", "rb") as file:
-                maps = np.load(io.BytesIO(file.read()))
-        return {
-            row["image_sha256"]: Answer(
-                np.array([float(row[f"p_{name}"]) for name in classes], np.float32),
-                None if row[CERTAIN] == "" else row[CERTAIN] == "1",
-                None if row[DOG] == "" else float(row[DOG]),
-                evidence,
-            )
-            for row, evidence in zip(rows, maps, strict=True)
-        }
-    except (OSError, ValueError, KeyError, TypeError, tf.errors.OpError) as error:
-        raise ComponentError(f"{folder}/{PREDICTIONS} is damaged: {error}") from error

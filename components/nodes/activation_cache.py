@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
 from tfx import types
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -19,7 +18,7 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 
 from components.model.extractor import activation_shapes
 from components.model.weights import build_backbone, require_same_weights
-from components.nodes.statistics import count_labels
+from components.nodes.readings import count_labels, split_files
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.cache.format import CacheManifest
 from components.training.cache.reuse import recipe_of
@@ -88,7 +87,7 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         fill(
             output.uri,
             manifest,
-            sources={split: _files(examples, split) for split in SPLITS},
+            sources={split: split_files(examples, split) for split in SPLITS},
             classes=json.loads(exec_properties["classes"]),
             transform_graph=transform_graph,
             backbone=backbone,
@@ -145,8 +144,3 @@ class ActivationCache(BaseBeamComponent):
                 activations=types.Channel(type=standard_artifacts.Examples),
             )
         )
-
-
-def _files(examples: types.Artifact, split: str) -> list[str]:
-    """The files of a split, sorted."""
-    return sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))

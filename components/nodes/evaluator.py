@@ -31,15 +31,9 @@ from components.evaluation.figures import (
 from components.evaluation.gate import judge
 from components.evaluation.metrics import ACCURACY as TFMA_ACCURACY
 from components.evaluation.metrics import CALIBRATION_ERROR, LOSS
-from components.evaluation.predictions import (
-    Answer,
-    Answers,
-    Photo,
-    ask,
-    read_answers,
-    write_predictions,
-)
+from components.evaluation.predictions import ask, read_answers
 from components.evaluation.settings import GateSettings
+from components.evaluation.table import Answer, Answers, Photo, write_predictions
 from components.reliability import bins_of
 from components.saved_model import fingerprint
 from components.staging import readable

@@ -3,7 +3,7 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import numpy as np
@@ -11,17 +11,17 @@ import tensorflow as tf
 from tfx import types
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
-from tfx.types import artifact_utils, standard_artifacts
+from tfx.types import standard_artifacts
 
 from components.evaluation.figures import read_evaluation
+from components.evaluation.table import Predictions, read_table
 from components.model.photo_features import photo_features
-from components.nodes.statistics import count_labels
+from components.nodes.readings import count_labels, split_files
 from components.report.neighbours import SEARCHED, Batch, Neighbour, nearest
-from components.report.page import Facts, make_page
-from components.report.predictions import Predictions, read_table
+from components.report.page import DESCRIPTION, PAGE, Facts, make_page
+from components.report.records import find_photos
 from components.report.shown import (
     NEIGHBOURS,
-    Photo,
     Shown,
     show,
     surest_mistakes,
@@ -31,10 +31,6 @@ from components.staging import readable, writable
 from components.training.cache.format import POOLED, WEIGHTS, read_manifest, view_files
 from components.training.history import HISTORY, SUMMARY, read_history
 from data.contract import features
-
-PAGE = "index.html"
-DESCRIPTION = "run.json"
-"""The settings and versions of the run, as JSON."""
 
 _LIBRARIES = (
     "dog-emotion",
@@ -114,7 +110,7 @@ def _shown(
     mistakes, right = surest_mistakes(predictions), surest_right(predictions)
     places = [*mistakes, *right]
     photos = find_photos(
-        _files(examples, features.TEST), {predictions.photos[place] for place in places}
+        split_files(examples, features.TEST), {predictions.photos[place] for place in places}
     )
     known = [place for place in mistakes if predictions.photos[place] in photos]
     alike: dict[int, tuple[list[Neighbour], list[Neighbour]]] = {}
@@ -124,7 +120,7 @@ def _shown(
         found = _neighbours(activations.uri, jpegs, of_class)
         alike = dict(zip(known, found, strict=True))
         wanted = {each.sha256 for pair in found for side in pair for each in side}
-        photos |= find_photos(_files(examples, features.TRAIN), wanted)
+        photos |= find_photos(split_files(examples, features.TRAIN), wanted)
     return (
         [
             show(predictions, place, photos, of_predicted=same, of_any=anyone)
@@ -173,28 +169,6 @@ def _training_features(activations: str, size: int) -> Iterator[Batch]:
             parsed[features.LABEL_XF].numpy(),
             [each.decode() for each in parsed[features.SHA256].numpy()],
         )
-
-
-def find_photos(files: Iterable[str], wanted: Collection[str]) -> dict[str, Photo]:
-    """The photos in record files, by the SHA-256 of their files: those that are wanted."""
-    found: dict[str, Photo] = {}
-    records = tf.data.TFRecordDataset(list(files), "GZIP")
-    for record in records.as_numpy_iterator():
-        if len(found) == len(wanted):
-            break
-        values = tf.train.Example.FromString(record).features.feature
-        jpeg, filename, sha256 = (
-            values[key].bytes_list.value[0]
-            for key in (features.IMAGE, features.FILENAME, features.SHA256)
-        )
-        if sha256.decode() in wanted:
-            found[sha256.decode()] = Photo(jpeg, filename.decode())
-    return found
-
-
-def _files(examples: types.Artifact, split: str) -> list[str]:
-    """The files of a split, sorted."""
-    return sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
 
 
 def _versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.evaluation.chance import wilson_interval
-from components.report.predictions import Predictions
+from components.evaluation.table import Predictions
 
 FEWEST = 10
 """Photos from which on the accuracy of the surest ones is drawn: of fewer, it is all chance."""

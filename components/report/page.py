@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from components.evaluation.figures import Evaluation
+from components.evaluation.table import Predictions
 from components.pages.plots import Dot, Line, Rule, Style, number_axis, plot, share_axis
 from components.pages.rendering import SHARED, render
 from components.reliability import Bin, bins_of, calibration_error
@@ -22,10 +23,13 @@ from components.report.calibration import (
 )
 from components.report.classes import class_rows, confusions
 from components.report.neighbours import SEARCHED
-from components.report.predictions import Predictions
 from components.report.shown import Shown, no_dog
 from components.training.history import PhaseHistory
 from data.contract.features import SPLITS
+
+PAGE = "index.html"
+DESCRIPTION = "run.json"
+"""The file beside the page with the settings and versions of the run, as JSON."""
 
 TEMPLATE, RUN = (Path(__file__).with_name(name) for name in ("page.html", "run.html"))
 

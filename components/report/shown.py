@@ -7,10 +7,10 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from components.evaluation.table import Predictions
 from components.pages.thumbnails import thumbnail
 from components.report.evidence import evidence_thumbnail
 from components.report.neighbours import Neighbour
-from components.report.predictions import Predictions
 from data.contract.model import SUBJECT_THRESHOLD
 
 MISTAKES = 12

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from components.nodes.report import find_photos
 from components.pages.rendering import render
 from components.pages.thumbnails import thumbnail
+from components.report.records import find_photos
 from components.report.shown import Photo
 from data.contract.errors import UsageError, UserError
 from pipeline.report.differences import (

@@ -9,17 +9,16 @@ from typing import Any
 
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
-from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
 
 from components.evaluation.figures import Evaluation, read_evaluation
-from components.nodes.report import DESCRIPTION
-from components.report.predictions import Predictions, read_table
+from components.evaluation.table import Predictions, read_table
+from components.report.page import DESCRIPTION
 from data import span_photos
 from data.contract.errors import UserError
 from data.contract.features import TEST
 from data.contract.nodes import EVALUATOR, IMPORT_EXAMPLE_GEN, PUSHER, REPORT
 from data.errors import DataError
-from pipeline.summary import Outputs, newest_run, read_outputs
+from pipeline.outputs import Outputs, newest_run, open_store, read_outputs
 from pipeline.workdir import Workdir
 
 
@@ -65,13 +64,12 @@ def read_run(path: Path) -> Run:
         UserError: it is neither, or what the run has left is not whole.
     """
     workdir, version = _find(path)
-    with Metadata(sqlite_metadata_connection_config(str(workdir.metadata))) as metadata:
-        store = metadata.store
-        if not store.get_contexts_by_type("pipeline_run"):
-            raise UserError(f"{path}: no run has begun there; run one first")
-        context = newest_run(store) if version is None else _of_version(store, version, path)
-        outputs = read_outputs(store, context)
-        code = dict(_code(store, context))
+    store = open_store(workdir.metadata)
+    if not store.get_contexts_by_type("pipeline_run"):
+        raise UserError(f"{path}: no run has begun there; run one first")
+    context = newest_run(store) if version is None else _of_version(store, version, path)
+    outputs = read_outputs(store, context)
+    code = dict(_code(store, context))
     for needed in ((EVALUATOR, "evaluation"), (REPORT, "report"), (PUSHER, "pushed_model")):
         if needed not in outputs.artifacts:
             raise UserError(f"{path}: that run has not come to its {needed[0]}: run it again")

@@ -325,7 +325,7 @@ def test_earlier_predictions_that_are_damaged_are_said_and_computed_anew(
     again = evaluate("half", beside=tmp_path)
     assert len(asked) == 1
     assert again.evaluation == replace(first.evaluation, test_looks=2)
-    assert f"{file} is damaged" in capsys.readouterr().out
+    assert f"{file} is missing or damaged" in capsys.readouterr().out
 
 
 def test_evaluations_of_earlier_versions_of_this_code_count_as_looks(

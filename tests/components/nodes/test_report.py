@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
-from components.evaluation.predictions import Photo
+from components.evaluation.table import Photo
 from components.staging import readable
 from components.training.history import HISTORY, SUMMARY, write_history
 from data.contract import features

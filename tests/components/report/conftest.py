@@ -16,12 +16,11 @@ from components.evaluation.figures import (
     Evaluation,
     Slice,
 )
-from components.evaluation.predictions import Answer, write_predictions
-from components.evaluation.predictions import Photo as Row
+from components.evaluation.table import Answer, read_table, write_predictions
+from components.evaluation.table import Photo as Row
 from components.reliability import bins_of, calibration_error
 from components.report.neighbours import Neighbour
 from components.report.page import Facts
-from components.report.predictions import read_table
 from components.report.shown import NEIGHBOURS, Photo, show, surest_mistakes, surest_right
 from components.training.history import PhaseHistory
 from data.contract.features import SPLITS

@@ -9,7 +9,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 from components.report.page import NodeCost, RunFacts, complete, make_page
-from tests.browser import SHOTS, chromium, needs_chromium
+from tests.browser import SHOTS, chromium, emulate, needs_chromium, number, shoot
 from tests.components.report.conftest import NewFacts
 
 pytestmark = needs_chromium
@@ -35,28 +35,6 @@ def page(driver: webdriver.Chrome, new_facts: NewFacts, tmp_path: Path) -> webdr
     file.write_text(complete(make_page(facts), RUN), encoding="utf-8")
     driver.get(file.as_uri())
     return driver
-
-
-def emulate(driver: webdriver.Chrome, width: int, scheme: str) -> None:
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-    )
-
-
-def number(driver: webdriver.Chrome, script: str) -> float:
-    return float(driver.execute_script(f"return {script}"))
-
-
-def shoot(driver: webdriver.Chrome, name: str) -> None:
-    """Leaves a picture of the whole page."""
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-    (SHOTS / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

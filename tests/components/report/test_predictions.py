@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from components.errors import ComponentError
+from components.evaluation.table import Predictions, read_table
 from components.report.calibration import certain_share, coverage_curve
-from components.report.predictions import Predictions, read_table
 from tests.components.report.conftest import write_evaluation
 
 CLASSES = ("b", "a")
@@ -18,6 +18,7 @@ def table(confidence: list[float], right: list[bool]) -> Predictions:
         classes=CLASSES,
         filenames=tuple(map(str, range(len(right)))),
         photos=tuple(map(str, range(len(right)))),
+        images=tuple(map(str, range(len(right)))),
         labels=np.zeros(len(right), np.int64),
         predicted=np.where(right, 0, 1),
         probabilities=np.stack([first, 1 - first], axis=1),

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from pipeline.audit.findings import find_out
 from pipeline.audit.page import make_page
 from pipeline.audit.pictures import Doubt, Doubts, Padded
-from tests.browser import SHOTS, chromium, needs_chromium
+from tests.browser import chromium, emulate, needs_chromium, number, shoot
 from tests.pipeline.audit.conftest import RADIUS, NewFact
 
 pytestmark = needs_chromium
@@ -43,21 +43,6 @@ def page(driver: webdriver.Chrome, new_fact: NewFact, tmp_path: Path) -> webdriv
     return driver
 
 
-def emulate(driver: webdriver.Chrome, width: int, scheme: str) -> None:
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    driver.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia",
-        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-    )
-
-
-def number(driver: webdriver.Chrome, script: str) -> float:
-    return float(driver.execute_script(f"return {script}"))
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1200])
 def test_nothing_sticks_out_of_a_window_of_any_width(
@@ -65,8 +50,7 @@ def test_nothing_sticks_out_of_a_window_of_any_width(
 ) -> None:
     emulate(page, width, scheme)
     assert number(page, "document.documentElement.scrollWidth") <= width
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    page.save_screenshot(str(SHOTS / f"audit-{width}-{scheme}.png"))
+    shoot(page, f"audit-{width}-{scheme}")
 
 
 def test_dark_is_dark_and_light_is_light(page: webdriver.Chrome) -> None:

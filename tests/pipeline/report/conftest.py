@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.report.predictions import read_table
+from components.evaluation.table import read_table
 from pipeline.report.runs import Photo, Run
 from tests.components.report.conftest import write_evaluation
 

@@ -1,4 +1,3 @@
-import base64
 import re
 from html import unescape
 from pathlib import Path
@@ -12,7 +11,7 @@ from data.contract.errors import UserError
 from data.drawn_dogs import draw_photo
 from pipeline.report.comparison import compare, make_page
 from pipeline.workdir import Workdir
-from tests.browser import SHOTS, chromium, needs_chromium
+from tests.browser import chromium, emulate, needs_chromium, number, shoot
 from tests.pipeline.report.conftest import NewRun
 
 HOSTILE = "<script>alert(1)</script>"
@@ -155,15 +154,10 @@ def test_nothing_sticks_out_of_a_phone_or_a_window(
     file = tmp_path / "comparison.html"
     page = make_page(new_run(), other(new_run, records))  # type: ignore[arg-type]
     file.write_text(page, encoding="utf-8")
-    SHOTS.mkdir(parents=True, exist_ok=True)
     with chromium(tmp_path / "profile") as driver:
         driver.get(file.as_uri())
         for width in (390, 1200):
-            driver.execute_cdp_cmd(
-                "Emulation.setDeviceMetricsOverride",
-                {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-            )
-            assert driver.execute_script("return document.documentElement.scrollWidth") <= width
-            shot = driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
-            (SHOTS / f"comparison-{width}.png").write_bytes(base64.b64decode(shot["data"]))
+            emulate(driver, width)
+            assert number(driver, "document.documentElement.scrollWidth") <= width
+            shoot(driver, f"comparison-{width}")
         assert not driver.get_log("browser")  # type: ignore[no-untyped-call]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from components.report.predictions import Predictions
+from components.evaluation.table import Predictions
 from data import span_photos
 from pipeline.report.differences import (
     Change,
@@ -26,6 +26,7 @@ def answering(run: Run, predicted: list[int], labels: list[int], photos: str) ->
         classes=run.classes,
         filenames=tuple(f"{letter}.jpg" for letter in photos),
         photos=tuple(photos),
+        images=tuple(photos),
         labels=np.array(labels),
         predicted=np.array(predicted),
         probabilities=probabilities,

@@ -1,5 +1,6 @@
-"""What StatisticsGen has counted, read back."""
+"""What TFX's nodes have left, read back."""
 
+import tensorflow as tf
 from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
 from tfx.types import artifact_utils
@@ -19,3 +20,8 @@ def count_labels(statistics: types.Artifact, split: str) -> dict[str, int]:
     (labels,) = (x for x in found.features if list(x.path.step) == [features.LABEL])
     buckets = labels.string_stats.rank_histogram.buckets
     return {bucket.label: int(bucket.sample_count) for bucket in buckets}
+
+
+def split_files(examples: types.Artifact, split: str) -> list[str]:
+    """The files of a split of Examples, sorted."""
+    return sorted(tf.io.gfile.glob(f"{artifact_utils.get_split_uri([examples], split)}/*"))
