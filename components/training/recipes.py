@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import keras
 import numpy as np
@@ -109,6 +110,7 @@ def on_the_fly(
         unfreeze_last(classifier.backbone, layers)
         return classifier.model, splits
 
+    @cache
     def pretrained() -> keras.Model:
         return build_backbone(model_settings.backbone, model_settings.weights)[0]
 
