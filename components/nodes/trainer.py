@@ -181,7 +181,7 @@ def _summary(
             {
                 "name": phase.name,
                 "epochs": len(phase.history),
-                "best_epoch": phase.history.index(phase.best) + 1,
+                "best_epoch": phase.kept + 1,
                 "train": {key: phase.best[key] for key in ("accuracy", "loss")},
                 "val": {key: phase.best[f"val_{key}"] for key in ("accuracy", "loss")},
             }

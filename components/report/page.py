@@ -162,7 +162,7 @@ def _curves(history: Sequence[PhaseHistory]) -> list[tuple[str, Markup]]:
     rules, kept, end = [], [], 0
     for phase in history:
         rules.append(Rule(phase.name, x=end + 0.5))
-        kept.append(end + 1 + phase.history.index(phase.best))
+        kept.append(end + 1 + phase.kept)
         end += len(phase.history)
     across = number_axis("epoch", numbers, whole=True)
     drawn = []

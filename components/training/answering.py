@@ -3,7 +3,7 @@
 from components.model.answers import Answers, settle_answers
 from components.model.folded import FoldedClassifier, fold_classifier
 from components.model.settings import AnswerSettings
-from components.model.subject import Subject, fit_subject
+from components.model.subject import MAX_PHOTOS, Subject, fit_subject
 from components.model.weights import RANDOM
 from components.training.recipes import Recipe
 from data.contract.features import TRAIN, VAL
@@ -28,7 +28,8 @@ def settle(
     )
     pretrained = None
     if weights != RANDOM:
-        subject = fit_subject(*map(recipe.pretrained_features, (TRAIN, VAL)))
+        (train, _), (val, _) = (recipe.pretrained_views(split)[0] for split in (TRAIN, VAL))
+        subject = fit_subject(train[:MAX_PHOTOS], val)
         pretrained = recipe.pretrained() if tail_is_trained else None
     model = fold_classifier(recipe.classifier, recipe.boundary_layer, pretrained)
     features, labels = recipe.validate(model)

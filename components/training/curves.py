@@ -39,7 +39,7 @@ def _draw(axes: Axes, phases: Sequence[PhaseHistory], metric: str, title: str) -
         axes.plot(numbers, [epoch[key] for epoch in epochs], ".-", color=colour, label=label, lw=2)
     start, kept = 0.5, []
     for phase in phases:
-        kept.append((start + 0.5 + phase.history.index(phase.best), phase.best[f"val_{metric}"]))
+        kept.append((start + 0.5 + phase.kept, phase.best[f"val_{metric}"]))
         if start > 0.5:
             axes.axvline(start, color="0.5", linestyle="--", linewidth=1)
         end = start + len(phase.history)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from components.training.checkpoint import PhaseCheckpoint
-from components.training.history import PhaseHistory
+from components.training.history import PhaseHistory, best_epoch
 from components.training.settings import PhaseSettings
 from data.contract.progress import Watch, watching
 
@@ -33,6 +33,9 @@ class Phase:
     prepare: Callable[[], tuple[keras.Model, Splits]]
     """Called when the phase begins: sets what is trainable, and returns the model to fit, which
     shares the classifier's variables, with the photos for it."""
+    solve: Callable[[dict[int, float]], PhaseHistory] | None = None
+    """Finds the optimum of what the phase trains at once, given the classes' weights; None where
+    the phase is trained by epochs."""
 
 
 def train_phase(
@@ -56,6 +59,8 @@ def train_phase(
     Returns:
         The history of all epochs.
     """
+    if phase.solve:
+        return phase.solve(class_weights)
     name, settings = phase.name, phase.settings
     model, splits = phase.prepare()
     # The change of `trainable` only counts once the model is compiled again. On a CPU, XLA is
@@ -99,7 +104,7 @@ def train_phase(
             verbose=0 if watch else 2,
         )
     checkpoint.restore_best(model)
-    return PhaseHistory(name, checkpoint.history)
+    return PhaseHistory(name, checkpoint.history, best_epoch(checkpoint.history))
 
 
 class _EpochsCounted(keras.callbacks.Callback):

@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
-from numpy.typing import NDArray
 
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
@@ -23,10 +22,11 @@ from components.model.extractor import Extractor
 from components.model.folded import FoldedClassifier
 from components.model.freezing import boundary_layer_name, unfreeze_last
 from components.model.settings import ModelSettings
-from components.model.subject import MAX_PHOTOS
 from components.model.weights import build_backbone
 from components.training.cache.format import POOLED, SPATIAL, WEIGHTS, Feature, read_manifest
 from components.training.cache.reading import training_batches, validation_batches
+from components.training.head import Labelled, solve_head
+from components.training.history import PhaseHistory
 from components.training.phases import Phase, Splits
 from components.training.photo_batches import (
     augmented,
@@ -40,8 +40,8 @@ from data.contract.features import TRAIN, VAL
 
 FROZEN, UNFROZEN = PHASES = ("frozen", "unfrozen")
 
-Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
-"""Features [N, features] and class ids [N]."""
+MAX_FEATURES = 50_000
+"""Photos and views of them whose pooled features are held at once: 256 MB with 1,280 features."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,9 @@ class Recipe:
     """The layer from which on the phases train the backbone."""
     pretrained: Callable[[], keras.Model]
     """Builds the backbone as it is before training."""
-    pretrained_features: Callable[[str], NDArray[np.float32]]
-    """What that makes of the photos of a split, pooled, [N, features]; of a large one, of some."""
+    pretrained_views: Callable[[str], list[Labelled]]
+    """What that makes of the photos of a split, view by view: augmented ones of `train`, at most as
+    many as the settings say and `MAX_FEATURES` allow, and of `val` the photos as they are."""
     validate: Callable[[FoldedClassifier], Labelled]
     """What a trained classifier makes of the validation photos, pooled, and their class ids."""
 
@@ -114,13 +115,19 @@ def on_the_fly(
     def pretrained() -> keras.Model:
         return build_backbone(model_settings.backbone, model_settings.weights)[0]
 
-    def pretrained_features(split: str) -> NDArray[np.float32]:
+    @cache
+    def pretrained_views(split: str) -> list[Labelled]:
         backbone = pretrained()
         extractor = Extractor(backbone, backbone.layers[-1].name)
-        photos = prefetched(labelled_images(files[split], transform, batch_size=batch_size))
-        return _joined(
-            photos.take(math.ceil(MAX_PHOTOS / batch_size)), lambda images: extractor(images)[1]
-        )[0]
+        return _views(
+            splits,
+            split,
+            lambda images: extractor(images)[1],
+            photos=sum(counts.values()),
+            views=settings.augmentation.views,
+        )
+
+    solve = _solver(classifier, settings, pretrained_views, seed=seed)
 
     def validate(model: FoldedClassifier) -> Labelled:
         return _joined(splits.val, lambda images: _pooled(model.tail(model.trunk(images))))
@@ -129,13 +136,13 @@ def on_the_fly(
         classifier=classifier,
         origin=classifier.origin,
         phases=[
-            Phase(FROZEN, settings.frozen, lambda: prepare(0)),
+            Phase(FROZEN, settings.frozen, lambda: prepare(0), solve),
             Phase(UNFROZEN, settings.unfrozen, lambda: prepare(model_settings.unfreeze_layers)),
         ],
         label_counts=counts,
         boundary_layer=boundary_layer_name(classifier.backbone, model_settings.unfreeze_layers),
         pretrained=pretrained,
-        pretrained_features=pretrained_features,
+        pretrained_views=pretrained_views,
         validate=validate,
     )
 
@@ -192,12 +199,17 @@ def cached(
         unfreeze_last(classifier.backbone, model_settings.unfreeze_layers)
         return classifier.tail(layer), splits(SPATIAL)
 
-    def pretrained_features(split: str) -> NDArray[np.float32]:
-        found = splits(POOLED)
-        photos = found.val if split == VAL else found.train.take(found.train_steps)
-        return _joined(
-            photos.take(math.ceil(MAX_PHOTOS / settings.batch_size)), lambda pooled: pooled
-        )[0]
+    @cache
+    def pretrained_views(split: str) -> list[Labelled]:
+        return _views(
+            splits(POOLED),
+            split,
+            lambda pooled: pooled,
+            photos=manifest.photos[TRAIN],
+            views=manifest.views,
+        )
+
+    solve = _solver(classifier, settings, pretrained_views, seed=seed)
 
     def validate(model: FoldedClassifier) -> Labelled:
         return _joined(splits(SPATIAL).val, lambda spatial: _pooled(model.tail(spatial)))
@@ -206,15 +218,73 @@ def cached(
         classifier=classifier,
         origin=manifest.weights,
         phases=[
-            Phase(FROZEN, settings.frozen, prepare_head),
+            Phase(FROZEN, settings.frozen, prepare_head, solve),
             Phase(UNFROZEN, settings.unfrozen, prepare_tail),
         ],
         label_counts=manifest.label_counts,
         boundary_layer=layer,
         pretrained=lambda: build_backbone(model_settings.backbone, weights)[0],
-        pretrained_features=pretrained_features,
+        pretrained_views=pretrained_views,
         validate=validate,
     )
+
+
+def _solver(
+    classifier: Classifier,
+    settings: TrainingSettings,
+    views: Callable[[str], list[Labelled]],
+    *,
+    seed: int,
+) -> Callable[[dict[int, float]], PhaseHistory] | None:
+    """What gives the classifier's head its optimum, where the settings ask for that."""
+    if settings.frozen.solver != "lbfgs":
+        return None
+
+    def solve(class_weights: dict[int, float]) -> PhaseHistory:
+        (val,) = views(VAL)
+        train = views(TRAIN)
+        weights = [class_weights[label] for label in range(len(class_weights))]
+        solved = solve_head(train, val, class_weights=weights, seed=seed)
+        classifier.head.get_layer("probabilities").set_weights([solved.kernel, solved.bias])
+        end = solved.curve[-1]
+        print(
+            f"  phase {FROZEN}: the head's optimum, in {solved.iterations} iterations, with "
+            f"penalty {solved.penalty:g} by cross-validation: "
+            f"val accuracy {end['val_accuracy']:.4f}, val loss {end['val_loss']:.4f}",
+            flush=True,
+        )
+        return PhaseHistory(FROZEN, solved.curve, kept=len(solved.curve) - 1)
+
+    return solve
+
+
+def _views(
+    splits: Splits,
+    split: str,
+    compute: Callable[[tf.Tensor], tf.Tensor],
+    *,
+    photos: int,
+    views: int,
+) -> list[Labelled]:
+    """What is computed of a split's photos, view by view; of too many training photos, of some.
+
+    Args:
+        splits: where the photos are.
+        split: which of them.
+        compute: inputs to features [N, features].
+        photos: how many there are of `train`.
+        views: how many of each of these are wanted.
+    """
+    if split == VAL:
+        return [_joined(splits.val, compute)]
+    whole = min(views, MAX_FEATURES // photos)
+    features, labels = _joined(splits.train.take(max(whole, 1) * splits.train_steps), compute)
+    if not whole:
+        return [(features[:MAX_FEATURES], labels[:MAX_FEATURES])]
+    return [
+        (features[view * photos : (view + 1) * photos], labels[view * photos : (view + 1) * photos])
+        for view in range(whole)
+    ]
 
 
 def _pooled(top: tf.Tensor) -> tf.Tensor:

@@ -12,11 +12,19 @@ class PhaseSettings(Section):
     """One phase of training."""
 
     epochs: Annotated[int, Field(ge=0, le=10_000)]
-    """The most epochs; early stopping may end the phase sooner. 0 leaves it out."""
+    """The most epochs; early stopping may end the phase sooner. 0 leaves the phase out."""
     learning_rate: Rate
     """Adam's."""
     schedule: Literal["constant", "cosine"] = "constant"
     """`cosine` lets the learning rate fall to 0 over the epochs of the phase."""
+
+
+class FrozenSettings(PhaseSettings):
+    """The phase of the head alone."""
+
+    solver: Literal["lbfgs", "adam"] = "lbfgs"
+    """`lbfgs` finds the head's optimum at once, with a penalty chosen by cross-validation; the
+    learning rate and the schedule are `adam`'s, and so is the number of epochs."""
 
 
 class TrainingSettings(Section):
@@ -31,6 +39,6 @@ class TrainingSettings(Section):
     warm_start: bool = False
     """Goes on from the model that was pushed last, if there is one, and then leaves out phase
     `frozen`. For a few changes among many photos, on this machine only."""
-    frozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-3)
-    unfrozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-4)
+    frozen: FrozenSettings = FrozenSettings(epochs=10, learning_rate=1e-3)
+    unfrozen: FrozenSettings = FrozenSettings(epochs=10, learning_rate=1e-4)
     augmentation: AugmentationSettings = AugmentationSettings()

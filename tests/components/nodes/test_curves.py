@@ -15,7 +15,7 @@ def test_the_curves_of_a_training_are_drawn_from_its_history(
     run_node: Any, new_artifact: Any, to_remote: Any, remote: bool
 ) -> None:
     run = new_artifact(standard_artifacts.ModelRun)
-    write_history([PhaseHistory("frozen", [EPOCH, EPOCH])], Path(run.uri) / HISTORY)
+    write_history([PhaseHistory("frozen", [EPOCH, EPOCH], kept=1)], Path(run.uri) / HISTORY)
     if remote:
         run = to_remote(run)
     curves = run_node("Curves", {"model_run": run}, remote=remote)["curves"]

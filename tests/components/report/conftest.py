@@ -168,8 +168,8 @@ def history() -> list[PhaseHistory]:
         }
 
     return [
-        PhaseHistory("frozen", [epoch(n) for n in range(6)]),
-        PhaseHistory("unfrozen", [epoch(n) for n in range(6, 12)]),
+        PhaseHistory("frozen", [epoch(n) for n in range(6)], kept=5),
+        PhaseHistory("unfrozen", [epoch(n) for n in range(6, 12)], kept=0),
     ]
 
 

@@ -20,9 +20,9 @@ def epoch(accuracy: float, val_accuracy: float, val_loss: float) -> Epoch:
 
 
 FROZEN = PhaseHistory(
-    "frozen", [epoch(0.3, 0.35, 1.3), epoch(0.4, 0.5, 1.0), epoch(0.45, 0.48, 1.1)]
+    "frozen", [epoch(0.3, 0.35, 1.3), epoch(0.4, 0.5, 1.0), epoch(0.45, 0.48, 1.1)], kept=1
 )
-UNFROZEN = PhaseHistory("unfrozen", [epoch(0.6, 0.55, 0.9), epoch(0.7, 0.58, 0.95)])
+UNFROZEN = PhaseHistory("unfrozen", [epoch(0.6, 0.55, 0.9), epoch(0.7, 0.58, 0.95)], kept=0)
 
 
 def line(axes: Axes, label: str) -> Line2D:

@@ -151,8 +151,15 @@ def test_the_exported_parts_make_of_validation_photos_what_the_backbone_does(
     ((images, ids),) = labelled_images(split_files["val"], transform, batch_size=99)
     for recipe in found:
         before = recipe.pretrained()(images, training=False).numpy().mean(axis=(1, 2))
-        np.testing.assert_allclose(recipe.pretrained_features("val"), before, rtol=2e-3, atol=2e-3)
-        assert len(recipe.pretrained_features("train")) == sum(recipe.label_counts.values())
+        ((seen, classes),) = recipe.pretrained_views("val")
+        np.testing.assert_allclose(seen, before, rtol=2e-3, atol=2e-3)
+        np.testing.assert_array_equal(classes, ids)
+        views = recipe.pretrained_views("train")
+        assert len(views) == config.training.augmentation.views
+        for _, classes in views:
+            assert sorted(classes) == sorted(
+                np.repeat(range(4), list(recipe.label_counts.values()))
+            )
         layer = recipe.classifier.backbone.get_layer("block5_project_conv")
         layer.kernel.assign(2 * layer.kernel)  # as if it had been trained
         after = recipe.classifier.backbone(images, training=False).numpy().mean(axis=(1, 2))
