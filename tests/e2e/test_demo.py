@@ -53,6 +53,7 @@ CONDITIONS = [
     "not worse than the best before",
 ]
 UNTRAINED = (
+    "--set=training.frozen.solver=adam",
     "--set=training.frozen.epochs=1",
     "--set=training.frozen.learning_rate=1e-9",
     "--set=training.unfrozen.epochs=0",
