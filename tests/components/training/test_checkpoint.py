@@ -56,7 +56,7 @@ def restored(folder: Path) -> keras.Model:
 
 def kept(folder: Path) -> keras.Model:
     model = new_model()
-    PhaseCheckpoint(folder, epochs=9, patience=9).restore_best(model)
+    PhaseCheckpoint(folder, epochs=9, patience=9).restore_kept(model)
     return model
 
 
@@ -77,12 +77,26 @@ def test_a_phase_ends_with_its_epochs_or_its_patience(
     assert is_finished(history(*val_losses), epochs=5, patience=2) is finished
 
 
+def test_a_phase_that_keeps_its_last_epoch_needs_no_validation(tmp_path: Path) -> None:
+    checkpoint = PhaseCheckpoint(tmp_path, epochs=3, patience=1, keep="last")
+    checkpoint.set_model(new_model())
+    for number in (1, 2, 3):
+        assert not checkpoint.finished
+        checkpoint.model.set_weights([np.full((1, 1), number)])
+        checkpoint.on_epoch_end(0, {"loss": float(number)})
+        assert checkpoint.kept == number - 1
+    assert checkpoint.finished
+    model = new_model()
+    checkpoint.restore_kept(model)
+    assert weight(model) == 3
+
+
 def test_a_new_phase_has_nothing_behind_it(tmp_path: Path) -> None:
     model = new_model()
     before = weight(model)
     checkpoint = PhaseCheckpoint(tmp_path / "phase", epochs=1, patience=1)
     checkpoint.restore_state(model)
-    checkpoint.restore_best(model)
+    checkpoint.restore_kept(model)
     assert (checkpoint.history, checkpoint.finished, weight(model)) == ([], False, before)
 
 
