@@ -43,5 +43,5 @@ class TrainingSettings(Section):
     """Goes on from the model that was pushed last, if there is one, and then leaves out phase
     `frozen`. For a few changes among many photos, on this machine only."""
     frozen: FrozenSettings = FrozenSettings(epochs=10, learning_rate=1e-3)
-    unfrozen: FrozenSettings = FrozenSettings(epochs=10, learning_rate=1e-4)
+    unfrozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-4)
     augmentation: AugmentationSettings = AugmentationSettings()

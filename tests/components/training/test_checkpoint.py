@@ -120,7 +120,7 @@ def test_the_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:
     assert weight(kept(tmp_path)) == 5
 
 
-@pytest.mark.parametrize("file", ["history.json", "state.npz", "best.npz"])
+@pytest.mark.parametrize("file", ["history.json", "state.npz", "kept.npz"])
 @pytest.mark.parametrize("length", [0, 5, -30, None])
 def test_an_epoch_that_a_power_cut_has_damaged_is_named(
     tmp_path: Path, file: str, length: int | None
@@ -133,7 +133,7 @@ def test_an_epoch_that_a_power_cut_has_damaged_is_named(
     else:
         damaged.write_bytes(damaged.read_bytes()[:length])
     wanted = f"^{damaged.parent} is damaged: delete {phase.parent} and run again$"
-    read = kept if file == "best.npz" else restored
+    read = kept if file == "kept.npz" else restored
     with pytest.raises(ComponentError, match=wanted):
         read(phase)
 
