@@ -37,6 +37,7 @@ from components.evaluation.table import Answer, Answers, Photo, write_prediction
 from components.reliability import bins_of
 from components.saved_model import fingerprint
 from components.staging import readable
+from data.contract import verdict
 from data.contract.beam import step_errors_raised
 from data.contract.features import TEST
 from data.contract.model import ACCURACY
@@ -230,17 +231,19 @@ def _describe(artifact: types.Artifact, evaluation: Evaluation) -> None:
     low, high = evaluation.interval
     figures = {
         ACCURACY: evaluation.accuracy,
-        "accuracy_lower": low,
-        "accuracy_upper": high,
-        "ece": evaluation.calibration_error,
+        verdict.ACCURACY_LOWER: low,
+        verdict.ACCURACY_UPPER: high,
+        verdict.MAJORITY: evaluation.majority,
+        verdict.LOSS: evaluation.loss,
+        verdict.CALIBRATION_ERROR: evaluation.calibration_error,
     }
     for name, value in figures.items():
         artifact.set_float_custom_property(name, value)
     failed = [each.name for each in evaluation.conditions if not each.passed]
-    verdict = f"blocked: {'; '.join(failed)}" if failed else "passed"
-    artifact.set_string_custom_property("verdict", verdict)
+    said = f"blocked: {'; '.join(failed)}" if failed else verdict.PASSED
+    artifact.set_string_custom_property(verdict.VERDICT, said)
     if evaluation.test_looks is not None:
-        artifact.set_int_custom_property("test_looks", evaluation.test_looks)
+        artifact.set_int_custom_property(verdict.TEST_LOOKS, evaluation.test_looks)
 
 
 def _bless(

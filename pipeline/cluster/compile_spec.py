@@ -17,6 +17,7 @@ from data.contract.model import MODEL_NAME, push_destination
 from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER
 from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
+from pipeline.cluster.gate_tasks import add_gate_tasks
 from pipeline.cluster.kubeflow_task import DRIVER_OPTION
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION
 from pipeline.config import Config, ConfigError, Resources
@@ -99,6 +100,7 @@ def compile_spec(
     job = runner.run(pipeline, write_out=False)
     spec = job["pipelineSpec"]
     spec["defaultPipelineRoot"] = root
+    add_gate_tasks(spec, image)
     for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items():
         parameter["defaultValue"] = defaults[name]
     _add_resources(spec, config)

@@ -23,9 +23,11 @@ import yaml
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from data.contract.errors import UserError
+from data.contract.errors import Exit, UserError
 from data.contract.model import MODEL_NAME, push_destination
+from data.contract.nodes import MODEL_GATE
 from pipeline.artifacts import Sizes, file_sizes
+from pipeline.cluster.gate_tasks import BlockedError
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec
 from pipeline.code_hash import ROOT
 from pipeline.workdir import write_atomically
@@ -103,6 +105,7 @@ def run_spec(
 
     Raises:
         TaskError: a task failed, or the runs before cannot be relied on.
+        BlockedError: the gate blocked the model.
     """
     root = root.absolute()
     values = {
@@ -287,6 +290,8 @@ class _Run:
                 process.wait()
                 raise
             process.returncode = os.waitstatus_to_exitcode(status)
+        if name == MODEL_GATE and process.returncode == Exit.BLOCKED:
+            raise BlockedError
         if process.returncode:
             end = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             raise TaskError(
@@ -344,7 +349,8 @@ def _sizes(outputs: Artifacts) -> dict[str, Sizes]:
 def _matches(artifact: Any, query: str, inputs: Artifacts) -> bool:
     """Whether an artifact passes a resolver's filter, in the form in which TFX writes it."""
     fields = {
-        "schema_title": yaml.safe_load(artifact.type.instance_schema)["title"],
+        "schema_title": artifact.type.schema_title
+        or yaml.safe_load(artifact.type.instance_schema)["title"],
         "state": "LIVE",
         "name": artifact.name,
     }

@@ -91,7 +91,7 @@ def test_a_spec_for_vertex_runs_through_to_a_model_that_answers(
     first: Result, run: Command, home: Path
 ) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
-    assert len(rows(first)) == 14
+    assert len(rows(first)) == 17
     (version,) = versions(home / "vertex")
     assert first.stdout.splitlines()[-1] == f"model   {version}"
     answer = run("predict", "--json", f"--model={version}", "photos/happy/happy-0000.jpg", cwd=home)
@@ -113,7 +113,7 @@ def test_the_tasks_see_the_built_wheel_and_not_the_checkout(first: Result, home:
     for file in shown.stdout.split():
         assert Path(file).is_relative_to(ROOT / ".venv-image")
     logs = [*(home / "vertex" / "runs" / "1").glob("*/task.log")]
-    assert len(logs) == 12
+    assert len(logs) == 15
     assert not [log for log in logs if f"{ROOT}/components" in log.read_text(errors="replace")]
 
 

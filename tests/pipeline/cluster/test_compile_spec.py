@@ -135,7 +135,7 @@ def test_every_task_runs_in_the_image(job: Job) -> None:
 
 
 @pytest.mark.parametrize("overrides", [(), (ON_THE_FLY,)])
-def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
+def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model_and_the_verdict(
     overrides: tuple[str, ...],
 ) -> None:
     local = create_pipeline(
@@ -147,6 +147,7 @@ def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
     )
     shared = {node.id for node in local.components}
     shared -= {"EarlierStatistics", "DriftValidator", "LastPushedModel", "BestPushedModel"}
+    shared |= {"Verdict", "ModelGate"}
     assert {*tasks(compiled("kubeflow", *overrides))} == shared | {
         "LatestPushedModel",
         "BestPushedModel",
@@ -220,7 +221,7 @@ def test_vertex_runs_the_driver_before_it_looks_into_its_cache(vertex: Job) -> N
         for task, each in cacheable(vertex).items()
         if not each["cachingOptions"].get("enableCache", False)
     }
-    assert uncached == {"Pusher"}, "it is to look into the folder of versions each time"
+    assert uncached == {"Verdict", "ModelGate", "Pusher"}, "it looks at the versions each time"
 
 
 def test_kubeflow_runs_the_driver_in_the_task_and_never_takes_it_from_its_cache(
@@ -236,12 +237,23 @@ def test_kubeflow_runs_the_driver_in_the_task_and_never_takes_it_from_its_cache(
         for task, each in cacheable(kubeflow).items()
         if not each["cachingOptions"].get("enableCache", False)
     }
-    assert uncached == {"ImportExampleGen", "LatestPushedModel", "BestPushedModel", "Pusher"}
+    assert uncached == {
+        "ImportExampleGen",
+        "LatestPushedModel",
+        "BestPushedModel",
+        "Verdict",
+        "ModelGate",
+        "Pusher",
+    }
 
 
 def test_every_task_starts_the_entry_point_of_its_target(vertex: Job, kubeflow: Job) -> None:
     def commands(job: Job) -> set[str]:
-        return {" ".join(each["command"]) for each in containers(job).values()}
+        return {
+            " ".join(each["command"])
+            for task, each in containers(job).items()
+            if task not in ("Verdict", "ModelGate")
+        }
 
     assert commands(kubeflow) == {"python -m pipeline.cluster.kubeflow_task"}
     assert commands(vertex) == {
