@@ -19,13 +19,13 @@ from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.cluster.gate_tasks import add_gate_tasks
 from pipeline.cluster.kubeflow_task import DRIVER_OPTION
-from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION
+from pipeline.cluster.spec import DATA_ROOT, KUBEFLOW_TASK, PUSH_DESTINATION
 from pipeline.config import Config, ConfigError, Resources
 from pipeline.pipeline import UNCACHED, create_pipeline
 
 Target = Literal["kubeflow", "vertex"]
 
-_KUBEFLOW_COMMAND = ("python", "-m", "pipeline.cluster.kubeflow_task")
+_KUBEFLOW_COMMAND = ("python", "-m", KUBEFLOW_TASK)
 
 _NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
 """Resources for these are not a mistake where the configuration does without the node."""

@@ -16,6 +16,9 @@ DATA_ROOT = "data_root"
 PUSH_DESTINATION = "push_destination"
 """The parameters of a run, besides the pipeline root, which the platforms know themselves."""
 
+KUBEFLOW_TASK = "pipeline.cluster.kubeflow_task"
+"""The module that every task of TFX runs there."""
+
 _SCHEMA_VERSION = "2.1.0"
 _MOST_BYTES = 10_000_000
 
@@ -60,6 +63,12 @@ class Spec:
         return any(
             each.HasField("resolver") or each.container.HasField("lifecycle") for each in executors
         )
+
+    @property
+    def needs_kubeflow(self) -> bool:
+        """Whether it holds a command that only Kubeflow Pipelines' launcher answers to."""
+        executors = self.deployment.executors.values()
+        return any(KUBEFLOW_TASK in each.container.command for each in executors)
 
 
 def read_spec(file: Path) -> Spec:
