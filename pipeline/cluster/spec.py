@@ -77,7 +77,7 @@ def read_spec(file: Path) -> Spec:
     Raises:
         SpecError: it cannot be read, or is not a pipeline spec that could run.
     """
-    return parse_spec(_read_values(file), file)
+    return parse_spec(read_values(file), file)
 
 
 def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
@@ -128,7 +128,12 @@ def upstream(task: Any) -> set[str]:
     return {*task.dependent_tasks, *producers}
 
 
-def _read_values(file: Path) -> Mapping[str, Any]:
+def read_values(file: Path) -> dict[str, Any]:
+    """What is in a file, as JSON values.
+
+    Raises:
+        SpecError: it cannot be read, or is no table of keys.
+    """
     import yaml
 
     try:

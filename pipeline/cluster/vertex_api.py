@@ -1,10 +1,14 @@
 """Vertex AI Pipelines, asked by its own client, with Application Default Credentials."""
 
 import json
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from pipeline.cluster.service_account import with_account
+from pipeline.cluster.spec import read_values
 from pipeline.cluster.submit import Submission, said_no
 from pipeline.cluster.waiting import RunState
 
@@ -73,15 +77,30 @@ class Vertex:
     def _job(self, submission: Submission, credentials: Any = None) -> Any:
         from google.cloud import aiplatform
 
-        return aiplatform.PipelineJob(
-            display_name=submission.name,
-            template_path=str(submission.file),
-            pipeline_root=submission.pipeline_root,
-            parameter_values=submission.parameters,
-            project=self._project,
-            location=self._region,
-            credentials=credentials,
-        )
+        with tempfile.TemporaryDirectory() as folder:
+            # Its client takes nothing but files.
+            file = Path(folder, "pipeline.json")
+            file.write_text(json.dumps(_pipeline(submission), ensure_ascii=False))
+            return aiplatform.PipelineJob(
+                display_name=submission.name,
+                template_path=str(file),
+                pipeline_root=submission.pipeline_root,
+                parameter_values=submission.parameters,
+                project=self._project,
+                location=self._region,
+                credentials=credentials,
+            )
+
+
+def _pipeline(submission: Submission) -> dict[str, Any]:
+    """What is in the file, a PipelineJob or a PipelineSpec, with the account that it runs as."""
+    values = read_values(submission.file)
+    if not submission.service_account:
+        return values
+    if "pipelineSpec" not in values:
+        return with_account(values, submission.service_account)
+    spec = with_account(values["pipelineSpec"], submission.service_account)
+    return {**values, "pipelineSpec": spec}
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import subprocess
@@ -11,8 +12,9 @@ from typing import Any
 import google.auth
 import pytest
 import yaml
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud.aiplatform import initializer
+from google.cloud.aiplatform import gapic, initializer
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
 from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
 from google.cloud.aiplatform_v1.types import PipelineJob, Schedule
@@ -396,6 +398,63 @@ def test_vertex_gets_a_schedule(
     assert created == []
     if not dry_run:
         assert said.out.splitlines()[-1] == f"schedule {PARENT}/schedules/7"
+
+
+@pytest.fixture(scope="module")
+def on_google_cloud(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline whose Trainer is a custom job, and whose Beam runs on Dataflow."""
+    settings = ["model.weights=random", "vertex.project=p", "beam.project=p"]
+    config = load_config("tiny", "vertex", "dataflow", overrides=settings)
+    places = {"image": "img:1", "root": "gs://bucket/runs", "data": "gs://bucket/data"}
+    file = tmp_path_factory.mktemp("google") / "spec.json"
+    file.write_text(as_text(compile_spec(config, "vertex", **places), ".json"))
+    return file
+
+
+def accounts(spec: Values) -> tuple[str, set[str | None]]:
+    """Of the Trainer's custom job, and of the workers of Dataflow."""
+    trainer = spec["root"]["dag"]["tasks"]["Trainer"]["inputs"]["parameters"]["custom_config"]
+    job = json.loads(trainer["runtimeValue"]["constant"])["ai_platform_training_args"]
+    executors = spec["deploymentSpec"]["executors"].values()
+    workers = {
+        parser_of_dataflow().parse_known_args(each["container"]["args"])[0].service_account_email
+        for each in executors
+        if "--runner=DataflowRunner" in each.get("container", {}).get("args", [])
+    }
+    return gapic.CustomJobSpec(**job["job_spec"]).service_account, workers
+
+
+def parser_of_dataflow() -> Any:
+    """Beam's own."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    GoogleCloudOptions._add_argparse_args(parser)
+    return parser
+
+
+def test_the_account_of_a_run_on_vertex_reaches_the_custom_job_and_the_workers_of_dataflow(
+    on_google_cloud: Path, created: list[Values]
+) -> None:
+    where = ("--project", "p", "--service-account", "sa@p.iam")
+    assert submit(on_google_cloud, "vertex", *where) == Exit.DONE
+    (asked,) = created
+    job = json.loads(PipelineJob.to_json(asked["pipeline_job"]))
+    assert job["serviceAccount"] == "sa@p.iam"
+    assert accounts(job["pipelineSpec"]) == ("sa@p.iam", {"sa@p.iam"})
+    assert accounts(pipeline_spec(on_google_cloud)) == ("", {None})
+
+
+def test_an_account_that_was_compiled_in_stays(
+    tmp_path: Path, on_google_cloud: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = on_google_cloud.read_text()
+    runner = '"--runner=DataflowRunner"'
+    file = tmp_path / "spec.yaml"
+    named = text.replace(runner, f'{runner}, "--service_account_email=workers@p.iam"')
+    file.write_text(yaml.safe_dump(json.loads(named)["pipelineSpec"]))
+    where = ("--project", "p", "--service-account", "sa@p.iam", "--dry-run")
+    assert submit(file, "vertex", *where) == Exit.DONE
+    job = json.loads(capsys.readouterr().out)["pipelineJob"]
+    assert accounts(job["pipelineSpec"]) == ("sa@p.iam", {"workers@p.iam"})
 
 
 def test_a_refusal_of_vertex_is_1_in_its_words(
