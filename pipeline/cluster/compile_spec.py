@@ -1,5 +1,6 @@
 """The pipeline as a pipeline spec, which Kubeflow Pipelines and Vertex AI run."""
 
+import copy
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,10 +15,10 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 
 from components.model.auto import resolve_auto
 from data.contract.model import MODEL_NAME, push_destination
-from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER
+from data.contract.nodes import ACTIVATION_CACHE, NEWEST_SPAN, TRAINER
 from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
-from pipeline.cluster.kubeflow_task import DRIVER_OPTION
+from pipeline.cluster.kubeflow_task import DRIVER_OPTION, FOUND_BY_DRIVER, OUTPUTS_OPTION
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION
 from pipeline.config import Config, ConfigError, Resources
 from pipeline.pipeline import UNCACHED, create_pipeline
@@ -101,9 +102,9 @@ def compile_spec(
     spec["defaultPipelineRoot"] = root
     for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items():
         parameter["defaultValue"] = defaults[name]
-    _add_resources(spec, config)
     if on_kubeflow:
         _fit_for_kubeflow(spec)
+    _add_resources(spec, config)
     if config.vertex is None:  # an endpoint need not get the same model again
         _uncache(spec, UNCACHED)
     return job
@@ -173,12 +174,42 @@ def _add_resources(spec: dict[str, Any], config: Config) -> None:
 
 def _fit_for_kubeflow(spec: dict[str, Any]) -> None:
     """Does without what Vertex AI has and Kubeflow Pipelines lacks: drivers in hooks."""
-    for _, container in _containers(spec):
+    for name, container in [*_containers(spec)]:
         if lifecycle := container.pop("lifecycle", None):
             *_, module = lifecycle["preCacheCheck"]["command"]
-            container["args"] = [f"{DRIVER_OPTION}={module}", *container["args"]]
-    # Without its driver, the span that it reads is not an input that the cache could know.
-    _uncache(spec, [IMPORT_EXAMPLE_GEN])
+            _run_before(spec, name, container, module)
+        outputs = spec["components"][name]["outputDefinitions"]["artifacts"]
+        container["args"] = [f"{OUTPUTS_OPTION}={','.join(sorted(outputs))}", *container["args"]]
+
+
+def _run_before(spec: dict[str, Any], name: str, container: dict[str, Any], driver: str) -> None:
+    """Makes a driver a task of its own, before the one it is for.
+
+    What it finds are parameters, by whose values the cache knows the data, as on Vertex AI. It runs
+    every time itself.
+    """
+    tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
+    task, component = tasks[name], components[name]
+    types = {key: {"parameterType": kind} for key, kind in FOUND_BY_DRIVER.items()}
+    label = f"{NEWEST_SPAN}_executor"
+    components[NEWEST_SPAN] = {
+        "executorLabel": label,
+        "inputDefinitions": copy.deepcopy(component["inputDefinitions"]),
+        "outputDefinitions": {"parameters": types},
+    }
+    tasks[NEWEST_SPAN] = {
+        "taskInfo": {"name": NEWEST_SPAN},
+        "componentRef": {"name": NEWEST_SPAN},
+        "inputs": copy.deepcopy(task["inputs"]),
+    }
+    arguments = [f"{DRIVER_OPTION}={driver}", *container["args"]]
+    spec["deploymentSpec"]["executors"][label] = {"container": {**container, "args": arguments}}
+    component["inputDefinitions"]["parameters"] |= types
+    task["inputs"]["parameters"] |= {
+        key: {"taskOutputParameter": {"producerTask": NEWEST_SPAN, "outputParameterKey": key}}
+        for key in types
+    }
+    task.setdefault("dependentTasks", []).append(NEWEST_SPAN)
 
 
 def _uncache(spec: dict[str, Any], nodes: Iterable[str]) -> None:

@@ -1,5 +1,6 @@
 """A compiled pipeline, read from a file and checked against the messages of Kubeflow Pipelines."""
 
+import itertools
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,7 +116,13 @@ def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
 
 def upstream(task: Any) -> set[str]:
     """The tasks that a PipelineTaskSpec depends on."""
-    producers = (each.task_output_artifact.producer_task for each in task.inputs.artifacts.values())
+    artifacts = (each.task_output_artifact for each in task.inputs.artifacts.values())
+    parameters = (
+        each.task_output_parameter
+        for each in task.inputs.parameters.values()
+        if each.HasField("task_output_parameter")
+    )
+    producers = (each.producer_task for each in itertools.chain(artifacts, parameters))
     return {*task.dependent_tasks, *producers}
 
 
@@ -160,6 +167,14 @@ def _check_inputs(file: Path, name: str, task: Any, pipeline: Any) -> None:
             )
     known = pipeline.root.input_definitions.parameters
     for key, given in task.inputs.parameters.items():
+        if given.HasField("task_output_parameter"):
+            wanted = given.task_output_parameter
+            made = pipeline.components[tasks[wanted.producer_task].component_ref.name]
+            if wanted.output_parameter_key not in made.output_definitions.parameters:
+                raise SpecError(
+                    f"{file}: parameter {key} of task {name} is {wanted.output_parameter_key!r} of "
+                    f"{wanted.producer_task}, which makes no such thing"
+                )
         if given.component_input_parameter and given.component_input_parameter not in known:
             raise SpecError(
                 f"{file}: parameter {key} of task {name} is "

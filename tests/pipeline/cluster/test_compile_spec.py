@@ -148,6 +148,7 @@ def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
     shared = {node.id for node in local.components}
     shared -= {"EarlierStatistics", "DriftValidator", "LastPushedModel", "BestPushedModel"}
     assert {*tasks(compiled("kubeflow", *overrides))} == shared | {
+        "NewestSpan",
         "LatestPushedModel",
         "BestPushedModel",
     }
@@ -181,9 +182,17 @@ def test_a_run_may_name_places_other_than_the_compiled_ones(job: Job) -> None:
         for key, given in each.get("inputs", {}).get("parameters", {}).items()
         if "componentInputParameter" in given
     }
-    takers = {"Pusher", "LatestPushedModel", "BestPushedModel"} & tasks(job).keys()
-    assert used == {("ImportExampleGen", "input_base"): "data_root"} | {
-        (task, "push_destination"): "push_destination" for task in takers
+    takers = {
+        "data_root": ("input_base", {"NewestSpan", "ImportExampleGen"}),
+        "push_destination": (
+            "push_destination",
+            {"Pusher", "LatestPushedModel", "BestPushedModel"},
+        ),
+    }
+    assert used == {
+        (task, key): parameter
+        for parameter, (key, names) in takers.items()
+        for task in names & tasks(job).keys()
     }
 
 
@@ -223,20 +232,30 @@ def test_vertex_runs_the_driver_before_it_looks_into_its_cache(vertex: Job) -> N
     assert uncached == {"Pusher"}, "it is to look into the folder of versions each time"
 
 
-def test_kubeflow_runs_the_driver_in_the_task_and_never_takes_it_from_its_cache(
+def test_on_kubeflow_the_driver_is_a_task_whose_findings_are_what_the_cache_knows_the_data_by(
     vertex: Job, kubeflow: Job
 ) -> None:
     (driver,) = containers(vertex)["ImportExampleGen"]["lifecycle"]["preCacheCheck"]["command"][-1:]
     for task, each in containers(kubeflow).items():
         assert "lifecycle" not in each
         drivers = [argument for argument in each["args"] if argument.startswith("--driver")]
-        assert drivers == ([f"--driver={driver}"] if task == "ImportExampleGen" else [])
+        assert drivers == ([f"--driver={driver}"] if task == "NewestSpan" else [])
+    given = tasks(kubeflow)["ImportExampleGen"]["inputs"]["parameters"]
+    found = {key for key, each in given.items() if "taskOutputParameter" in each}
+    assert found == {"span", "input_fingerprint", "input_config"}
+    assert "{SPAN}" in constant(kubeflow, "NewestSpan", "input_config")
     uncached = {
         task
         for task, each in cacheable(kubeflow).items()
-        if not each["cachingOptions"].get("enableCache", False)
+        if not each.get("cachingOptions", {}).get("enableCache", False)
     }
-    assert uncached == {"ImportExampleGen", "LatestPushedModel", "BestPushedModel", "Pusher"}
+    assert uncached == {"NewestSpan", "LatestPushedModel", "BestPushedModel", "Pusher"}
+
+
+def test_a_task_is_told_which_outputs_its_component_declares(kubeflow: Job) -> None:
+    said = {task: each["args"][0] for task, each in containers(kubeflow).items()}
+    assert said["Evaluator"] == "--outputs=blessing,evaluation"
+    assert said["ImportExampleGen"] == "--outputs=examples"
 
 
 def test_every_task_starts_the_entry_point_of_its_target(vertex: Job, kubeflow: Job) -> None:
