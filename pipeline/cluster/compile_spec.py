@@ -18,6 +18,7 @@ from data.contract.model import MODEL_NAME, push_destination
 from data.contract.nodes import ACTIVATION_CACHE, NEWEST_SPAN, TRAINER
 from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
+from pipeline.cluster import kubeflow_task
 from pipeline.cluster.kubeflow_task import DRIVER_OPTION, FOUND_BY_DRIVER, OUTPUTS_OPTION
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION
 from pipeline.config import Config, ConfigError, Resources
@@ -25,7 +26,7 @@ from pipeline.pipeline import UNCACHED, create_pipeline
 
 Target = Literal["kubeflow", "vertex"]
 
-_KUBEFLOW_COMMAND = ("python", "-m", "pipeline.cluster.kubeflow_task")
+_KUBEFLOW_COMMAND = ("python", "-m", kubeflow_task.MODULE)
 
 _NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
 """Resources for these are not a mistake where the configuration does without the node."""

@@ -12,10 +12,16 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from data.contract.errors import UsageError
+from pipeline.cluster.kubeflow_task import MODULE
 
 DATA_ROOT = "data_root"
 PUSH_DESTINATION = "push_destination"
 """The parameters of a run, besides the pipeline root, which the platforms know themselves."""
+
+PLATFORM_SPEC = "platformSpec"
+"""The key of the PlatformSpec beside a PipelineSpec."""
+KUBERNETES = "kubernetes"
+"""The platform, as a PlatformSpec names it."""
 
 _SCHEMA_VERSION = "2.1.0"
 _MOST_BYTES = 10_000_000
@@ -33,6 +39,8 @@ class Spec:
     """A kfp PipelineSpec."""
     deployment: Any
     """A kfp PipelineDeploymentConfig."""
+    platform: Any
+    """A kfp PlatformSpec: what Kubernetes is asked for, if anything."""
     order: tuple[str, ...]
     """The tasks, each after those it depends on."""
 
@@ -53,6 +61,28 @@ class Spec:
         """The parameters of a run and their defaults."""
         definitions = self.pipeline.root.input_definitions.parameters
         return {name: each.default_value.string_value for name, each in definitions.items()}
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        """What the YAML that Kubeflow Pipelines' client takes consists of."""
+        parts = [self.pipeline, *([self.platform] if self.platform.platforms else [])]
+        return [json_format.MessageToDict(part) for part in parts]
+
+    def claims(self, name: str) -> list[str]:
+        """The PersistentVolumeClaims that a task has mounted on Kubernetes."""
+        label = self.component(name).executor_label
+        configs = (
+            json_format.MessageToDict(found.deployment_spec.executors[label])
+            for found in self.platform.platforms.values()
+            if label in found.deployment_spec.executors
+        )
+        return [mount["constant"] for config in configs for mount in config.get("pvcMount", [])]
+
+    @property
+    def needs_kubeflow(self) -> bool:
+        """Whether its tasks expect Kubeflow Pipelines' driver and launcher."""
+        executors = self.deployment.executors.values()
+        return any(MODULE in each.container.command for each in executors)
 
     @property
     def needs_vertex(self) -> bool:
@@ -76,16 +106,21 @@ def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
     """Checks a PipelineJob or a PipelineSpec, given as JSON values.
 
     Args:
-        values: what is in the file.
+        values: what is in the file; beside a PipelineSpec under `pipelineSpec`, there may be a
+            PlatformSpec under `platformSpec`.
         file: for messages.
 
     Raises:
         SpecError: it has a field that the messages lack, or tasks, components and executors that
             do not belong together.
     """
+    job = {key: value for key, value in values.items() if key != PLATFORM_SPEC}
     try:
+        platform = json_format.ParseDict(
+            values.get(PLATFORM_SPEC, {}), pipeline_spec_pb2.PlatformSpec()
+        )
         if "pipelineSpec" in values:
-            json_format.ParseDict(values, pipeline_spec_pb2.PipelineJob())
+            json_format.ParseDict(job, pipeline_spec_pb2.PipelineJob())
             values = values["pipelineSpec"]
         pipeline = json_format.ParseDict(values, pipeline_spec_pb2.PipelineSpec())
         deployment = json_format.ParseDict(
@@ -105,13 +140,14 @@ def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:
         _check_component(file, name, task, pipeline, deployment)
     for name, task in tasks.items():
         _check_inputs(file, name, task, pipeline)
+    _check_platform(file, platform, deployment)
     try:
         # Neither the messages nor sets have a fixed order.
         graph = {name: sorted(upstream(tasks[name])) for name in sorted(tasks)}
         order = tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
         raise SpecError(f"{file}: tasks wait for each other: {', '.join(error.args[1])}") from None
-    return Spec(pipeline, deployment, order)
+    return Spec(pipeline, deployment, platform, order)
 
 
 def upstream(task: Any) -> set[str]:
@@ -133,7 +169,7 @@ def _read_values(file: Path) -> Mapping[str, Any]:
         if file.stat().st_size > _MOST_BYTES:
             raise SpecError(f"{file}: not a pipeline spec: more than {_MOST_BYTES:,} bytes")
         text = file.read_text()
-        values = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        values = json.loads(text) if file.suffix == ".json" else _read_yaml(text)
     except OSError as error:
         raise SpecError(f"{file}: {error.strerror}") from None
     except (ValueError, yaml.YAMLError) as error:
@@ -141,6 +177,26 @@ def _read_values(file: Path) -> Mapping[str, Any]:
     if not isinstance(values, dict):
         raise SpecError(f"{file}: not a pipeline spec: it is not a table of keys")
     return values
+
+
+def _read_yaml(text: str) -> Any:
+    """A PipelineSpec, which a PlatformSpec may follow."""
+    import yaml
+
+    match list(yaml.safe_load_all(text)):
+        case [spec, platform]:
+            return {"pipelineSpec": spec, PLATFORM_SPEC: platform}
+        case [alone]:
+            return alone
+        case _:
+            return None
+
+
+def _check_platform(file: Path, platform: Any, deployment: Any) -> None:
+    for found in platform.platforms.values():
+        for label in sorted(found.deployment_spec.executors):
+            if label not in deployment.executors:
+                raise SpecError(f"{file}: {label!r} is asked for on {KUBERNETES}, but is not there")
 
 
 def _check_component(file: Path, name: str, task: Any, pipeline: Any, deployment: Any) -> None:

@@ -13,7 +13,7 @@ from data.contract.nodes import PUSHER
 from pipeline.commands.common import add_command, add_configuration, complain, configuration
 
 if TYPE_CHECKING:
-    from pipeline.cluster.run_spec import Execution
+    from pipeline.cluster.executions import Execution
     from pipeline.commands.common import Commands
 
 _TARGETS = ("kubeflow", "vertex")
