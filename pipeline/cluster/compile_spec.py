@@ -36,7 +36,7 @@ _NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
     "vertex": {"--root": ("gs://",), "--data": ("gs://",), "--serving": ("gs://",)},
     "kubeflow": {
-        "--root": ("gs://", "s3://", "minio://"),
+        "--root": tuple(kubeflow_task.FOLDERS),
         "--data": ("gs://", "/"),
         "--serving": ("gs://", "/"),
     },

@@ -22,14 +22,11 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from pipeline.cluster.executions import Artifacts, TaskError
-from pipeline.cluster.kubeflow_task import LAUNCHER_ROOT
+from pipeline.cluster.kubeflow_task import FOLDERS, LAUNCHER_ROOT
 from pipeline.cluster.spec_run import LOG, SpecRun, canonical, read_output
 
 EXECUTOR_LOGS = "executor-logs"
 """The output that the driver adds to every task: a file, not a folder."""
-
-_LOCAL_FOLDERS = {"gs": "gcs", "s3": "s3", "minio": "minio"}
-"""Of the launcher, by the scheme of what it keeps there."""
 
 
 class KubeflowRun(SpecRun):
@@ -196,8 +193,8 @@ def _without_place(artifact: Any) -> dict[str, Any]:
 
 def _local(pod: Path, uri: str) -> Path:
     """Where the launcher keeps something of a bucket within a pod."""
-    scheme, _, rest = uri.partition("://")
-    return pod / _LOCAL_FOLDERS[scheme] / rest
+    scheme, colon, rest = uri.partition("://")
+    return pod / FOLDERS[scheme + colon] / rest
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -39,9 +39,11 @@ _RUN_EXECUTOR = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executo
 _INVOCATION = "--json_serialized_invocation_args"
 _INPUTS_SPEC = "--json_serialized_inputs_spec_args"
 
-_ROOT = os.environ.get(LAUNCHER_ROOT, "/")
-_LOCAL_FOLDERS = {"gs://": f"{_ROOT}gcs/", "s3://": f"{_ROOT}s3/", "minio://": f"{_ROOT}minio/"}
-"""Where the launcher keeps what lies at a remote URI."""
+FOLDERS = {"gs://": "gcs/", "s3://": "s3/", "minio://": "minio/"}
+"""There, where it keeps what lies at a remote URI."""
+_LOCAL_FOLDERS = {
+    scheme: os.environ.get(LAUNCHER_ROOT, "/") + folder for scheme, folder in FOLDERS.items()
+}
 
 _OF_ARTIFACT = ("span", "input_fingerprint")
 """What the driver finds that is also said of the examples."""

@@ -12,7 +12,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from data.contract.errors import UsageError
-from pipeline.cluster.kubeflow_task import MODULE
+from data.contract.nodes import PUSHER
+from pipeline.cluster.kubeflow_task import FOLDERS, MODULE
 
 DATA_ROOT = "data_root"
 PUSH_DESTINATION = "push_destination"
@@ -100,6 +101,31 @@ def read_spec(file: Path) -> Spec:
         SpecError: it cannot be read, or is not a pipeline spec that could run.
     """
     return parse_spec(_read_values(file), file)
+
+
+def require_ours(spec: Spec, file: Path) -> None:
+    """Refuses a spec of another pipeline, which nothing here could run or tell the result of.
+
+    Raises:
+        SpecError: the message names what it lacks.
+    """
+    for parameter in (DATA_ROOT, PUSH_DESTINATION):
+        if parameter not in spec.parameters:
+            raise _stranger(file, f"a parameter {parameter}")
+    if PUSHER not in spec.order or not spec.component(PUSHER).output_definitions.artifacts:
+        raise _stranger(file, f"a task {PUSHER} with an output")
+    for name in spec.order:
+        executor = spec.executor(name)
+        if not executor.container.command and not executor.HasField("resolver"):
+            raise _stranger(file, f"a command for task {name}")
+    if spec.needs_kubeflow and spec.needs_vertex:
+        raise _stranger(file, "one platform for all of its tasks")
+    if spec.needs_kubeflow and not spec.pipeline.default_pipeline_root.startswith(tuple(FOLDERS)):
+        raise _stranger(file, f"a defaultPipelineRoot in {' or '.join(FOLDERS)}")
+
+
+def _stranger(file: Path, lacking: str) -> SpecError:
+    return SpecError(f"{file}: `dog-emotion compile` has not written this: it lacks {lacking}")
 
 
 def parse_spec(values: Mapping[str, Any], file: Path) -> Spec:

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from data.contract.errors import Exit
 from pipeline.cli import main
 from pipeline.cluster import run_spec as module
 from pipeline.cluster.executions import Execution, TaskError
+from pipeline.cluster.kubeflow_task import MODULE
 from pipeline.cluster.run_spec import make_image_environment, run_spec
 from pipeline.cluster.spec import parse_spec
 from tests.pipeline.cluster.specs import (
@@ -635,3 +637,68 @@ def test_an_interruption_is_130(
         assert command(values) == Exit.INTERRUPTED
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("dog-emotion: interrupted")
+
+
+def test_sigterm_ends_the_task_as_ctrl_c_does(
+    command: Callable[[Values], int],
+    values: Values,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pid = tmp_path / "pid"
+    wait = f"""
+import signal, time
+pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(60)
+"""
+    assert command(with_script(values, "Train", wait)) == Exit.INTERRUPTED
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dog-emotion: interrupted")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        (lambda spec: spec["root"].pop("inputDefinitions"), "a parameter data_root"),
+        (lambda spec: spec["root"]["dag"]["tasks"].pop("Pusher"), "a task Pusher with an output"),
+        (
+            lambda spec: spec["components"]["Pusher"].pop("outputDefinitions"),
+            "a task Pusher with an output",
+        ),
+        (
+            lambda spec: spec["deploymentSpec"]["executors"]["Make"]["container"].pop("command"),
+            "a command for task Make",
+        ),
+        (
+            lambda spec: spec["deploymentSpec"]["executors"].update(Make={"importer": {}}),
+            "a command for task Make",
+        ),
+        (
+            lambda spec: spec["deploymentSpec"]["executors"]["Make"]["container"].update(
+                command=["python", "-m", MODULE]
+            ),
+            "a defaultPipelineRoot in gs:// or s3:// or minio://",
+        ),
+    ],
+)
+def test_a_spec_of_another_pipeline_is_2_in_one_line(
+    command: Callable[[Values], int],
+    values: Values,
+    change: Callable[[Values], object],
+    lacking: str,
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "parameter" in lacking:
+        for each in values["root"]["dag"]["tasks"].values():
+            each["inputs"]["parameters"] = {}
+    change(values)
+    assert command(values) == Exit.USAGE
+    assert capsys.readouterr().err == (
+        f"dog-emotion: spec.json: `dog-emotion compile` has not written this: it lacks {lacking}\n"
+    )
+    assert not root.exists()
