@@ -19,16 +19,26 @@ from data.contract.model import MODEL_NAME, push_destination
 from data.contract.nodes import ACTIVATION_CACHE, NEWEST_SPAN, TRAINER
 from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
-from pipeline.cluster import kubeflow_task
-from pipeline.cluster.kubeflow_task import DRIVER_OPTION, FOUND_BY_DRIVER, OUTPUTS_OPTION
-from pipeline.cluster.spec import DATA_ROOT, KUBERNETES, PLATFORM_SPEC, PUSH_DESTINATION
+from pipeline.cluster.kubeflow_task import (
+    DRIVER_OPTION,
+    FOLDERS,
+    FOUND_BY_DRIVER,
+    OUTPUTS_OPTION,
+)
+from pipeline.cluster.spec import (
+    DATA_ROOT,
+    KUBEFLOW_TASK,
+    KUBERNETES,
+    PLATFORM_SPEC,
+    PUSH_DESTINATION,
+)
 from pipeline.config import Config, ConfigError, Resources
 from pipeline.kubernetes import KubernetesSettings, executor_config
 from pipeline.pipeline import UNCACHED, create_pipeline
 
 Target = Literal["kubeflow", "vertex"]
 
-_KUBEFLOW_COMMAND = ("python", "-m", kubeflow_task.MODULE)
+_KUBEFLOW_COMMAND = ("python", "-m", KUBEFLOW_TASK)
 
 _NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
 """Resources for these are not a mistake where the configuration does without the node."""
@@ -36,7 +46,7 @@ _NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
     "vertex": {"--root": ("gs://",), "--data": ("gs://",), "--serving": ("gs://",)},
     "kubeflow": {
-        "--root": tuple(kubeflow_task.FOLDERS),
+        "--root": tuple(FOLDERS),
         "--data": ("gs://", "/"),
         "--serving": ("gs://", "/"),
     },
@@ -241,7 +251,8 @@ def _kubernetes_executors(spec: dict[str, Any], config: Config) -> dict[str, Any
 
 def _fit_for_kubeflow(spec: dict[str, Any]) -> None:
     """Does without what Vertex AI has and Kubeflow Pipelines lacks: drivers in hooks."""
-    for name, container in [*_containers(spec)]:
+    of_tfx = [each for each in _containers(spec) if KUBEFLOW_TASK in each[1]["command"]]
+    for name, container in of_tfx:
         if lifecycle := container.pop("lifecycle", None):
             *_, module = lifecycle["preCacheCheck"]["command"]
             _run_before(spec, name, container, module)

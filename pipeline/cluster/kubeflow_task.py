@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-MODULE = "pipeline.cluster.kubeflow_task"
 DRIVER_OPTION = "--driver"
 OUTPUTS_OPTION = "--outputs"
 

@@ -13,11 +13,14 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from data.contract.errors import UsageError
 from data.contract.nodes import PUSHER
-from pipeline.cluster.kubeflow_task import FOLDERS, MODULE
+from pipeline.cluster.kubeflow_task import FOLDERS
 
 DATA_ROOT = "data_root"
 PUSH_DESTINATION = "push_destination"
 """The parameters of a run, besides the pipeline root, which the platforms know themselves."""
+
+KUBEFLOW_TASK = "pipeline.cluster.kubeflow_task"
+"""The module that every task of TFX runs there."""
 
 PLATFORM_SPEC = "platformSpec"
 """The key of the PlatformSpec beside a PipelineSpec."""
@@ -80,18 +83,18 @@ class Spec:
         return [mount["constant"] for config in configs for mount in config.get("pvcMount", [])]
 
     @property
-    def needs_kubeflow(self) -> bool:
-        """Whether its tasks expect Kubeflow Pipelines' driver and launcher."""
-        executors = self.deployment.executors.values()
-        return any(MODULE in each.container.command for each in executors)
-
-    @property
     def needs_vertex(self) -> bool:
         """Whether it holds something that Kubeflow Pipelines does not run."""
         executors = self.deployment.executors.values()
         return any(
             each.HasField("resolver") or each.container.HasField("lifecycle") for each in executors
         )
+
+    @property
+    def needs_kubeflow(self) -> bool:
+        """Whether it holds a command that only Kubeflow Pipelines' launcher answers to."""
+        executors = self.deployment.executors.values()
+        return any(KUBEFLOW_TASK in each.container.command for each in executors)
 
 
 def read_spec(file: Path) -> Spec:

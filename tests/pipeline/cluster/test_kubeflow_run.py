@@ -9,9 +9,8 @@ import pytest
 from google.protobuf import json_format
 
 from pipeline.cluster.executions import Execution, TaskError
-from pipeline.cluster.kubeflow_task import MODULE
 from pipeline.cluster.run_spec import run_spec
-from pipeline.cluster.spec import parse_spec
+from pipeline.cluster.spec import KUBEFLOW_TASK, parse_spec
 from tests.pipeline.cluster.specs import (
     COMMANDS,
     MAKE,
@@ -53,7 +52,7 @@ def kubeflow(script: str) -> Values:
     """A container of which the spec says that it is for Kubeflow."""
     found = container(script)
     program, *arguments = found["container"].pop("args")
-    found["container"] |= {"command": ["python", "-c", program, MODULE], "args": arguments}
+    found["container"] |= {"command": ["python", "-c", program, KUBEFLOW_TASK], "args": arguments}
     return found
 
 

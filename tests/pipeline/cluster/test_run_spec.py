@@ -17,9 +17,8 @@ from data.contract.errors import Exit
 from pipeline.cli import main
 from pipeline.cluster import run_spec as module
 from pipeline.cluster.executions import Execution, TaskError
-from pipeline.cluster.kubeflow_task import MODULE
 from pipeline.cluster.run_spec import make_image_environment, run_spec
-from pipeline.cluster.spec import parse_spec
+from pipeline.cluster.spec import KUBEFLOW_TASK, parse_spec
 from tests.pipeline.cluster.specs import (
     BLOCK,
     COMMANDS,
@@ -679,7 +678,7 @@ time.sleep(60)
         ),
         (
             lambda spec: spec["deploymentSpec"]["executors"]["Make"]["container"].update(
-                command=["python", "-m", MODULE]
+                command=["python", "-m", KUBEFLOW_TASK]
             ),
             "a defaultPipelineRoot in gs:// or s3:// or minio://",
         ),
