@@ -1,14 +1,13 @@
 """A run of a compiled pipeline as on Kubeflow Pipelines: what its driver and its launcher do.
 
-It was written from kubeflow/pipelines, backend/src/v2, as of 2.5.0 to 2.16.0, which keep artifacts
-in ML Metadata: `driver` (`provisionOutputs`, `resolveInputs`, `getFingerPrint`), `cacheutils`
+It was written from kubeflow/pipelines, backend/src/v2, of 2.5 to 2.17, which keep artifacts in ML
+Metadata: `driver` (`provisionOutputs`, `resolveInputs`, `getFingerPrint`), `cacheutils`
 (`GenerateCacheKey`), `metadata/converter.go` and `component/launcher_v2.go`. Where these versions
-differ, it does what is harder on a task: logs are published (since 2.5.0, and by default), and
-mounted volumes are a part of the cache's key (since 2.14). Before that, versions 2.0 to 2.4 lack
-the output `executor-logs`, and are otherwise the same.
+differ, it does what is harder on a task: logs are published, as is their default, and mounted
+claims are a part of the cache's key.
 
-Two things are left out: there are neither retries nor time-outs, and nothing is mounted. One is
-stricter: what has lost a file since is made again, where the driver would not look.
+There are no retries and no time-outs here, and nothing is mounted. In one thing it is stricter:
+what has lost a file since is made again, where the driver would not look.
 """
 
 import hashlib

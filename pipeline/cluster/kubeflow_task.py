@@ -1,12 +1,12 @@
 """What a task's container runs on Kubeflow Pipelines: TFX's entry point, and what it lacks there.
 
 TFX's entry point is made for Vertex AI. Kubeflow Pipelines' driver and launcher differ in four ways
-(kubeflow/pipelines, backend/src/v2/driver and backend/src/v2/component/launcher_v2.go, 2.5.0 to
-2.16.0):
+(kubeflow/pipelines, backend/src/v2/driver and backend/src/v2/component/launcher_v2.go, 2.5 to
+2.17):
 
 - they copy artifacts to and from local folders, yet pass their remote URIs;
 - they do not pass the types of input artifacts in the form that TFX needs;
-- they add an output `executor-logs`, which is a file that is open already;
+- they add an output `executor-logs`, a file that is open already (not so before 2.5);
 - they run nothing of ours before the cache is looked into. So the driver that finds the newest span
   for ImportExampleGen is a task of its own, and what it finds are parameters.
 """
