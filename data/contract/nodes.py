@@ -1,5 +1,6 @@
 """The ids of those of the pipeline's nodes that other code asks for by name."""
 
+NEWEST_SPAN = "NewestSpan"
 IMPORT_EXAMPLE_GEN = "ImportExampleGen"
 EARLIER_STATISTICS = "EarlierStatistics"
 DRIFT_VALIDATOR = "DriftValidator"

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import json_format
-
+from pipeline.cluster.spec import PLATFORM_SPEC
 from pipeline.cluster.submit import Submission, said_no
 from pipeline.cluster.waiting import FAILED, RunState
 
@@ -35,7 +34,7 @@ class Kubeflow:
 
     def request(self, submission: Submission, cron: str | None) -> str:
         """What the client would be given."""
-        spec = json_format.MessageToDict(submission.spec.pipeline)
+        spec, *platform = submission.spec.documents
         experiment = {"experiment_name": submission.experiment, "namespace": self._namespace}
         if cron is None:
             method, call = "create_run_from_pipeline_package", _run(submission)
@@ -43,6 +42,8 @@ class Kubeflow:
         else:
             method, call = "create_recurring_run", _recurring_run(submission, cron)
             call |= {**experiment, "pipeline_package_path": spec}
+        if platform:
+            (call[PLATFORM_SPEC],) = platform
         return json.dumps({"host": self._host, method: call}, indent=2)
 
     def start(self, submission: Submission) -> str:
@@ -103,12 +104,12 @@ class Kubeflow:
 
 @contextmanager
 def _package(submission: Submission) -> Iterator[str]:
-    """The pipeline in a file that the client takes, which is neither JSON nor a PipelineJob."""
+    """The pipeline in a file that the client takes, and what Kubernetes is asked for beside it."""
     import yaml
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "pipeline.yaml")
-        file.write_text(yaml.safe_dump(json_format.MessageToDict(submission.spec.pipeline)))
+        file.write_text(yaml.safe_dump_all(submission.spec.documents))
         yield str(file)
 
 

@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import os
 import re
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from data.contract.nodes import MODEL_GATE, PUSHER
 from pipeline.commands.common import add_command, add_configuration, complain, configuration
 
 if TYPE_CHECKING:
-    from pipeline.cluster.run_spec import Execution
+    from pipeline.cluster.executions import Execution
     from pipeline.cluster.spec import Spec
     from pipeline.cluster.submit import Platform
     from pipeline.commands.common import Commands
@@ -228,10 +229,11 @@ def add_run_spec(commands: "Commands") -> None:
 
 def _run_spec(options: argparse.Namespace) -> int:
     _require_kfp()
-    from pipeline.cluster.spec import read_spec
+    from pipeline.cluster.spec import read_spec, require_ours
     from pipeline.workdir import require_plain
 
     spec = read_spec(options.spec)
+    require_ours(spec, options.spec)
     require_plain("--root", options.root)
     require_plain("--data", options.data)
     if not options.data.is_dir():
@@ -239,7 +241,7 @@ def _run_spec(options: argparse.Namespace) -> int:
     from pipeline.cluster.run_spec import make_image_environment, run_spec
 
     _say_what_is_read(options.data)
-    with _system_errors_said():
+    with _system_errors_said(), _ended_as_by_ctrl_c():
         commands = make_image_environment()
         print(f"{'':8}{'task':<44}{'seconds':>8}{'CPU s':>8}{'peak MB':>9}", flush=True)
         executions = run_spec(
@@ -260,6 +262,20 @@ def _system_errors_said() -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(error) from error
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Lets SIGTERM end the task that is running, too."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(done: int, total: int, execution: "Execution") -> None:

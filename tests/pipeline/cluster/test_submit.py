@@ -227,6 +227,26 @@ def test_kubeflow_gets_the_run(
     assert f"Run details: {host}/#/runs/details/number 1" in printed.out
 
 
+def test_kubeflow_is_told_what_kubernetes_is_asked_for(
+    tmp_path: Path, server: tuple[str, list[tuple[str, Values]]]
+) -> None:
+    settings = ["model.weights=random", 'kubernetes.node_selector={pool="cpu"}']
+    places = {"image": "img:1", "root": "gs://bucket/runs", "data": "gs://bucket/data"}
+    job = compile_spec(load_config("tiny", overrides=settings), "kubeflow", **places)
+    host, asked = server
+    for suffix in (".json", ".yaml"):
+        file = tmp_path / f"spec{suffix}"
+        file.write_text(as_text(job, suffix))
+        for when in ((), WEEKLY):
+            assert submit(file, "kubeflow", "--host", host, *when) == Exit.DONE
+            sent = asked[-1][1]["pipeline_spec"]
+            executors = sent["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]
+            trainer = executors["executors"]["Trainer_executor"]
+            assert trainer["nodeSelector"] == {"labels": {"pool": "cpu"}}
+            (there, here) = (sent["pipeline_spec"], job["pipelineSpec"])
+            assert there["root"]["dag"]["tasks"].keys() == here["root"]["dag"]["tasks"].keys()
+
+
 NAMED = ("--name", "after the new photos", "--experiment", "dogs")
 
 
