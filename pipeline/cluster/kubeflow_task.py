@@ -69,7 +69,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(_INPUTS_SPEC, required=True, dest="inputs_spec")
     options, others = parser.parse_known_args(arguments)
     invocation = json.loads(options.invocation)
-    keep_declared(invocation, options.outputs.split(","))
+    declared = options.outputs.split(",")
+    keep(invocation["outputs"], declared)
     if options.driver:
         add_examples(invocation)
     else:
@@ -80,20 +81,22 @@ def main(arguments: Sequence[str]) -> int:
     if status := subprocess.run(command).returncode:
         return status
     output_file = Path(invocation["outputs"]["outputFile"])
-    output_file.write_text(json.dumps(to_remote(json.loads(output_file.read_text()))))
+    said = to_remote(json.loads(output_file.read_text()))
+    keep(said, declared)
+    output_file.write_text(json.dumps(said))
     return 0
 
 
-def keep_declared(invocation: Invocation, keys: Iterable[str]) -> None:
-    """Forgets the outputs that the platform has added: they are its own affair.
+def keep(outputs: dict[str, Any], declared: Iterable[str]) -> None:
+    """Forgets all output artifacts but those that the component declares.
 
     Args:
-        invocation: what the launcher passes; changed in place.
-        keys: of the outputs that the component declares.
+        outputs: of an ExecutorInput, to which the platform adds its own; or an ExecutorOutput.
+            Changed in place.
+        declared: their keys.
     """
-    outputs = invocation["outputs"]
     given = outputs.get("artifacts", {})
-    outputs["artifacts"] = {key: given[key] for key in keys if key in given}
+    outputs["artifacts"] = {key: given[key] for key in declared if key in given}
 
 
 def add_examples(invocation: Invocation) -> None:

@@ -19,6 +19,9 @@ DATA_ROOT = "data_root"
 PUSH_DESTINATION = "push_destination"
 """The parameters of a run, besides the pipeline root, which the platforms know themselves."""
 
+PUSHED_MODEL = "pushed_model"
+"""The output of the Pusher."""
+
 KUBEFLOW_TASK = "pipeline.cluster.kubeflow_task"
 """The module that every task of TFX runs there."""
 
@@ -115,8 +118,9 @@ def require_ours(spec: Spec, file: Path) -> None:
     for parameter in (DATA_ROOT, PUSH_DESTINATION):
         if parameter not in spec.parameters:
             raise _stranger(file, f"a parameter {parameter}")
-    if PUSHER not in spec.order or not spec.component(PUSHER).output_definitions.artifacts:
-        raise _stranger(file, f"a task {PUSHER} with an output")
+    pushed = spec.component(PUSHER).output_definitions.artifacts if PUSHER in spec.order else ()
+    if PUSHED_MODEL not in pushed:
+        raise _stranger(file, f"a task {PUSHER} with an output {PUSHED_MODEL}")
     for name in spec.order:
         executor = spec.executor(name)
         if not executor.container.command and not executor.HasField("resolver"):

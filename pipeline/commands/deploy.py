@@ -303,6 +303,8 @@ def _say_what_is_read(data: Path) -> None:
 
 def _pushed_destination(executions: "list[Execution]") -> str | None:
     """Where the Pusher put the model; None if it did not."""
+    from pipeline.cluster.spec import PUSHED_MODEL
+
     (pusher,) = (each for each in executions if each.task == PUSHER)
-    (pushed,) = pusher.outputs["pushed_model"]
+    (pushed,) = pusher.outputs[PUSHED_MODEL]
     return str(pushed.metadata["pushed_destination"]) if pushed.metadata["pushed"] else None

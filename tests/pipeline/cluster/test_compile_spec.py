@@ -7,6 +7,8 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from tfx.components.evaluator.executor import Executor
+from tfx.utils.import_utils import import_class_by_path
 
 import pipeline
 from components.model.backbone import find
@@ -218,6 +220,14 @@ def test_vertex_looks_up_the_last_blessed_model(vertex: Job) -> None:
     assert "current_model_id" in json.dumps(model)
     assert producer(vertex, "Evaluator", "baseline_model") == "LatestBlessedModel-model-resolver"
     assert "best_models" not in tasks(vertex)["Evaluator"]["inputs"]["artifacts"]
+
+
+def test_tfx_puts_the_names_of_models_into_our_blessing_by_which_vertex_finds_them(
+    vertex: Job,
+) -> None:
+    """Its entry point does so for executors of this class alone."""
+    path = argument(vertex, "Evaluator", "--executor_class_path")
+    assert issubclass(import_class_by_path(path), Executor)
 
 
 def test_kubeflow_looks_at_what_was_pushed(kubeflow: Job) -> None:

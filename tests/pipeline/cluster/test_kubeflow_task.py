@@ -10,7 +10,7 @@ from pipeline.cluster import kubeflow_task
 from pipeline.cluster.compile_spec import compile_spec
 from pipeline.cluster.kubeflow_task import (
     add_found,
-    keep_declared,
+    keep,
     main,
     to_local,
     to_remote,
@@ -125,7 +125,7 @@ def test_where_no_driver_has_looked_nothing_is_said() -> None:
 
 def test_an_output_that_the_component_does_not_declare_is_left_to_the_platform() -> None:
     told = invocation({}, artifacts(model="gs://b/m", logs="gs://b/logs", curves="gs://b/c"))
-    keep_declared(told, ["curves", "model", "other"])
+    keep(told["outputs"], ["curves", "model", "other"])
     assert told == invocation({}, artifacts(model="gs://b/m", curves="gs://b/c"))
 
 
@@ -260,7 +260,9 @@ def test_the_driver_finds_the_newest_span_by_itself(executors: Values, tmp_path:
     arguments = executors["NewestSpan_executor"]["container"]["args"]
     status = main([json.dumps(told) if each == "{{$}}" else each for each in arguments])
     assert status == 0
-    found = json.loads(output_file.read_text())["parameterValues"]
+    said = json.loads(output_file.read_text())
+    assert not said["artifacts"]
+    found = said["parameterValues"]
     assert found.keys() == {"span", "input_fingerprint", "input_config"}
     assert found["span"] == 10
     assert "num_files:1,total_bytes:7" in found["input_fingerprint"]

@@ -663,10 +663,13 @@ time.sleep(60)
     ("change", "lacking"),
     [
         (lambda spec: spec["root"].pop("inputDefinitions"), "a parameter data_root"),
-        (lambda spec: spec["root"]["dag"]["tasks"].pop("Pusher"), "a task Pusher with an output"),
+        (
+            lambda spec: spec["root"]["dag"]["tasks"].pop("Pusher"),
+            "a task Pusher with an output pushed_model",
+        ),
         (
             lambda spec: spec["components"]["Pusher"].pop("outputDefinitions"),
-            "a task Pusher with an output",
+            "a task Pusher with an output pushed_model",
         ),
         (
             lambda spec: spec["deploymentSpec"]["executors"]["Make"]["container"].pop("command"),
