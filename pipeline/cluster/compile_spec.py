@@ -55,7 +55,6 @@ _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
 """What a place may begin with: artifacts go where the platform can write, the rest where
 TensorFlow can; a path is in a volume that is mounted into every task."""
 
-
 _HOW_TO_MOUNT = '--set \'kubernetes.volumes=[{claim="CLAIM", mount="/FOLDER"}]\''
 
 _BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2, "backoffMaxDuration": "3600s"}

@@ -168,7 +168,9 @@ class KubeflowRun(SpecRun):
 
     def _remote(self, stored: Path) -> str:
         """Where something in the folder of runs would lie in the bucket."""
-        return f"{self._bucket}/{stored.relative_to(self._folder.parent)}"
+        # The folder may be known under another name than in the run before.
+        within = stored.resolve().relative_to(self._folder.parent.resolve())
+        return f"{self._bucket}/{within}"
 
     def _stored(self, uri: str) -> Path:
         """Where something of the bucket lies on this machine."""

@@ -259,6 +259,16 @@ def test_what_is_unchanged_comes_from_the_cache_although_the_data_was_looked_at_
     assert how(third) == {"Look": "run", "Make": "cached", "Train": "run", "Pusher": "run"}
 
 
+def test_the_root_may_have_two_names(run: Run, values: Values, root: Path, data: Path) -> None:
+    run(values)
+    other = root.with_name("other")
+    other.symlink_to(root)
+    spec = parse_spec(with_seed(values, 6), Path("spec.json"))
+    second = run_spec(spec, root=other, data=data, commands=COMMANDS, report=lambda *_: None)
+    assert how(second)["Make"] == "cached"
+    assert content(second, "Train", "model") == "dogs trained with seed 6"
+
+
 def test_other_data_runs_all(run: Run, values: Values, data: Path) -> None:
     run(values)
     (data / "photos").write_text("more dogs")
