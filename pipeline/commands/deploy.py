@@ -139,10 +139,11 @@ def add_submit(commands: "Commands") -> None:
 
 def _submit(options: argparse.Namespace) -> int:
     _require_kfp()
-    from pipeline.cluster.spec import read_spec
+    from pipeline.cluster.spec import read_spec, require_ours
     from pipeline.cluster.submit import Submission
 
     spec = read_spec(options.spec)
+    require_ours(spec, options.spec)
     platform = _platform(options, spec)
     submission = Submission.of(
         options.spec,

@@ -540,6 +540,18 @@ def test_vertex_needs_a_project(
 
 
 @pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_a_pipeline_of_somebody_else_is_not_sent(
+    target: str, specs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = json.loads((specs / f"{target}.json").read_text())
+    del job["pipelineSpec"]["components"]["Pusher"]["outputDefinitions"]
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps(job))
+    assert submit(file, target, "--project", "p", "--dry-run") == Exit.USAGE
+    assert said(capsys).startswith(f"{file}: `dog-emotion compile` has not written this")
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
 def test_a_file_that_is_not_a_spec_is_2(
     target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
