@@ -24,8 +24,10 @@ COPY serving serving
 # Compiled now, because the user of the image may not write there and would compile at every start;
 # copied, because the cache is a file system of its own.
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
+# `--build-arg GPU=1` adds CUDA, 6 GB.
+ARG GPU
 RUN --mount=type=cache,target=/root/.cache \
-    python3 requirements/install.py --image /opt/dog-emotion
+    python3 requirements/install.py --image /opt/dog-emotion ${GPU:+--gpu}
 
 FROM base
 RUN useradd --create-home --uid 1000 dog-emotion

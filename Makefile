@@ -47,14 +47,20 @@ bench-smoke: bench-setup ## try out bench on a few drawn photos, in minutes
 bench-setup: setup
 	@.venv/bin/python -m benchmarks.install
 
-# Pins that a lock has are kept; to raise them all, delete the two locks first.
-RESOLVE = .venv/bin/uv pip compile --quiet requirements/requirements.in --python-version 3.11 \
-	--generate-hashes --no-emit-package dog-emotion --custom-compile-command 'make lock'
+# Pins that a lock has are kept; to raise them all, delete the locks first. The two additions hold
+# the versions of the locks that they are installed with.
+RESOLVE = .venv/bin/uv pip compile --quiet --python-version 3.11 --generate-hashes \
+	--custom-compile-command 'make lock'
+RESOLVE_ALL = $(RESOLVE) requirements/requirements.in --no-emit-package dog-emotion
+RESOLVE_ADDITION = $(RESOLVE) --constraint requirements/old-glibc.txt
+DEBIAN_12 = --python-platform x86_64-manylinux_2_28
 
-lock: .venv/bin/uv ## resolve requirements.in anew into the two locks
-	$(RESOLVE) --universal --output-file requirements/new-glibc.txt
-	$(RESOLVE) --python-platform x86_64-manylinux_2_28 \
+lock: .venv/bin/uv ## resolve pyproject.toml anew into the two locks and the two additions
+	$(RESOLVE_ALL) --universal --output-file requirements/new-glibc.txt
+	$(RESOLVE_ALL) $(DEBIAN_12) \
 		--override requirements/old-glibc.overrides.txt --output-file requirements/old-glibc.txt
+	$(RESOLVE_ADDITION) --group dev --universal --output-file requirements/dev.txt
+	$(RESOLVE_ADDITION) requirements/gpu.in $(DEBIAN_12) --output-file requirements/gpu.txt
 
 .venv/bin/uv:
 	@python3 requirements/install.py

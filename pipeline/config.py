@@ -14,6 +14,7 @@ from components.model.settings import AnswerSettings, ModelSettings
 from components.settings import Section, Share
 from components.training.settings import TrainingSettings
 from data.contract.errors import UsageError
+from pipeline.kubernetes import KubernetesSettings
 
 PROFILES = Path(__file__).with_name("profiles")
 
@@ -37,6 +38,19 @@ class DemoSettings(Section):
     photos_per_class: Annotated[int, Field(ge=20, le=10_000)] = 60
 
 
+Retries = Annotated[int, Field(ge=0, le=10)]
+Minutes = Annotated[int, Field(ge=1, le=43_200)]
+
+
+class TaskSettings(Section):
+    """What a cluster does about a task that fails or hangs."""
+
+    retries: Retries = 0
+    """How often it is tried again: after a minute, then after twice as long, at most an hour."""
+    timeout_minutes: Minutes | None = None
+    """After which it has failed; on Kubeflow Pipelines, as Vertex AI knows none for a task."""
+
+
 class Resources(Section):
     """What one node of the pipeline gets on a cluster; what is not set is the cluster's choice."""
 
@@ -46,6 +60,9 @@ class Resources(Section):
     gpu: Annotated[int, Field(ge=0, le=16)] = 0
     gpu_type: str | None = None
     """As the platform names it: `NVIDIA_TESLA_T4` on Vertex AI, `nvidia.com/gpu` on Kubeflow."""
+    retries: Retries | None = None
+    """In place of those of `tasks`, as is the time-out."""
+    timeout_minutes: Minutes | None = None
 
     @model_validator(mode="after")
     def _gpu_is_named(self) -> Self:
@@ -89,6 +106,9 @@ class Config(Section):
     `{image}` and `{root}` stand for what `compile` is given."""
     resources: dict[str, Resources] = Field(default_factory=dict)
     """By node, as in `resources.Trainer.cpu`; for a compiled pipeline."""
+    tasks: TaskSettings = TaskSettings()
+    """For a compiled pipeline, too."""
+    kubernetes: KubernetesSettings = KubernetesSettings()
     vertex: VertexSettings | None = None
 
     def with_backbone(self, backbone: str, weights: str) -> Self:

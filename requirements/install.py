@@ -4,8 +4,9 @@ The C library picks the lock, the lock decides which Pythons will do, and uv ins
 one of them. A finished .venv carries a stamp and is left alone; anything else is made anew.
 
 With `--image FOLDER`, as in the Dockerfile, FOLDER is made in the same way, but does without the
-checkout: our own package is built and installed, and again whenever the code has changed. In .venv,
-where the package is the checkout itself, only a change of its packaging does that.
+checkout and without the tools of developers: our own package is built and installed, and again
+whenever the code has changed. In .venv, where the package is the checkout itself, only a change of
+its packaging does that. `--gpu` adds CUDA to an image.
 """
 
 from __future__ import annotations
@@ -43,11 +44,18 @@ class Lock(NamedTuple):
 
 NEW_GLIBC = Lock(ROOT / "requirements" / "new-glibc.txt", ("3.11", "3.12", "3.13"))
 OLD_GLIBC = Lock(ROOT / "requirements" / "old-glibc.txt", ("3.11",))
+# What an environment may hold besides its lock.
+DEV = ROOT / "requirements" / "dev.txt"
+GPU = ROOT / "requirements" / "gpu.txt"
 
 
 class Environment(NamedTuple):
     folder: Path
     editable: bool  # our own package is the checkout itself, not a copy of it
+    additions: tuple[Path, ...]
+
+    def requirements(self, lock: Lock) -> list[Path]:
+        return [lock.file, *self.additions]
 
     @property
     def python(self) -> Path:
@@ -62,8 +70,14 @@ def main(*arguments: str) -> int:
         metavar="FOLDER",
         help="make FOLDER instead, which does without this checkout",
     )
-    image = parser.parse_args(arguments).image
-    environment = Environment(VENV, True) if image is None else Environment(image.resolve(), False)
+    parser.add_argument("--gpu", action="store_true", help="with CUDA; for --image")
+    options = parser.parse_args(arguments)
+    if options.gpu and options.image is None:
+        parser.error("--gpu goes with --image")
+    if options.image is None:
+        environment = Environment(VENV, True, (DEV,))
+    else:
+        environment = Environment(options.image.resolve(), False, (GPU,) if options.gpu else ())
     # uv ends with its set-up, and so never writes behind the back of the next one.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -95,7 +109,7 @@ def prepare(lock: Lock, environment: Environment) -> None:
     if installed == [packages, code]:
         say(f"{name} is up to date")
         return
-    uv = find_uv(lock)
+    uv = find_uv()
     if installed[:1] != [packages]:
         packages = install_packages(uv, lock, environment)
     # If our own package fails, the other packages need not be installed again.
@@ -117,10 +131,12 @@ def install_packages(uv: str, lock: Lock, environment: Environment) -> str:
     run(uv, "venv", "--quiet", "--python", python, str(folder))
     finished = fingerprint(lock, environment)
     build_pyfarmhash(uv, lock, environment)
-    say(f"installing {lock.file.name}: 3 GB, minutes if most must be downloaded first")
+    files = environment.requirements(lock)
+    names = " and ".join(file.name for file in files)
+    say(f"installing {names}: 3 GB, minutes if most must be downloaded first")
     # Nothing is resolved here: a lock is complete, and the one for an old glibc deliberately
     # contradicts what two of its packages ask for.
-    uv_pip(uv, environment, "sync", str(lock.file))
+    uv_pip(uv, environment, "sync", *map(str, files))
     return finished
 
 
@@ -160,7 +176,7 @@ def fingerprint(lock: Lock, environment: Environment) -> str:
     """A hash of what makes the packages stale when it changes, including the two folders."""
     python = environment.python
     place = f"{ROOT} {environment.folder} {python.resolve()} {python.exists()}"
-    return digest([lock.file], place)
+    return digest(environment.requirements(lock), place)
 
 
 def digest(files: Iterable[Path], start: str = "") -> str:
@@ -172,7 +188,7 @@ def digest(files: Iterable[Path], start: str = "") -> str:
     return state.hexdigest()
 
 
-def find_uv(lock: Lock) -> str:
+def find_uv() -> str:
     """The machine's uv, or the locked one put into .uv with pip."""
     own = OWN_UV / "bin" / "uv"
     for uv in (shutil.which("uv"), str(own)):
@@ -187,7 +203,7 @@ def find_uv(lock: Lock) -> str:
     say("fetching uv into .uv")
     shutil.rmtree(OWN_UV, ignore_errors=True)
     run(*pip, "install", "-qq", "--no-deps", "--only-binary=:all:", "--target", str(OWN_UV),
-        "--requirement", "/dev/stdin", stdin=locked(lock, "uv"))  # fmt: skip
+        "--requirement", "/dev/stdin", stdin=locked(DEV, "uv"))  # fmt: skip
     return str(own)
 
 
@@ -229,7 +245,7 @@ def build_pyfarmhash(uv: str, lock: Lock, environment: Environment) -> None:
     python = str(environment.python)
     build = subprocess.run(
         (uv, "pip", "install", "--python", python, "--no-deps", "--requirement", "-"),
-        input=locked(lock, "pyfarmhash"),
+        input=locked(lock.file, "pyfarmhash"),
         capture_output=True,
         text=True,
     )
@@ -247,11 +263,11 @@ def build_pyfarmhash(uv: str, lock: Lock, environment: Environment) -> None:
     raise SetupError(f"pyfarmhash cannot be installed:\n{build.stderr}")
 
 
-def locked(lock: Lock, package: str) -> str:
-    """The lock's lines for one package: its version and hashes."""
-    lines = re.search(rf"^{package}==(?:.*\\\n)*.*\n", lock.file.read_text(), re.MULTILINE)
+def locked(file: Path, package: str) -> str:
+    """The lines for one package in a lock or an addition: its version and hashes."""
+    lines = re.search(rf"^{package}==(?:.*\\\n)*.*\n", file.read_text(), re.MULTILINE)
     if not lines:
-        raise SetupError(f"{lock.file} does not name {package}; run `make lock`")
+        raise SetupError(f"{file} does not name {package}; run `make lock`")
     return lines.group()
 
 

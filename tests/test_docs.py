@@ -48,3 +48,25 @@ def test_the_walk_of_a_photo_names_what_is_there() -> None:
         source = (ROOT / file).read_text()
         for name in re.findall(r"`(\w+)`", names):
             assert re.search(rf"\b(def|class|function) {name}\b", source), f"{file} {name}"
+
+
+def test_the_versions_that_are_said_to_be_supported_are_those_that_are_locked() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    told = text.partition("\n## Versions\n")[2].partition("\n## ")[0]
+    requirements = ROOT / "requirements"
+
+    def pin(file: str, package: str) -> str:
+        lock = (requirements / file).read_text()
+        (version,) = re.findall(rf"^{package}==(\S+)", lock, re.MULTILINE)
+        return str(version)
+
+    for package in ("kfp", "google-cloud-aiplatform"):
+        assert f"{package} {pin('old-glibc.txt', package)}" in told
+    assert f"| Apache Beam | {pin('old-glibc.txt', 'apache-beam')}," in told
+    versions = ", ".join(pin("old-glibc.txt", package) for package in ("tensorflow", "tfx"))
+    assert f"| TensorFlow, TFX | {versions} |" in told
+    cuda, cudnn = (pin("gpu.txt", f"nvidia-{each}-cu12") for each in ("cuda-runtime", "cudnn"))
+    assert f"| CUDA | {cuda.rpartition('.')[0]}, cuDNN {cudnn.rsplit('.', 2)[0]}," in told
+    compose = (ROOT / "serving" / "deploy" / "docker-compose.yml").read_text()
+    (served,) = re.findall(r"tensorflow/serving:(\S+)", compose)
+    assert f"| TF Serving | {served} |" in told

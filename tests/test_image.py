@@ -131,7 +131,7 @@ class Replay:
                     stage.path("").mkdir(exist_ok=True)
                 case "USER":
                     stage.user = value
-                case "ENTRYPOINT":
+                case "ENTRYPOINT" | "ARG":  # an argument has no value unless one is given
                     pass
                 case _:
                     raise NotImplementedError(keyword)
@@ -203,6 +203,8 @@ def test_the_workers_start_is_of_the_locked_beam(instructions: list[Instruction]
     (beam,) = re.findall(r"^apache-beam==(\S+)", lock, re.MULTILINE)
     images = [flags.get("from") for _, flags, _ in instructions]
     assert f"apache/beam_python3.11_sdk:{beam}" in images
+    # Which it asks of pip.
+    assert re.search(r"^pip==", lock, re.MULTILINE)
 
 
 def test_the_user_is_a_number_and_not_root(instructions: list[Instruction]) -> None:
@@ -231,6 +233,22 @@ def test_dockerignore_keeps_out_what_runs_leave(path: str, ignored: bool) -> Non
     assert _is_ignored(ROOT / path) == ignored
 
 
+def test_a_build_argument_makes_an_image_for_a_gpu(instructions: list[Instruction]) -> None:
+    assert Instruction("ARG", {}, "GPU") in instructions
+    (install,) = (each.value for each in instructions if "install.py" in each.value)
+    script = install.replace("python3", "echo", 1)
+    said = {
+        gpu: subprocess.run(
+            ["sh", "-c", script], env={**os.environ, "GPU": gpu}, capture_output=True, text=True
+        ).stdout.split()[1:]
+        for gpu in ("", "1")
+    }
+    assert said == {
+        "": ["--image", "/opt/dog-emotion"],
+        "1": ["--image", "/opt/dog-emotion", "--gpu"],
+    }
+
+
 @pytest.mark.slow
 def test_all_was_done_but_to_copy_the_workers_start(image: Stage, replay: Replay) -> None:
     (skipped,) = replay.skipped
@@ -246,6 +264,28 @@ def test_all_that_the_code_imports_is_in_the_image(image: Stage) -> None:
 @pytest.mark.slow
 def test_the_command_is_in_the_image(image: Stage) -> None:
     assert "usage: dog-emotion" in image.run("dog-emotion", "--help")
+
+
+@pytest.mark.slow
+def test_the_workers_start_finds_what_it_asks_for(
+    image: Stage, instructions: list[Instruction]
+) -> None:
+    """Beam's boot asks pip for the version of Beam, and then runs this module; it makes an
+    environment of its own where the variable is not set."""
+    (beam,) = re.findall(r"beam_python3.11_sdk:([\d.]+)", DOCKERFILE.read_text())
+    shown = image.run("python", "-m", "pip", "show", "apache-beam")
+    assert f"Version: {beam}\n" in shown
+    assert f"Location: {SITE_PACKAGES}\n" in shown
+    found = "import importlib.util as u; assert u.find_spec('{}')"
+    image.run("python", "-c", found.format("apache_beam.runners.worker.sdk_worker_main"))
+    assert image.environment["RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT"] == "1"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", ["pytest", "mypy", "ruff", "uv"])
+def test_the_image_is_without_the_tools_of_developers(image: Stage, tool: str) -> None:
+    assert not image.path(f"/opt/dog-emotion/bin/{tool}").exists()
+    assert not list(image.path(SITE_PACKAGES).glob(f"{tool}-*.dist-info"))
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Callable
 from importlib import metadata
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("data", "components", "pipeline", "serving")
 PACKAGING = ("pyproject.toml", "setup.py")
 LOCKS = ("new-glibc", "old-glibc")
+ADDITIONS = ("dev", "gpu")
 
 # Stands in for uv: notes each call and the files of a folder to be installed, has the Pythons named
 # in HAVE, and fails at what FAILS names.
@@ -30,6 +32,7 @@ case "$1 $2" in
     "python find") case "$HAVE" in *"$last"*) echo "/pythons/python$last" ;; *) exit 1 ;; esac ;;
     "python install") exit 1 ;;
     "venv "*) mkdir -p "$last/bin"; touch "$last/pyvenv.cfg"; ln -s /bin/sh "$last/bin/python" ;;
+    "pip sync") shift 4; printf '%s\n' "$@" > "$CALLS.synced" ;;
     "pip install") if test -d "$last"; then cd "$last" && find . -type f > "$CALLS.files"; fi ;;
 esac
 """
@@ -86,9 +89,10 @@ def test_makes_an_environment_and_then_leaves_it_alone(
 
 def test_makes_it_anew_when_the_lock_changes(project: Path, set_up: Callable[[], int]) -> None:
     set_up()
-    _change(project / "requirements" / "new-glibc.txt")
-    assert set_up() == 0
-    assert _calls(project).count("venv --quiet") == 2
+    for times, lock in enumerate(("new-glibc", "dev"), start=2):
+        _change(project / "requirements" / f"{lock}.txt")
+        assert set_up() == 0
+        assert _calls(project).count("venv --quiet") == times
 
 
 @pytest.mark.parametrize("file", PACKAGING)
@@ -144,6 +148,35 @@ def test_an_image_holds_a_copy_of_the_code_alone(
     assert not (project / ".venv").exists()
     code = [*(f"./{file}" for file in PACKAGING), *(f"./{room}/__init__.py" for room in ROOMS)]
     assert sorted(_installed_files(project)) == sorted(code)
+
+
+def test_developers_get_their_tools_an_image_does_not(
+    project: Path, set_up: Callable[[], int], set_up_image: Callable[[], int]
+) -> None:
+    assert set_up() == 0
+    assert _synced(project) == ["new-glibc.txt", "dev.txt"]
+    assert set_up_image() == 0
+    assert _synced(project) == ["new-glibc.txt"]
+
+
+def test_an_image_for_a_gpu_gets_cuda_too(
+    project: Path, image: Path, set_up_image: Callable[[], int]
+) -> None:
+    set_up_image()
+    with_gpu = functools.partial(_load(project).main, "--image", str(image), "--gpu")
+    assert with_gpu() == 0
+    assert _synced(project) == ["new-glibc.txt", "gpu.txt"]
+    assert _calls(project).count("venv --quiet") == 2
+    _change(project / "requirements" / "gpu.txt")
+    assert with_gpu() == 0
+    assert _calls(project).count("venv --quiet") == 3
+
+
+def test_cuda_is_for_an_image(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _load(project).main("--gpu")
+    assert ended.value.code == 2
+    assert "--gpu goes with --image" in capsys.readouterr().err
 
 
 def test_an_image_gets_changed_code_and_keeps_its_packages(
@@ -288,7 +321,27 @@ def test_locks_hold_all_that_is_declared(lock: str) -> None:
     assert [each for each in declared if pins[each.name] not in each.specifier] == []
 
 
+def test_what_developers_need_is_an_addition_to_the_locks() -> None:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    assert {*groups["dev"]} <= _pins("dev").keys()
+    for lock in LOCKS:
+        assert not {"pytest", "mypy", "ruff", "selenium", "uv"} & _pins(lock).keys()
+
+
 @pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("addition", ADDITIONS)
+def test_an_addition_has_no_other_version_of_what_a_lock_holds(lock: str, addition: str) -> None:
+    pins, added = _pins(lock), _pins(addition)
+    assert {name: pin for name, pin in added.items() if pins.get(name, pin) != pin} == {}
+
+
+def test_only_the_addition_for_a_gpu_brings_cuda() -> None:
+    assert "nvidia-cudnn-cu12" in _pins("gpu")
+    for file in (*LOCKS, "dev"):
+        assert not [name for name in _pins(file) if name.startswith("nvidia-")]
+
+
+@pytest.mark.parametrize("lock", [*LOCKS, *ADDITIONS])
 def test_locks_name_no_place(lock: str) -> None:
     assert not re.search(r"://|--index|--find-links|^/", _text(lock), re.MULTILINE)
 
@@ -364,6 +417,12 @@ def _program(file: Path, text: str) -> None:
 
 def _calls(project: Path) -> list[str]:
     return (project.parent / "calls").read_text().splitlines()
+
+
+def _synced(project: Path) -> list[str]:
+    """The names of the files whose packages were installed last."""
+    lines = (project.parent / "calls.synced").read_text().splitlines()
+    return [Path(line).name for line in lines if line.endswith(".txt")]
 
 
 def _installed_files(project: Path) -> list[str]:

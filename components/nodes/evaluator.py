@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 from tfx import types
-from tfx.components.evaluator import constants
+from tfx.components.evaluator import constants, executor
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
-from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.dsl.components.base.executor_spec import BeamExecutorSpec
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, standard_artifacts
@@ -37,6 +36,7 @@ from components.evaluation.table import Answer, Answers, Photo, write_prediction
 from components.reliability import bins_of
 from components.saved_model import fingerprint
 from components.staging import readable
+from data.contract import verdict
 from data.contract.beam import step_errors_raised
 from data.contract.features import TEST
 from data.contract.model import ACCURACY
@@ -77,8 +77,12 @@ class EvaluatorSpec(ComponentSpec):
     }
 
 
-class EvaluatorExecutor(BaseBeamExecutor):
-    """Asks the models, has TFMA measure, judges, and blesses the new model or not."""
+class EvaluatorExecutor(executor.Executor):
+    """Asks the models, has TFMA measure, judges, and blesses the new model or not.
+
+    It has nothing of TFX's executor but its class: in the blessing of no other does TFX's entry
+    point on platforms put the names of models, by which Vertex AI finds them, in place of ids.
+    """
 
     def Do(  # noqa: N802 (TFX's name)
         self,
@@ -230,17 +234,19 @@ def _describe(artifact: types.Artifact, evaluation: Evaluation) -> None:
     low, high = evaluation.interval
     figures = {
         ACCURACY: evaluation.accuracy,
-        "accuracy_lower": low,
-        "accuracy_upper": high,
-        "ece": evaluation.calibration_error,
+        verdict.ACCURACY_LOWER: low,
+        verdict.ACCURACY_UPPER: high,
+        verdict.MAJORITY: evaluation.majority,
+        verdict.LOSS: evaluation.loss,
+        verdict.CALIBRATION_ERROR: evaluation.calibration_error,
     }
     for name, value in figures.items():
         artifact.set_float_custom_property(name, value)
     failed = [each.name for each in evaluation.conditions if not each.passed]
-    verdict = f"blocked: {'; '.join(failed)}" if failed else "passed"
-    artifact.set_string_custom_property("verdict", verdict)
+    said = f"blocked: {'; '.join(failed)}" if failed else verdict.PASSED
+    artifact.set_string_custom_property(verdict.VERDICT, said)
     if evaluation.test_looks is not None:
-        artifact.set_int_custom_property("test_looks", evaluation.test_looks)
+        artifact.set_int_custom_property(verdict.TEST_LOOKS, evaluation.test_looks)
 
 
 def _bless(

@@ -74,7 +74,9 @@ def _rename_remote(unfinished: str, target: str, files: list[str]) -> None:
         file = f"{target}/{name}"
         tf.io.gfile.makedirs(file.rpartition("/")[0])
         tf.io.gfile.rename(f"{unfinished}/{name}", file)
-    tf.io.gfile.rmtree(unfinished)
+    # On a store that keeps no markers for folders, it has gone with its last file.
+    if tf.io.gfile.exists(unfinished):
+        tf.io.gfile.rmtree(unfinished)
 
 
 class PusherExecutor(executor.Executor):

@@ -5,6 +5,7 @@ Importing this takes 15 seconds of CPU, because of google.cloud.aiplatform.
 
 from typing import Any
 
+from google.cloud import aiplatform
 from tfx import types
 from tfx.extensions.google_cloud_ai_platform.constants import (
     ENABLE_VERTEX_KEY,
@@ -12,17 +13,15 @@ from tfx.extensions.google_cloud_ai_platform.constants import (
     VERTEX_CONTAINER_IMAGE_URI_KEY,
     VERTEX_REGION_KEY,
 )
-from tfx.extensions.google_cloud_ai_platform.pusher.executor import (
-    Executor as VertexPusherExecutor,
-)
+from tfx.extensions.google_cloud_ai_platform.pusher import executor as pusher
 from tfx.extensions.google_cloud_ai_platform.trainer.executor import (
     TRAINING_ARGS_KEY,
     GenericExecutor,
 )
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import json_utils
 
 from components.nodes.trainer import TrainerExecutor, name_weights
-
-__all__ = ["VertexPusherExecutor", "VertexTrainerExecutor", "serving_config", "training_config"]
 
 
 class VertexTrainerExecutor(GenericExecutor):
@@ -40,6 +39,39 @@ class VertexTrainerExecutor(GenericExecutor):
         super().Do(input_dict, output_dict, exec_properties)
         # What the executor recorded on its artifacts has stayed in the job.
         name_weights(output_dict)
+
+
+class VertexPusherExecutor(pusher.Executor):
+    """TFX's executor that deploys a model at an endpoint, here with an end to those before it."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        super().Do(input_dict, output_dict, exec_properties)
+        pushed = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.PUSHED_MODEL_KEY]
+        )
+        if pushed.get_int_custom_property("pushed"):
+            config = json_utils.loads(exec_properties["custom_config"])
+            _undeploy_idle(config[SERVING_ARGS_KEY], config[VERTEX_REGION_KEY])
+
+
+def _undeploy_idle(serving: dict[str, Any], region: str) -> None:
+    """Ends the servers of what gets no requests any more; the models themselves are kept."""
+    (endpoint, *_) = aiplatform.Endpoint.list(
+        filter=f'display_name="{serving["endpoint_name"]}"',
+        project=serving["project_id"],
+        location=region,
+    )
+    traffic = endpoint.traffic_split
+    if not any(traffic.values()):  # then nothing tells the new model from those before it
+        raise RuntimeError(f"endpoint {serving['endpoint_name']} sends its requests nowhere")
+    for deployed in endpoint.list_models():
+        if not traffic.get(deployed.id):
+            endpoint.undeploy(deployed.id)
 
 
 def training_config(

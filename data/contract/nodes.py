@@ -1,5 +1,6 @@
 """The ids of those of the pipeline's nodes that other code asks for by name."""
 
+NEWEST_SPAN = "NewestSpan"
 IMPORT_EXAMPLE_GEN = "ImportExampleGen"
 EARLIER_STATISTICS = "EarlierStatistics"
 DRIFT_VALIDATOR = "DriftValidator"
@@ -14,4 +15,6 @@ BEST_PUSHED_MODEL = "BestPushedModel"
 LATEST_BLESSED_MODEL = "LatestBlessedModel"
 EVALUATOR = "Evaluator"
 REPORT = "Report"
+VERDICT = "Verdict"
+MODEL_GATE = "ModelGate"
 PUSHER = "Pusher"

@@ -1,5 +1,6 @@
 """The pipeline as a pipeline spec, which Kubeflow Pipelines and Vertex AI run."""
 
+import copy
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,18 +14,32 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 )
 
 from components.model.auto import resolve_auto
+from components.model.weights import AUTO, IMAGENET, RANDOM
 from data.contract.model import MODEL_NAME, push_destination
-from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER
+from data.contract.nodes import ACTIVATION_CACHE, MODEL_GATE, NEWEST_SPAN, TRAINER
 from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
-from pipeline.cluster.kubeflow_task import DRIVER_OPTION
-from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION
+from pipeline.cluster.gate_tasks import add_gate_tasks
+from pipeline.cluster.kubeflow_task import (
+    DRIVER_OPTION,
+    FOLDERS,
+    FOUND_BY_DRIVER,
+    OUTPUTS_OPTION,
+)
+from pipeline.cluster.spec import (
+    DATA_ROOT,
+    KUBEFLOW_TASK,
+    KUBERNETES,
+    PLATFORM_SPEC,
+    PUSH_DESTINATION,
+)
 from pipeline.config import Config, ConfigError, Resources
+from pipeline.kubernetes import KubernetesSettings, executor_config
 from pipeline.pipeline import UNCACHED, create_pipeline
 
 Target = Literal["kubeflow", "vertex"]
 
-_KUBEFLOW_COMMAND = ("python", "-m", "pipeline.cluster.kubeflow_task")
+_KUBEFLOW_COMMAND = ("python", "-m", KUBEFLOW_TASK)
 
 _NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
 """Resources for these are not a mistake where the configuration does without the node."""
@@ -32,13 +47,19 @@ _NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
     "vertex": {"--root": ("gs://",), "--data": ("gs://",), "--serving": ("gs://",)},
     "kubeflow": {
-        "--root": ("gs://", "s3://", "minio://"),
+        "--root": tuple(FOLDERS),
         "--data": ("gs://", "/"),
         "--serving": ("gs://", "/"),
     },
 }
 """What a place may begin with: artifacts go where the platform can write, the rest where
-TensorFlow can; a path is that of a volume mounted into every task."""
+TensorFlow can; a path is in a volume that is mounted into every task."""
+
+_HOW_TO_MOUNT = '--set \'kubernetes.volumes=[{claim="CLAIM", mount="/FOLDER"}]\''
+
+_BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2, "backoffMaxDuration": "3600s"}
+"""Between the attempts at a task. All of it must be said: Kubeflow Pipelines gives all tasks with
+retries one template, which has the fields of the first."""
 
 
 def compile_spec(
@@ -62,7 +83,8 @@ def compile_spec(
             of the parameter `push_destination`.
 
     Returns:
-        A PipelineJob of the pipeline spec 2.1 as JSON values.
+        A PipelineJob of the pipeline spec 2.1 as JSON values; and under `platformSpec`, what is
+        asked of Kubernetes.
 
     Raises:
         ConfigError: a place, a node's name or an option does not suit the target.
@@ -73,10 +95,10 @@ def compile_spec(
     serving = serving or f"{root}/serving/{MODEL_NAME}"
     places = {"--root": root, "--data": data, "--serving": serving}
     _require_platform(target, config)
-    if config.vertex is None:
-        _require_places(target, places)
-    else:
-        _require_places(target, {key: places[key] for key in ("--root", "--data")})
+    if config.vertex is not None:
+        del places["--serving"]  # the model goes to an endpoint
+    _require_places(target, places, config.kubernetes)
+    _require_weights(target, config)
     on_kubeflow = target == "kubeflow"
     defaults = {DATA_ROOT: data, PUSH_DESTINATION: push_destination(serving)}
     pipeline = create_pipeline(
@@ -99,28 +121,50 @@ def compile_spec(
     job = runner.run(pipeline, write_out=False)
     spec = job["pipelineSpec"]
     spec["defaultPipelineRoot"] = root
+    add_gate_tasks(spec, image)
     for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items():
         parameter["defaultValue"] = defaults[name]
-    _add_resources(spec, config)
     if on_kubeflow:
         _fit_for_kubeflow(spec)
+    _add_resources(spec, config)
+    _add_retries(spec, config)
+    if asked := _kubernetes_executors(spec, config):
+        platform = {KUBERNETES: {"deploymentSpec": {"executors": asked}}}
+        job[PLATFORM_SPEC] = {"platforms": platform}
     if config.vertex is None:  # an endpoint need not get the same model again
         _uncache(spec, UNCACHED)
     return job
 
 
-def _require_places(target: Target, places: dict[str, str]) -> None:
+def _require_places(target: Target, places: dict[str, str], kubernetes: KubernetesSettings) -> None:
     for option, place in places.items():
         allowed = _SCHEMES[target][option]
         if not place.startswith(allowed):
             raise ConfigError(
                 f"{option} {place}: on {target} it must begin with {' or '.join(allowed)}"
             )
+        if place.startswith("/") and not kubernetes.has_mounted(place):
+            raise ConfigError(f"{option} {place}: nothing is mounted there; {_HOW_TO_MOUNT}")
+
+
+def _require_weights(target: Target, config: Config) -> None:
+    """Refuses a file that the tasks would not find."""
+    weights = config.model.weights
+    if weights in (AUTO, IMAGENET, RANDOM) or "://" in weights:
+        return
+    if not config.kubernetes.has_mounted(weights):
+        raise ConfigError(
+            f"model.weights = {weights}: the tasks do not see the files of this machine; name a "
+            "copy in gs://"
+            + (f", or one in a volume: {_HOW_TO_MOUNT}" if target == "kubeflow" else "")
+        )
 
 
 def _require_platform(target: Target, config: Config) -> None:
     if target not in get_args(Target):
         raise ConfigError(f"--target {target}: choose from {', '.join(get_args(Target))}")
+    if target == "vertex":
+        _require_nothing_of_kubernetes(config)
     if target == "kubeflow" and config.vertex is not None:
         raise ConfigError("vertex = ...: it goes with --target vertex; leave out --profile vertex")
     if config.training.warm_start:
@@ -137,6 +181,20 @@ def _require_platform(target: Target, config: Config) -> None:
             f"beam.runner = {config.beam['runner']}: on Kubeflow the artifacts are local copies, "
             "which other machines cannot see; leave it out, or take --target vertex"
         )
+
+
+def _require_nothing_of_kubernetes(config: Config) -> None:
+    if config.kubernetes != KubernetesSettings():
+        raise ConfigError("kubernetes = ...: it goes with --target kubeflow; leave it out")
+    timeouts = {"tasks": config.tasks.timeout_minutes} | {
+        f"resources.{node}": wanted.timeout_minutes for node, wanted in config.resources.items()
+    }
+    for section, minutes in timeouts.items():
+        if minutes is not None:
+            raise ConfigError(
+                f"{section}.timeout_minutes = {minutes}: Vertex AI has no time-out for a task; "
+                "leave it out"
+            )
 
 
 def _resolved(config: Config) -> Config:
@@ -166,19 +224,73 @@ def _add_resources(spec: dict[str, Any], config: Config) -> None:
         trains_elsewhere = node == TRAINER and config.vertex is not None
         if wanted.gpu and not trains_elsewhere:
             limits["accelerator"] = {"type": wanted.gpu_type, "count": str(wanted.gpu)}
-        containers[node]["resources"] = {
-            key: limit for key, limit in limits.items() if limit is not None
-        }
+        if found := {key: limit for key, limit in limits.items() if limit is not None}:
+            containers[node]["resources"] = found
+
+
+def _add_retries(spec: dict[str, Any], config: Config) -> None:
+    for name, _ in _containers(spec):
+        if name == MODEL_GATE:  # its answer stays the same
+            continue
+        own = config.resources.get(name, Resources()).retries
+        retries = config.tasks.retries if own is None else own
+        if retries:
+            policy = {"maxRetryCount": retries, **_BACKOFF}
+            spec["root"]["dag"]["tasks"][name]["retryPolicy"] = policy
+
+
+def _kubernetes_executors(spec: dict[str, Any], config: Config) -> dict[str, Any]:
+    """What is asked of Kubernetes, by the label of the executor."""
+    found = {}
+    for name, _ in _containers(spec):
+        own = config.resources.get(name, Resources()).timeout_minutes
+        asked = executor_config(
+            config.kubernetes, timeout_minutes=own or config.tasks.timeout_minutes
+        )
+        if asked:
+            found[spec["components"][name]["executorLabel"]] = asked
+    return found
 
 
 def _fit_for_kubeflow(spec: dict[str, Any]) -> None:
     """Does without what Vertex AI has and Kubeflow Pipelines lacks: drivers in hooks."""
-    for _, container in _containers(spec):
+    of_tfx = [each for each in _containers(spec) if KUBEFLOW_TASK in each[1]["command"]]
+    for name, container in of_tfx:
         if lifecycle := container.pop("lifecycle", None):
             *_, module = lifecycle["preCacheCheck"]["command"]
-            container["args"] = [f"{DRIVER_OPTION}={module}", *container["args"]]
-    # Without its driver, the span that it reads is not an input that the cache could know.
-    _uncache(spec, [IMPORT_EXAMPLE_GEN])
+            _run_before(spec, name, container, module)
+        outputs = spec["components"][name]["outputDefinitions"]["artifacts"]
+        container["args"] = [f"{OUTPUTS_OPTION}={','.join(sorted(outputs))}", *container["args"]]
+
+
+def _run_before(spec: dict[str, Any], name: str, container: dict[str, Any], driver: str) -> None:
+    """Makes a driver a task of its own, before the one it is for.
+
+    What it finds are parameters, by whose values the cache knows the data, as on Vertex AI. It runs
+    every time itself.
+    """
+    tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
+    task, component = tasks[name], components[name]
+    types = {key: {"parameterType": kind} for key, kind in FOUND_BY_DRIVER.items()}
+    label = f"{NEWEST_SPAN}_executor"
+    components[NEWEST_SPAN] = {
+        "executorLabel": label,
+        "inputDefinitions": copy.deepcopy(component["inputDefinitions"]),
+        "outputDefinitions": {"parameters": types},
+    }
+    tasks[NEWEST_SPAN] = {
+        "taskInfo": {"name": NEWEST_SPAN},
+        "componentRef": {"name": NEWEST_SPAN},
+        "inputs": copy.deepcopy(task["inputs"]),
+    }
+    arguments = [f"{DRIVER_OPTION}={driver}", *container["args"]]
+    spec["deploymentSpec"]["executors"][label] = {"container": {**container, "args": arguments}}
+    component["inputDefinitions"]["parameters"] |= types
+    task["inputs"]["parameters"] |= {
+        key: {"taskOutputParameter": {"producerTask": NEWEST_SPAN, "outputParameterKey": key}}
+        for key in types
+    }
+    task.setdefault("dependentTasks", []).append(NEWEST_SPAN)
 
 
 def _uncache(spec: dict[str, Any], nodes: Iterable[str]) -> None:
@@ -192,11 +304,13 @@ def as_text(job: dict[str, Any], suffix: str) -> str:
 
     Args:
         job: from `compile_spec`.
-        suffix: `.json` for a PipelineJob, `.yaml` or `.yml` for its pipeline spec alone.
+        suffix: `.json` for a PipelineJob; `.yaml` or `.yml` for its pipeline spec, followed by what
+            is asked of Kubernetes as a document of its own, as Kubeflow Pipelines takes them.
     """
     if suffix == ".json":
         # Vertex AI's client reads it as YAML, where a surrogate pair is not a character.
         return json.dumps(job, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     import yaml
 
-    return str(yaml.safe_dump(job["pipelineSpec"], sort_keys=True))
+    documents = [job[key] for key in ("pipelineSpec", PLATFORM_SPEC) if key in job]
+    return str(yaml.safe_dump_all(documents, sort_keys=True))

@@ -1,30 +1,51 @@
 """What a task's container runs on Kubeflow Pipelines: TFX's entry point, and what it lacks there.
 
-TFX's entry point is made for Vertex AI. Kubeflow Pipelines' launcher differs in three ways
-(kubeflow/pipelines, backend/src/v2/component/launcher_v2.go and backend/src/v2/driver):
+TFX's entry point is made for Vertex AI. Kubeflow Pipelines' driver and launcher differ in four ways
+(kubeflow/pipelines, backend/src/v2/driver and backend/src/v2/component/launcher_v2.go, 2.5 to
+2.17):
 
-- it copies artifacts to and from local folders, yet passes their remote URIs;
-- it does not pass the types of input artifacts in the form that TFX needs;
-- it runs no driver before the task, which ImportExampleGen needs to find the newest span.
+- they copy artifacts to and from local folders, yet pass their remote URIs;
+- they do not pass the types of input artifacts in the form that TFX needs;
+- they add an output `executor-logs`, a file that is open already (not so before 2.5);
+- they run nothing of ours before the cache is looked into. So the driver that finds the newest span
+  for ImportExampleGen is a task of its own, and what it finds are parameters.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 DRIVER_OPTION = "--driver"
+OUTPUTS_OPTION = "--outputs"
+
+FOUND_BY_DRIVER = {
+    "span": "NUMBER_INTEGER",
+    "input_fingerprint": "STRING",
+    "input_config": "STRING",
+}
+"""The parameters that the driver of an ExampleGen finds, and their types."""
+
+LAUNCHER_ROOT = "LAUNCHER_ROOT"
+"""The variable that says where the launcher's folders are: in `/`, except in a rehearsal."""
 
 _RUN_EXECUTOR = "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor"
 
 _INVOCATION = "--json_serialized_invocation_args"
 _INPUTS_SPEC = "--json_serialized_inputs_spec_args"
 
-_LOCAL_FOLDERS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
-"""Where the launcher keeps what lies at a remote URI."""
+FOLDERS = {"gs://": "gcs/", "s3://": "s3/", "minio://": "minio/"}
+"""There, where it keeps what lies at a remote URI."""
+_LOCAL_FOLDERS = {
+    scheme: os.environ.get(LAUNCHER_ROOT, "/") + folder for scheme, folder in FOLDERS.items()
+}
+
+_OF_ARTIFACT = ("span", "input_fingerprint")
+"""What the driver finds that is also said of the examples."""
 
 Invocation = dict[str, Any]
 """An ExecutorInput as JSON values."""
@@ -34,32 +55,54 @@ def main(arguments: Sequence[str]) -> int:
     """Runs one task.
 
     Args:
-        arguments: those of TFX's entry point, and perhaps the module of a driver.
+        arguments: those of TFX's entry point, with the keys of the outputs that the component
+            declares, or the module of a driver, which then runs alone.
 
     Returns:
         The exit status of what was run.
     """
     parser = argparse.ArgumentParser()
-    parser.add_argument(DRIVER_OPTION, metavar="MODULE")
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument(DRIVER_OPTION, metavar="MODULE")
+    which.add_argument(OUTPUTS_OPTION, metavar="KEY,...", default="")
     parser.add_argument(_INVOCATION, required=True, dest="invocation")
     parser.add_argument(_INPUTS_SPEC, required=True, dest="inputs_spec")
     options, others = parser.parse_known_args(arguments)
-    invocation = to_local(json.loads(options.invocation), json.loads(options.inputs_spec))
-    output_file = Path(invocation["outputs"]["outputFile"])
-
-    def run(module: str) -> int:
-        command = [sys.executable, "-m", module, _INVOCATION, json.dumps(invocation)]
-        command += [_INPUTS_SPEC, options.inputs_spec, *others]
-        return subprocess.run(command).returncode
-
+    invocation = json.loads(options.invocation)
+    declared = options.outputs.split(",")
+    keep(invocation["outputs"], declared)
     if options.driver:
-        if status := run(options.driver):
-            return status
-        add_found(invocation, json.loads(output_file.read_text()))
-    if status := run(_RUN_EXECUTOR):
+        add_examples(invocation)
+    else:
+        to_local(invocation, json.loads(options.inputs_spec))
+        add_found(invocation)
+    command = [sys.executable, "-m", options.driver or _RUN_EXECUTOR]
+    command += [_INVOCATION, json.dumps(invocation), _INPUTS_SPEC, options.inputs_spec, *others]
+    if status := subprocess.run(command).returncode:
         return status
-    output_file.write_text(json.dumps(to_remote(json.loads(output_file.read_text()))))
+    output_file = Path(invocation["outputs"]["outputFile"])
+    said = to_remote(json.loads(output_file.read_text()))
+    keep(said, declared)
+    output_file.write_text(json.dumps(said))
     return 0
+
+
+def keep(outputs: dict[str, Any], declared: Iterable[str]) -> None:
+    """Forgets all output artifacts but those that the component declares.
+
+    Args:
+        outputs: of an ExecutorInput, to which the platform adds its own; or an ExecutorOutput.
+            Changed in place.
+        declared: their keys.
+    """
+    given = outputs.get("artifacts", {})
+    outputs["artifacts"] = {key: given[key] for key in declared if key in given}
+
+
+def add_examples(invocation: Invocation) -> None:
+    """Adds an output for the driver to describe: it fails without, though it makes none."""
+    examples = {"name": "examples", "type": {"schemaTitle": "tfx.Examples"}}
+    invocation["outputs"]["artifacts"]["examples"] = {"artifacts": [examples]}
 
 
 def to_local(invocation: Invocation, inputs_spec: dict[str, Any]) -> Invocation:
@@ -79,18 +122,19 @@ def to_local(invocation: Invocation, inputs_spec: dict[str, Any]) -> Invocation:
     return invocation
 
 
-def add_found(invocation: Invocation, found: dict[str, Any]) -> None:
-    """Adds what the driver says about the output artifacts, such as their span."""
-    metadata = {key: artifact.get("metadata", {}) for key, artifact in _artifacts(found)}
-    for key, artifact in _artifacts(invocation["outputs"]):
-        artifact["metadata"] = {**artifact.get("metadata", {}), **metadata.get(key, {})}
+def add_found(invocation: Invocation) -> None:
+    """Says of the outputs what a driver has found for this task, such as their span."""
+    parameters = invocation.get("inputs", {}).get("parameterValues", {})
+    found = {key: parameters[key] for key in _OF_ARTIFACT if key in parameters}
+    for _, artifact in _artifacts(invocation["outputs"]):
+        artifact["metadata"] = {**artifact.get("metadata", {}), **found}
 
 
 def to_remote(output: dict[str, Any]) -> dict[str, Any]:
     """An ExecutorOutput with the URIs that the launcher knows."""
     for _, artifact in _artifacts(output):
         for scheme, folder in _LOCAL_FOLDERS.items():
-            if artifact["uri"].startswith(folder):
+            if artifact.get("uri", "").startswith(folder):
                 artifact["uri"] = scheme + artifact["uri"].removeprefix(folder)
     return output
 

@@ -1,17 +1,13 @@
-"""Sends a compiled pipeline to Kubeflow Pipelines or Vertex AI with their own clients."""
+"""A run of a compiled pipeline, as it is sent to a platform; and what a platform is asked."""
 
-import json
-import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from google.protobuf import json_format
+from typing import Protocol
 
 from data.contract.errors import UserError
 from data.contract.model import push_destination
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec
+from pipeline.cluster.waiting import RunState
 
 
 class SubmitError(UserError):
@@ -24,14 +20,12 @@ class Submission:
 
     file: Path
     spec: Spec
+    name: str
+    """Of the run, or of the schedule."""
+    experiment: str | None
     pipeline_root: str
     parameters: dict[str, str]
     service_account: str | None
-
-    @property
-    def name(self) -> str:
-        """The pipeline's."""
-        return str(self.spec.pipeline.pipeline_info.name)
 
     @classmethod
     def of(
@@ -39,12 +33,14 @@ class Submission:
         file: Path,
         spec: Spec,
         *,
+        name: str | None,
+        experiment: str | None,
         root: str | None,
         data: str | None,
         serving: str | None,
         service_account: str | None,
     ) -> "Submission":
-        """A run at the places that the spec was compiled with, except where others are named."""
+        """A run with the name and the places that the spec was compiled with, or with others."""
         parameters = spec.parameters
         if data:
             parameters[DATA_ROOT] = data
@@ -53,95 +49,52 @@ class Submission:
         return cls(
             file=file,
             spec=spec,
+            name=name or str(spec.pipeline.pipeline_info.name),
+            experiment=experiment,
             pipeline_root=root or spec.pipeline.default_pipeline_root,
             parameters=parameters,
             service_account=service_account,
         )
 
 
-def submit_to_kubeflow(submission: Submission, host: str | None, *, dry_run: bool) -> str:
-    """Starts a run on Kubeflow Pipelines.
+class Platform(Protocol):
+    """What runs compiled pipelines, asked by its own client; each method raises SubmitError."""
 
-    Args:
-        submission: the run.
-        host: the API's; None leaves it to the client, which looks at KF_PIPELINES_ENDPOINT, the
-            cluster it is in and the kubeconfig.
-        dry_run: send nothing.
+    def request(self, submission: Submission, cron: str | None) -> str:
+        """What would be sent, as JSON; nothing is, and no credentials are needed.
 
-    Returns:
-        Where to look at the run; with `dry_run`, what the client would be given, as JSON.
+        Args:
+            submission: the run.
+            cron: when a schedule starts it, as in `start_by`; None for a run at once.
+        """
 
-    Raises:
-        SubmitError: the client could not do it.
-    """
-    spec = json_format.MessageToDict(submission.spec.pipeline)
-    call: dict[str, Any] = {
-        "arguments": submission.parameters,
-        "run_name": submission.name,
-        "pipeline_root": submission.pipeline_root,
-        "service_account": submission.service_account,
-    }
-    if dry_run:
-        call["pipeline_file"] = spec
-        return json.dumps({"host": host, "create_run_from_pipeline_package": call}, indent=2)
-    import kfp
-    import yaml
+    def start(self, submission: Submission) -> str:
+        """Starts a run.
 
-    try:
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-            # Its warning about versions of Kubeflow Pipelines from years ago concerns nobody.
-            warnings.simplefilter("ignore", FutureWarning)
-            # The client takes neither JSON nor a PipelineJob.
-            file = Path(folder, "pipeline.yaml")
-            file.write_text(yaml.safe_dump(spec))
-            call["pipeline_file"] = str(file)
-            run = kfp.Client(host=host).create_run_from_pipeline_package(**call)
-    except Exception as error:  # the client has no error class of its own
-        raise _said_no("Kubeflow Pipelines", error) from error
-    return f"run {run.run_id}"
+        Returns:
+            The id by which the platform knows the run.
+        """
+
+    def start_by(self, submission: Submission, cron: str) -> str:
+        """Makes a schedule, by which one run at a time is started.
+
+        Args:
+            submission: each of the runs.
+            cron: minute, hour, day, month and day of the week, in UTC.
+
+        Returns:
+            The id by which the platform knows the schedule.
+        """
+
+    def look(self, run: str) -> RunState:
+        """How a run is doing.
+
+        Args:
+            run: from `start`.
+        """
 
 
-def submit_to_vertex(submission: Submission, project: str, region: str, *, dry_run: bool) -> str:
-    """Starts a run on Vertex AI Pipelines, with Application Default Credentials.
-
-    Args:
-        submission: the run.
-        project: of Google Cloud.
-        region: of Vertex AI.
-        dry_run: send nothing, and needs no credentials.
-
-    Returns:
-        The name of the run; with `dry_run`, the PipelineJob that would be created, as JSON.
-
-    Raises:
-        SubmitError: the client could not do it.
-    """
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import aiplatform
-
-    anonymous = AnonymousCredentials()  # type: ignore[no-untyped-call]
-    try:
-        job = aiplatform.PipelineJob(
-            display_name=submission.name,
-            template_path=str(submission.file),
-            pipeline_root=submission.pipeline_root,
-            parameter_values=submission.parameters,
-            project=project,
-            location=region,
-            credentials=anonymous if dry_run else None,
-        )
-        if dry_run:
-            body = dict(job.to_dict())
-            if submission.service_account:
-                body["serviceAccount"] = submission.service_account
-            parent = f"projects/{project}/locations/{region}"
-            return json.dumps({"parent": parent, "pipelineJob": body}, indent=2)
-        job.submit(service_account=submission.service_account)
-    except Exception as error:  # of google.auth, google.api_core and the client itself
-        raise _said_no("Vertex AI", error) from error
-    return str(job.resource_name)
-
-
-def _said_no(platform: str, error: Exception) -> SubmitError:
+def said_no(platform: str, error: Exception) -> SubmitError:
+    """A platform's refusal, in one line."""
     reason = " ".join(str(error).split())[:500] or type(error).__name__
     return SubmitError(f"{platform}: {reason}")

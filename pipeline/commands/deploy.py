@@ -3,21 +3,26 @@
 import argparse
 import importlib.util
 import os
-from collections.abc import Iterator
+import re
+import signal
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.contract.errors import Exit, UsageError, UserError
-from data.contract.nodes import PUSHER
+from data.contract.nodes import MODEL_GATE, PUSHER
 from pipeline.commands.common import add_command, add_configuration, complain, configuration
 
 if TYPE_CHECKING:
-    from pipeline.cluster.run_spec import Execution
+    from pipeline.cluster.executions import Execution
+    from pipeline.cluster.spec import Spec
+    from pipeline.cluster.submit import Platform
     from pipeline.commands.common import Commands
 
 _TARGETS = ("kubeflow", "vertex")
 _SUFFIXES = (".json", ".yaml", ".yml")
+_CRON = re.compile(r"[\w*/,-]+( [\w*/,-]+){4}", re.ASCII)
 
 
 def _require_kfp() -> None:
@@ -102,6 +107,8 @@ def add_submit(commands: "Commands") -> None:
     )
     parser.add_argument("spec", type=Path, metavar="SPEC")
     parser.add_argument("--target", choices=_TARGETS, required=True)
+    parser.add_argument("--name", help="the run's (default: the pipeline's)")
+    parser.add_argument("--experiment", metavar="NAME", help="what the run is shown under")
     parser.add_argument("--root", metavar="URI", help="a pipeline root other than the compiled one")
     parser.add_argument("--data", metavar="URI", help="a data root other than the compiled one")
     parser.add_argument("--serving", metavar="URI", help="another folder of model versions")
@@ -114,6 +121,17 @@ def add_submit(commands: "Commands") -> None:
         "--host", metavar="URL", help="Kubeflow Pipelines' host (default: $KF_PIPELINES_ENDPOINT)"
     )
     parser.add_argument(
+        "--namespace", metavar="NAME", help="the user's, where Kubeflow has several users"
+    )
+    when = parser.add_mutually_exclusive_group()
+    when.add_argument(
+        "--cron",
+        metavar="WHEN",
+        help="make a schedule in place of a run: minute, hour, day, month, day of the week, in "
+        'UTC, as in "0 3 * * 1"; each run takes the span that is then the newest',
+    )
+    when.add_argument("--wait", action="store_true", help="show the tasks, and end as the run ends")
+    parser.add_argument(
         "--dry-run", action="store_true", help="print what would be sent, and send nothing"
     )
     parser.set_defaults(command=_submit)
@@ -121,29 +139,73 @@ def add_submit(commands: "Commands") -> None:
 
 def _submit(options: argparse.Namespace) -> int:
     _require_kfp()
-    from pipeline.cluster.spec import read_spec
-    from pipeline.cluster.submit import Submission, submit_to_kubeflow, submit_to_vertex
+    from pipeline.cluster.spec import read_spec, require_ours
+    from pipeline.cluster.submit import Submission
 
     spec = read_spec(options.spec)
-    if options.target == "kubeflow" and spec.needs_vertex:
-        raise UsageError(f"{options.spec}: it was compiled with --target vertex")
-    if options.target == "vertex" and not options.project:
-        raise UsageError("--target vertex needs --project")
+    require_ours(spec, options.spec)
+    platform = _platform(options, spec)
     submission = Submission.of(
         options.spec,
         spec,
+        name=options.name,
+        experiment=options.experiment,
         root=options.root,
         data=options.data,
         serving=options.serving,
         service_account=options.service_account,
     )
-    if options.target == "vertex":
-        said = submit_to_vertex(
-            submission, options.project, options.region, dry_run=options.dry_run
+    if options.cron is not None and not _CRON.fullmatch(options.cron):
+        raise UsageError(
+            f'--cron "{options.cron}": expected minute, hour, day, month and day of the week, as '
+            'in "0 3 * * 1"'
         )
+    if options.wait and MODEL_GATE not in spec.order:
+        raise UsageError(f"{options.spec}: --wait needs its task {MODEL_GATE}; compile it anew")
+    if options.wait and options.dry_run:
+        raise UsageError("--wait: with --dry-run there is no run to wait for")
+    if options.dry_run:
+        print(platform.request(submission, options.cron))
+    elif options.cron is not None:
+        print(f"schedule {platform.start_by(submission, options.cron)}")
     else:
-        said = submit_to_kubeflow(submission, options.host, dry_run=options.dry_run)
-    print(said)
+        run = platform.start(submission)
+        print(f"run {run}", flush=True)
+        if options.wait:
+            return _wait(platform, run, spec.order)
+    return Exit.DONE
+
+
+def _platform(options: argparse.Namespace, spec: "Spec") -> "Platform":
+    """The platform that is meant, if the spec is made for it."""
+    from pipeline.cluster.kubeflow_api import Kubeflow
+    from pipeline.cluster.vertex_api import Vertex
+
+    for needed, target in ((spec.needs_vertex, "vertex"), (spec.needs_kubeflow, "kubeflow")):
+        if needed and options.target != target:
+            raise UsageError(f"{options.spec}: it was compiled with --target {target}")
+    if options.target == "kubeflow":
+        return Kubeflow(options.host, options.namespace)
+    if not options.project:
+        raise UsageError("--target vertex needs --project")
+    if options.namespace:
+        raise UsageError("--namespace: it is for --target kubeflow")
+    if options.cron is not None and options.experiment:
+        raise UsageError("--experiment: a schedule of Vertex AI has none")
+    return Vertex(options.project, options.region)
+
+
+def _wait(platform: "Platform", run: str, tasks: Sequence[str]) -> int:
+    from pipeline.cluster.waiting import wait
+
+    def show(task: str, state: str) -> None:
+        print(f"{task:<44}{state}", flush=True)
+
+    try:
+        wait(lambda: platform.look(run), tasks, show)
+    except KeyboardInterrupt:
+        complain(f"interrupted; the run goes on: {run}")
+        return Exit.INTERRUPTED
     return Exit.DONE
 
 
@@ -168,10 +230,11 @@ def add_run_spec(commands: "Commands") -> None:
 
 def _run_spec(options: argparse.Namespace) -> int:
     _require_kfp()
-    from pipeline.cluster.spec import read_spec
+    from pipeline.cluster.spec import read_spec, require_ours
     from pipeline.workdir import require_plain
 
     spec = read_spec(options.spec)
+    require_ours(spec, options.spec)
     require_plain("--root", options.root)
     require_plain("--data", options.data)
     if not options.data.is_dir():
@@ -179,7 +242,7 @@ def _run_spec(options: argparse.Namespace) -> int:
     from pipeline.cluster.run_spec import make_image_environment, run_spec
 
     _say_what_is_read(options.data)
-    with _system_errors_said():
+    with _system_errors_said(), _ended_as_by_ctrl_c():
         commands = make_image_environment()
         print(f"{'':8}{'task':<44}{'seconds':>8}{'CPU s':>8}{'peak MB':>9}", flush=True)
         executions = run_spec(
@@ -200,6 +263,20 @@ def _system_errors_said() -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(error) from error
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Lets SIGTERM end the task that is running, too."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(done: int, total: int, execution: "Execution") -> None:
@@ -227,6 +304,8 @@ def _say_what_is_read(data: Path) -> None:
 
 def _pushed_destination(executions: "list[Execution]") -> str | None:
     """Where the Pusher put the model; None if it did not."""
+    from pipeline.cluster.spec import PUSHED_MODEL
+
     (pusher,) = (each for each in executions if each.task == PUSHER)
-    (pushed,) = pusher.outputs["pushed_model"]
+    (pushed,) = pusher.outputs[PUSHED_MODEL]
     return str(pushed.metadata["pushed_destination"]) if pushed.metadata["pushed"] else None

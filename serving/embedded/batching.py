@@ -19,12 +19,22 @@ class BatchingParameters:
     """TF Serving's parameters of the same names, with its defaults."""
 
     max_batch_size: int = 1000
-    """Instances in a batch; a larger request is a batch of its own."""
+    """Instances in a batch; a larger request is a batch of its own, where it is not split."""
     batch_timeout_micros: int = 0
     """Microseconds that a request waits for others, from its arrival."""
     max_enqueued_batches: int = 10
     """Of full size; beyond that requests are refused with UNAVAILABLE."""
     num_batch_threads: int = 1
+    enable_large_batch_splitting: bool = False
+    """Whether a request that is larger than a batch is answered in several."""
+    max_execution_batch_size: int | None = None
+    """Instances in a batch where requests are split; by default `max_batch_size`."""
+
+    @property
+    def batch_size(self) -> int:
+        """The most instances that are brought together."""
+        split = self.enable_large_batch_splitting and self.max_execution_batch_size
+        return split or self.max_batch_size
 
 
 @dataclass
@@ -85,8 +95,8 @@ class Batched:
         if sizes or not size:
             return self._servable.run(name, feeds)
         due = time.monotonic() + self._parameters.batch_timeout_micros / 1e6
-        task = _Task(name, feeds, size, due)
-        room = self._parameters.max_enqueued_batches * self._parameters.max_batch_size
+        tasks = self._tasks(name, feeds, size, due)
+        room = self._parameters.max_enqueued_batches * self._parameters.batch_size
         with self._changed:
             if self._closed:  # no thread is there to answer
                 raise RequestError(Code.UNAVAILABLE, "This version is no longer served")
@@ -95,9 +105,31 @@ class Batched:
                     Code.UNAVAILABLE,
                     "The batch scheduling queue to which this task was submitted is full",
                 )
-            self._waiting.append(task)
-            self._changed.notify()
-        return task.answer.result()
+            self._waiting.extend(tasks)
+            self._changed.notify(len(tasks))
+        answers = [task.answer.result() for task in tasks]
+        if len(tasks) == 1:
+            return answers[0]
+        if any(
+            not _is_each(answer, task.size) for task, answer in zip(tasks, answers, strict=True)
+        ):
+            return self._servable.run(name, feeds)
+        return {key: np.concatenate([answer[key] for answer in answers]) for key in answers[0]}
+
+    def _tasks(self, name: str, feeds: Mapping[str, Tensor], size: int, due: float) -> list[_Task]:
+        """A request as a task, or split into several."""
+        step = (
+            self._parameters.batch_size if self._parameters.enable_large_batch_splitting else size
+        )
+        return [
+            _Task(
+                name,
+                {key: feed[start : start + step] for key, feed in feeds.items()},
+                min(step, size - start),
+                due,
+            )
+            for start in range(0, size, step)
+        ]
 
     def close(self) -> None:
         """Answers those who still wait, refuses all others from now on, and frees the servable."""
@@ -129,7 +161,7 @@ class Batched:
     def _seconds_to_wait(self) -> float:
         """How long the oldest task has to wait for others yet."""
         size = sum(task.size for task in self._waiting)
-        if self._closed or size >= self._parameters.max_batch_size:
+        if self._closed or size >= self._parameters.batch_size:
             return 0
         return min(self._waiting[0].due - time.monotonic(), threading.TIMEOUT_MAX)
 
@@ -140,7 +172,7 @@ class Batched:
         left: deque[_Task] = deque()
         size = 0
         for task in self._waiting:
-            fits = not batch or size + task.size <= self._parameters.max_batch_size
+            fits = not batch or size + task.size <= self._parameters.batch_size
             if fits and task.kind == first.kind:
                 batch.append(task)
                 size += task.size
@@ -172,9 +204,14 @@ class Batched:
                 key: np.concatenate([task.feeds[key] for task in batch]) for key in batch[0].feeds
             }
             outputs = self._servable.run(batch[0].name, feeds)
-            if any(output.ndim == 0 or len(output) != ends[-1] for output in outputs.values()):
+            if not _is_each(outputs, ends[-1]):
                 return None
             parts = {key: np.split(output, ends[:-1]) for key, output in outputs.items()}
         except BaseException:  # whose fault it is comes out when each is answered alone
             return None
         return [{key: part[index] for key, part in parts.items()} for index in range(len(batch))]
+
+
+def _is_each(outputs: Mapping[str, Tensor], size: int) -> bool:
+    """Whether every output has a part for each of `size` instances."""
+    return all(output.ndim > 0 and len(output) == size for output in outputs.values())

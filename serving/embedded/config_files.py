@@ -20,14 +20,19 @@ from serving.embedded.errors import ServerConfigError
 from serving.embedded.versions import Policy
 
 _PACKAGE = "tensorflow.serving"
+_SPLITTING = "enable_large_batch_splitting"
 _WRAPPED = {
     "max_batch_size": 1,
     "batch_timeout_micros": 2,
     "max_enqueued_batches": 3,
     "num_batch_threads": 4,
+    _SPLITTING: 8,
+    "max_execution_batch_size": 9,
 }
 """Fields of the message BatchingParameters in TF Serving's session_bundle_config.proto, which the
-package tensorflow-serving-api leaves out. Those below have no counterpart here."""
+package tensorflow-serving-api leaves out; the text form names no numbers. Those below have no
+counterpart here."""
+_COUNTS = _WRAPPED.keys() - {"batch_timeout_micros", _SPLITTING}
 _ALLOWED_BATCH_SIZES = 6
 _PAD_VARIABLE_LENGTH_INPUTS = 7
 
@@ -72,10 +77,16 @@ def read_batching(file: Path) -> BatchingParameters:
         name: getattr(parameters, name).value for name in _WRAPPED if parameters.HasField(name)
     }
     for name, value in set_here.items():
-        least = 0 if name == "batch_timeout_micros" else 1
+        least = 1 if name in _COUNTS else 0
         if value < least:
             raise ServerConfigError(f"{file}: {name} = {value}: should be at least {least}")
-    return dataclasses.replace(default_batching(), **set_here)
+    found = dataclasses.replace(default_batching(), **set_here)
+    if found.batch_size > found.max_batch_size:
+        raise ServerConfigError(
+            f"{file}: max_execution_batch_size = {found.batch_size}: should be at most "
+            f"max_batch_size, {found.max_batch_size}"
+        )
+    return found
 
 
 def default_batching() -> BatchingParameters:
@@ -133,7 +144,7 @@ def _batching_message() -> Callable[[], Any]:
             name=name,
             number=number,
             type=field.TYPE_MESSAGE,
-            type_name=".google.protobuf.Int64Value",
+            type_name=f".google.protobuf.{'BoolValue' if name == _SPLITTING else 'Int64Value'}",
             label=field.LABEL_OPTIONAL,
         )
     definition.field.add(

@@ -91,7 +91,7 @@ def test_a_spec_for_vertex_runs_through_to_a_model_that_answers(
     first: Result, run: Command, home: Path
 ) -> None:
     assert first.returncode == 0, first.stdout + first.stderr
-    assert len(rows(first)) == 14
+    assert len(rows(first)) == 17
     (version,) = versions(home / "vertex")
     assert first.stdout.splitlines()[-1] == f"model   {version}"
     answer = run("predict", "--json", f"--model={version}", "photos/happy/happy-0000.jpg", cwd=home)
@@ -113,7 +113,7 @@ def test_the_tasks_see_the_built_wheel_and_not_the_checkout(first: Result, home:
     for file in shown.stdout.split():
         assert Path(file).is_relative_to(ROOT / ".venv-image")
     logs = [*(home / "vertex" / "runs" / "1").glob("*/task.log")]
-    assert len(logs) == 12
+    assert len(logs) == 15
     assert not [log for log in logs if f"{ROOT}/components" in log.read_text(errors="replace")]
 
 
@@ -131,7 +131,7 @@ def test_a_second_run_trains_again_and_is_measured_against_the_blessed_model(
     assert len(versions(home / "vertex")) == (2 if second.returncode == 0 else 1)
 
 
-def test_on_kubeflow_the_newest_pushed_version_is_the_baseline(
+def test_on_kubeflow_the_newest_version_is_the_baseline_and_an_unchanged_span_is_cached(
     compiled: Callable[..., str], run_spec: Callable[[str, str], Result], home: Path
 ) -> None:
     file = compiled("kubeflow.json", "kubeflow")
@@ -142,6 +142,13 @@ def test_on_kubeflow_the_newest_pushed_version_is_the_baseline(
         has_baseline = "baseline_model_id" in metadata["metadata"]
         assert has_baseline == (number == 2)
     assert len(versions(home / "kubeflow")) in (1, 2)
+    said = rows(done)
+    cached = {task for task, what in said.items() if what == "cached"}
+    assert cached >= {"ImportExampleGen", "Transform", "ActivationCache", "Trainer"}
+    assert not cached & {"NewestSpan", "LatestPushedModel", "Evaluator", "Pusher"}
+    (examples,) = execution(home / "kubeflow", 1, "ImportExampleGen")["outputs"]["examples"]
+    assert examples["metadata"]["span"] == 1
+    assert "num_files" in examples["metadata"]["input_fingerprint"]
 
 
 def test_a_gate_that_blocks_pushes_nothing_and_says_so(

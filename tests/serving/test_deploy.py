@@ -23,8 +23,19 @@ def service() -> Any:
 
 def test_the_batching_parameters_are_tf_servings() -> None:
     assert read_batching(DEPLOY / "batching_parameters.txt") == BatchingParameters(
-        max_batch_size=32, batch_timeout_micros=5000, max_enqueued_batches=16, num_batch_threads=2
+        max_batch_size=512,
+        batch_timeout_micros=5000,
+        max_enqueued_batches=32,
+        num_batch_threads=2,
+        enable_large_batch_splitting=True,
+        max_execution_batch_size=32,
     )
+
+
+def test_a_request_that_may_come_has_room_in_the_queue() -> None:
+    parameters = read_batching(DEPLOY / "batching_parameters.txt")
+    queue = parameters.max_enqueued_batches * parameters.batch_size
+    assert parameters.max_batch_size < queue
 
 
 def test_compose_mounts_what_its_flags_name(service: Any) -> None:
@@ -46,10 +57,42 @@ def test_the_metrics_are_where_this_server_has_them() -> None:
     assert f'path: "{METRICS_PATH}"' in (DEPLOY / "monitoring.config").read_text()
 
 
-def test_kserve_names_the_runtime() -> None:
+@pytest.fixture(scope="module")
+def predictor() -> Any:
+    """Of KServe."""
     service = yaml.safe_load((DEPLOY / "kserve.yaml").read_text())
     assert service["kind"] == "InferenceService"
-    model = service["spec"]["predictor"]["model"]
+    return service["spec"]["predictor"]
+
+
+def test_kserve_names_the_runtime(predictor: Any) -> None:
+    model = predictor["model"]
     assert model["runtimeVersion"] == TF_SERVING
     assert model["modelFormat"]["name"] == "tensorflow"
-    assert model["storageUri"].endswith(f"/{MODEL_NAME}")
+
+
+def test_kserve_lets_tf_serving_look_for_versions_itself(predictor: Any) -> None:
+    """What KServe fetches by a storageUri it fetches once, all versions of it."""
+    assert "storageUri" not in predictor["model"]
+    (base,) = (each for each in predictor["model"]["args"] if each.startswith("--model_base_path="))
+    assert base.endswith(f"/{MODEL_NAME}")
+
+
+def test_the_model_of_kserve_has_the_name_that_predict_asks_for(predictor: Any) -> None:
+    assert f"--model_name={MODEL_NAME}" in predictor["model"]["args"]
+
+
+def test_kserve_mounts_the_parameters_of_its_batching(predictor: Any) -> None:
+    kustomization = yaml.safe_load((DEPLOY / "kustomization.yaml").read_text())
+    assert kustomization["resources"] == ["kserve.yaml"]
+    (generated,) = kustomization["configMapGenerator"]
+    (file,) = generated["files"]
+    assert (DEPLOY / file).is_file()
+    assert kustomization["generatorOptions"]["disableNameSuffixHash"]
+    (volume,) = predictor["volumes"]
+    assert volume["configMap"]["name"] == generated["name"]
+    (mount,) = predictor["model"]["volumeMounts"]
+    assert mount["name"] == volume["name"]
+    arguments = predictor["model"]["args"]
+    assert "--enable_batching" in arguments
+    assert f"--batching_parameters_file={mount['mountPath']}/{file}" in arguments

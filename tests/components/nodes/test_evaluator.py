@@ -225,6 +225,8 @@ def test_a_model_that_passes_is_blessed_as_tfx_reads_it(
     assert done.blessing.get_string_custom_property("current_model") == model.uri
     for artifact in (done.blessing, done.artifact):
         assert artifact.get_float_custom_property("accuracy") == done.evaluation.accuracy
+        assert artifact.get_float_custom_property("majority") == done.evaluation.majority
+        assert artifact.get_float_custom_property("loss") == done.evaluation.loss
         assert artifact.get_float_custom_property("ece") == done.evaluation.calibration_error
         assert artifact.get_string_custom_property("verdict") == "passed"
         assert artifact.get_int_custom_property("test_looks") == 1

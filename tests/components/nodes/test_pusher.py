@@ -230,6 +230,24 @@ def test_a_remote_version_is_complete_with_its_last_file(
     assert versions(base) == [version]
 
 
+def test_a_store_on_which_a_folder_goes_with_its_last_file_is_pushed_to_as_any_other(
+    remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there are no markers for folders."""
+    base, model = f"{remote}/serving", write_model(f"{remote}/model", "first")
+    rename = tf.io.gfile.rename
+
+    def rename_without_markers(source: str, target: str) -> None:
+        rename(source, target)
+        if not contents(f"{base}/.unfinished"):
+            tf.io.gfile.rmtree(f"{base}/.unfinished")
+
+    monkeypatch.setattr(tf.io.gfile, "rename", rename_without_markers)
+    version = push(model, base)
+    assert contents(version) == contents(model)
+    assert names(base) == [str(NOW)]
+
+
 def test_a_remote_model_is_pushed_to_a_local_folder(tmp_path: Path, remote: str) -> None:
     model = write_model(f"{remote}/model", "first")
     base = str(tmp_path / "serving")

@@ -187,20 +187,47 @@ def test_the_command_of_the_job_trains_and_exports(
     assert (Path(outputs["model_run"].uri) / "curves.png").is_file()
 
 
-class Endpoints(list[str]):
-    """The display names of the endpoints that exist."""
+class Endpoint:
+    """An endpoint and what is deployed there, by its id and with its share of the requests."""
 
-    def list(self, *, filter: str) -> Any:
-        return [
-            SimpleNamespace(resource_name=name) for name in self if filter.endswith(f'"{name}"')
-        ]
+    def __init__(self, name: str) -> None:
+        self.resource_name = name
+        self.traffic_split: dict[str, int] = {}
+        self.idle: list[str] = []
+        """Deployed, and not mentioned by the split."""
+
+    def deploy(self, percentage: int) -> None:
+        assert percentage == 100
+        before = dict.fromkeys(self.traffic_split, 0)
+        self.traffic_split = {**before, str(len(before) + 1): percentage}
+
+    def list_models(self) -> list[Any]:
+        return [SimpleNamespace(id=each) for each in (*self.traffic_split, *self.idle)]
+
+    def undeploy(self, deployed_model_id: str) -> None:
+        """As the client: not what gets all requests."""
+        assert not self.traffic_split.pop(deployed_model_id, 0)
+        self.idle = [each for each in self.idle if each != deployed_model_id]
+
+
+class Endpoints(dict[str, Endpoint]):
+    """The endpoints that exist, by display name."""
+
+    def list(self, *, filter: str, **where: str) -> Any:
+        assert where in ({}, {"project": "p", "location": "europe-west4"})
+        return [each for name, each in self.items() if filter == f'display_name="{name}"']
 
     def create(self, *, display_name: str, labels: dict[str, str]) -> None:
-        self.append(display_name)
+        self[display_name] = Endpoint(display_name)
 
 
 @pytest.fixture
-def deployed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def endpoints() -> Endpoints:
+    return Endpoints()
+
+
+@pytest.fixture
+def deployed(monkeypatch: pytest.MonkeyPatch, endpoints: Endpoints) -> list[Any]:
     """What is uploaded and deployed, as the client understands it."""
     calls: list[Any] = []
     deploy, upload = (
@@ -212,10 +239,13 @@ def deployed(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return SimpleNamespace(
             resource_name="projects/1/models/2",
             wait=lambda: None,
-            deploy=lambda **how: calls.append(deploy.bind(None, **how).arguments),
+            deploy=lambda **how: deploy_to(deploy.bind(None, **how).arguments),
         )
 
-    endpoints = Endpoints()
+    def deploy_to(how: dict[str, Any]) -> None:
+        calls.append(how)
+        how["endpoint"].deploy(how["traffic_percentage"])
+
     monkeypatch.setattr(aiplatform, "init", lambda **given: calls.append(given))
     monkeypatch.setattr(aiplatform.Endpoint, "list", endpoints.list)
     monkeypatch.setattr(aiplatform.Endpoint, "create", endpoints.create)
@@ -256,11 +286,27 @@ def test_a_blessed_model_is_served_at_an_endpoint_that_is_created_for_it(
     assert pushed.get_string_custom_property("pushed_destination") == "projects/1/models/2"
 
 
-def test_a_model_that_the_gate_blocks_is_not_served(
-    push: Callable[[bool], Artifact], deployed: list[Any]
+def test_once_a_model_gets_all_requests_those_before_it_have_no_servers(
+    push: Callable[[bool], Artifact], deployed: list[Any], endpoints: Endpoints
 ) -> None:
+    push(True)
+    endpoints["dogs"].idle.append("forgotten")
+    endpoints["cats"] = Endpoint("cats")
+    endpoints["cats"].idle.append("of somebody else")
+    push(True)
+    (served,) = endpoints["dogs"].list_models()
+    assert endpoints["dogs"].traffic_split == {served.id: 100}
+    assert endpoints["cats"].idle
+
+
+def test_a_model_that_the_gate_blocks_is_not_served(
+    push: Callable[[bool], Artifact], deployed: list[Any], endpoints: Endpoints
+) -> None:
+    push(True)
+    before = len(deployed)
     assert push(False).get_int_custom_property("pushed") == 0
-    assert deployed == []
+    assert len(deployed) == before
+    assert len(endpoints["dogs"].list_models()) == 1
 
 
 def test_what_the_pusher_is_told_can_be_stored() -> None:

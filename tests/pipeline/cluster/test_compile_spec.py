@@ -7,8 +7,11 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from tfx.components.evaluator.executor import Executor
+from tfx.utils.import_utils import import_class_by_path
 
 import pipeline
+from components.model.backbone import find
 from components.nodes.schema import curated_schema
 from components.nodes.vertex import VertexPusherExecutor, VertexTrainerExecutor
 from data.contract.errors import Exit
@@ -27,6 +30,7 @@ IMAGE = "registry.example/dog-emotion:1"
 ROOT = "gs://bucket/runs"
 DATA = "gs://bucket/data"
 RESOLVED = ("model.weights=random", "training.augmentation.mode=cached")
+VOLUME = 'kubernetes.volumes=[{claim="photos", mount="/mnt"}]'
 ON_THE_FLY = "training.augmentation.mode=on_the_fly"
 T4 = ("resources.Trainer.gpu=2", "resources.Trainer.gpu_type=NVIDIA_TESLA_T4")
 PLACES_HERE = (str(Path(pipeline.__file__).parents[1]), sys.prefix, "site-packages")
@@ -135,7 +139,7 @@ def test_every_task_runs_in_the_image(job: Job) -> None:
 
 
 @pytest.mark.parametrize("overrides", [(), (ON_THE_FLY,)])
-def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
+def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model_and_the_verdict(
     overrides: tuple[str, ...],
 ) -> None:
     local = create_pipeline(
@@ -147,7 +151,9 @@ def test_the_tasks_are_the_nodes_of_a_local_run_but_for_the_last_model(
     )
     shared = {node.id for node in local.components}
     shared -= {"EarlierStatistics", "DriftValidator", "LastPushedModel", "BestPushedModel"}
+    shared |= {"Verdict", "ModelGate"}
     assert {*tasks(compiled("kubeflow", *overrides))} == shared | {
+        "NewestSpan",
         "LatestPushedModel",
         "BestPushedModel",
     }
@@ -181,14 +187,24 @@ def test_a_run_may_name_places_other_than_the_compiled_ones(job: Job) -> None:
         for key, given in each.get("inputs", {}).get("parameters", {}).items()
         if "componentInputParameter" in given
     }
-    takers = {"Pusher", "LatestPushedModel", "BestPushedModel"} & tasks(job).keys()
-    assert used == {("ImportExampleGen", "input_base"): "data_root"} | {
-        (task, "push_destination"): "push_destination" for task in takers
+    takers = {
+        "data_root": ("input_base", {"NewestSpan", "ImportExampleGen"}),
+        "push_destination": (
+            "push_destination",
+            {"Pusher", "LatestPushedModel", "BestPushedModel"},
+        ),
+    }
+    assert used == {
+        (task, key): parameter
+        for parameter, (key, names) in takers.items()
+        for task in names & tasks(job).keys()
     }
 
 
 def test_models_may_be_served_from_elsewhere() -> None:
-    job = compiled("kubeflow", root="s3://bucket/runs/", data="/mnt/data", serving="/mnt/models")
+    job = compiled(
+        "kubeflow", VOLUME, root="s3://bucket/runs/", data="/mnt/data", serving="/mnt/models"
+    )
     parameters = job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
     assert base_directory(parameters["push_destination"]["defaultValue"]) == "/mnt/models"
     assert parameters["data_root"]["defaultValue"] == "/mnt/data"
@@ -206,6 +222,14 @@ def test_vertex_looks_up_the_last_blessed_model(vertex: Job) -> None:
     assert "best_models" not in tasks(vertex)["Evaluator"]["inputs"]["artifacts"]
 
 
+def test_tfx_puts_the_names_of_models_into_our_blessing_by_which_vertex_finds_them(
+    vertex: Job,
+) -> None:
+    """Its entry point does so for executors of this class alone."""
+    path = argument(vertex, "Evaluator", "--executor_class_path")
+    assert issubclass(import_class_by_path(path), Executor)
+
+
 def test_kubeflow_looks_at_what_was_pushed(kubeflow: Job) -> None:
     assert not [task for task in tasks(kubeflow) if "resolver" in executor(kubeflow, task)]
     assert producer(kubeflow, "Evaluator", "baseline_model") == "LatestPushedModel"
@@ -220,28 +244,49 @@ def test_vertex_runs_the_driver_before_it_looks_into_its_cache(vertex: Job) -> N
         for task, each in cacheable(vertex).items()
         if not each["cachingOptions"].get("enableCache", False)
     }
-    assert uncached == {"Pusher"}, "it is to look into the folder of versions each time"
+    assert uncached == {"Verdict", "ModelGate", "Pusher"}, "it looks at the versions each time"
 
 
-def test_kubeflow_runs_the_driver_in_the_task_and_never_takes_it_from_its_cache(
+def test_on_kubeflow_the_driver_is_a_task_whose_findings_are_what_the_cache_knows_the_data_by(
     vertex: Job, kubeflow: Job
 ) -> None:
     (driver,) = containers(vertex)["ImportExampleGen"]["lifecycle"]["preCacheCheck"]["command"][-1:]
     for task, each in containers(kubeflow).items():
         assert "lifecycle" not in each
         drivers = [argument for argument in each["args"] if argument.startswith("--driver")]
-        assert drivers == ([f"--driver={driver}"] if task == "ImportExampleGen" else [])
+        assert drivers == ([f"--driver={driver}"] if task == "NewestSpan" else [])
+    given = tasks(kubeflow)["ImportExampleGen"]["inputs"]["parameters"]
+    found = {key for key, each in given.items() if "taskOutputParameter" in each}
+    assert found == {"span", "input_fingerprint", "input_config"}
+    assert "{SPAN}" in constant(kubeflow, "NewestSpan", "input_config")
     uncached = {
         task
         for task, each in cacheable(kubeflow).items()
-        if not each["cachingOptions"].get("enableCache", False)
+        if not each.get("cachingOptions", {}).get("enableCache", False)
     }
-    assert uncached == {"ImportExampleGen", "LatestPushedModel", "BestPushedModel", "Pusher"}
+    assert uncached == {
+        "NewestSpan",
+        "LatestPushedModel",
+        "BestPushedModel",
+        "Verdict",
+        "ModelGate",
+        "Pusher",
+    }
+
+
+def test_a_task_is_told_which_outputs_its_component_declares(kubeflow: Job) -> None:
+    said = {task: each["args"][0] for task, each in containers(kubeflow).items()}
+    assert said["Evaluator"] == "--outputs=blessing,evaluation"
+    assert said["ImportExampleGen"] == "--outputs=examples"
 
 
 def test_every_task_starts_the_entry_point_of_its_target(vertex: Job, kubeflow: Job) -> None:
     def commands(job: Job) -> set[str]:
-        return {" ".join(each["command"]) for each in containers(job).values()}
+        return {
+            " ".join(each["command"])
+            for task, each in containers(job).items()
+            if task not in ("Verdict", "ModelGate")
+        }
 
     assert commands(kubeflow) == {"python -m pipeline.cluster.kubeflow_task"}
     assert commands(vertex) == {
@@ -279,6 +324,87 @@ def test_resources_of_the_cache_are_for_whenever_there_is_one() -> None:
     assert not [each for each in containers(job).values() if "resources" in each]
 
 
+def test_every_task_has_what_is_asked_of_kubernetes(tmp_path: Path) -> None:
+    job = compiled("kubeflow", VOLUME, "kubernetes.node_selector.disk=ssd")
+    asked = job["platformSpec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    labels = {each["executorLabel"] for each in job["pipelineSpec"]["components"].values()}
+    assert asked.keys() == labels
+    for each in asked.values():
+        assert each == {
+            "pvcMount": [{"constant": "photos", "mountPath": "/mnt"}],
+            "nodeSelector": {"labels": {"disk": "ssd"}},
+        }
+
+
+def test_a_time_out_is_for_all_tasks_or_one(kubeflow: Job) -> None:
+    job = compiled("kubeflow", "tasks.timeout_minutes=10", "resources.Trainer.timeout_minutes=600")
+    asked = job["platformSpec"]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert asked.pop("Trainer_executor") == {"activeDeadlineSeconds": 36_000}
+    assert {each["activeDeadlineSeconds"] for each in asked.values()} == {600}
+    assert len(asked) == len(containers(job)) - 1
+    assert "platformSpec" not in kubeflow
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+def test_retries_are_for_all_tasks_or_one(target: Target) -> None:
+    job = compiled(target, "tasks.retries=2", "resources.Trainer.retries=0")
+    policies = {task: each.get("retryPolicy") for task, each in tasks(job).items()}
+    assert policies.pop("Trainer") is None
+    assert policies.pop("ModelGate") is None, "its answer stays the same"
+    found = {json.dumps(policies[task]) for task in containers(job) if task in policies}
+    (policy,) = map(json.loads, found)
+    assert policy == {
+        "maxRetryCount": 2,
+        "backoffDuration": "60s",
+        "backoffFactor": 2,
+        "backoffMaxDuration": "3600s",
+    }
+    resolvers = tasks(job).keys() - containers(job).keys()
+    assert not [task for task in resolvers if policies[task]]
+    assert not [each for each in containers(job).values() if "resources" in each]
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+def test_without_settings_a_task_is_tried_once(
+    target: Target, request: pytest.FixtureRequest
+) -> None:
+    job = request.getfixturevalue(target)
+    assert not [each for each in tasks(job).values() if "retryPolicy" in each]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (VOLUME, "kubernetes = ...: it goes with --target kubeflow; leave it out"),
+        ("tasks.timeout_minutes=5", "tasks.timeout_minutes = 5: Vertex AI has no time-out for a"),
+        (
+            "resources.Trainer.timeout_minutes=5",
+            "resources.Trainer.timeout_minutes = 5: Vertex AI has no time-out for a task; leave",
+        ),
+    ],
+)
+def test_what_vertex_lacks_is_refused(override: str, message: str) -> None:
+    assert error_of("vertex", override).startswith(message)
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+@pytest.mark.parametrize("place", ["mine.weights.h5", "/mnt/mine.weights.h5"])
+def test_weights_that_only_this_machine_has_are_refused(target: Target, place: str) -> None:
+    message = error_of(target, f"model.weights={place}")
+    assert message.startswith(f"model.weights = {place}: the tasks do not see the files of this")
+    assert "gs://" in message
+    assert ("kubernetes.volumes" in message) == (target == "kubeflow")
+
+
+def test_weights_may_be_in_a_volume_that_is_mounted_here_too(tmp_path: Path) -> None:
+    """They are told from others by their content."""
+    weights = tmp_path / "mine.weights.h5"
+    find("tiny").build().save_weights(weights)
+    volume = f'kubernetes.volumes=[{{claim="weights", mount="{tmp_path}"}}]'
+    job = compiled("kubeflow", volume, f"model.weights={weights}")
+    assert constant(job, "ActivationCache", "weights") == str(weights)
+
+
 def test_auto_is_on_the_fly_where_the_trainer_has_a_gpu() -> None:
     auto = "training.augmentation.mode=auto"
     assert "ActivationCache" in tasks(compiled("vertex", auto))
@@ -297,6 +423,8 @@ def test_auto_is_on_the_fly_where_the_trainer_has_a_gpu() -> None:
         ("kubeflow", {"root": "/x"}, "--root /x: on kubeflow it must begin with gs:// or s3:// or"),
         ("kubeflow", {"data": "s3://b/x"}, "--data s3://b/x: on kubeflow it must begin with gs://"),
         ("kubeflow", {"data": "x"}, "--data x: on kubeflow it must begin with gs:// or /"),
+        ("kubeflow", {"data": "/x"}, "--data /x: nothing is mounted there; --set 'kubernetes.vol"),
+        ("kubeflow", {"serving": "/x"}, "--serving /x: nothing is mounted there; --set 'kuber"),
         (
             "kubeflow",
             {"root": "s3://b/runs"},
@@ -428,6 +556,21 @@ def test_no_path_of_the_machine_that_compiles_is_in_it(
 
 
 @pytest.mark.parametrize("suffix", [".json", ".yaml", ".yml"])
+def test_what_is_asked_of_kubernetes_is_read_from_a_file_of_either_kind(
+    suffix: str, tmp_path: Path
+) -> None:
+    job = compiled("kubeflow", VOLUME, "resources.Trainer.timeout_minutes=5")
+    file = tmp_path / f"spec{suffix}"
+    file.write_text(as_text(job, suffix))
+    spec = read_spec(file)
+    assert spec.documents[1] == job["platformSpec"]
+    assert all(spec.claims(task) == ["photos"] for task in spec.order)
+    if suffix != ".json":  # as Kubeflow Pipelines reads it
+        documents = [*yaml.safe_load_all(file.read_text())]
+        assert documents == [job["pipelineSpec"], job["platformSpec"]]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml", ".yml"])
 def test_a_file_of_either_kind_is_read_as_the_same_spec(
     job: Job, suffix: str, tmp_path: Path
 ) -> None:
@@ -438,14 +581,17 @@ def test_a_file_of_either_kind_is_read_as_the_same_spec(
     assert spec == read_spec(plain)
     assert set(spec.order) == set(tasks(job))
     assert spec.parameters["data_root"] == DATA
+    assert len(spec.documents) == 1
 
 
-def test_only_a_spec_for_vertex_needs_vertex(vertex: Job, kubeflow: Job, tmp_path: Path) -> None:
-    found = {}
+def test_a_spec_needs_the_platform_that_it_was_compiled_for(
+    vertex: Job, kubeflow: Job, tmp_path: Path
+) -> None:
     for name, each in {"vertex": vertex, "kubeflow": kubeflow}.items():
         (tmp_path / name).write_text(as_text(each, ".yaml"))
-        found[name] = read_spec(tmp_path / name).needs_vertex
-    assert found == {"vertex": True, "kubeflow": False}
+        spec = read_spec(tmp_path / name)
+        assert spec.needs_vertex == (name == "vertex")
+        assert spec.needs_kubeflow == (name == "kubeflow")
 
 
 def test_class_names_of_any_language_come_through_every_reader(vertex: Job) -> None:
@@ -521,8 +667,8 @@ def test_what_is_wrong_is_2_in_one_line_and_nothing_is_written(
 def test_weights_that_are_not_available_are_1(
     compile_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = "--set=model.weights=none.weights.h5"
-    assert compile_here("--target", "vertex", "--out", "s.json", wanted) == Exit.FAILED
+    wanted = ("--set=model.weights=/mnt/none.weights.h5", f"--set={VOLUME}")
+    assert compile_here("--target", "kubeflow", "--out", "s.json", *wanted) == Exit.FAILED
     assert capsys.readouterr().err == (
-        "dog-emotion: weights 'none.weights.h5': there is no such file\n"
+        "dog-emotion: weights '/mnt/none.weights.h5': there is no such file\n"
     )

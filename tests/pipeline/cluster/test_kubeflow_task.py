@@ -8,7 +8,13 @@ import pytest
 from components.nodes.schema import curated_schema
 from pipeline.cluster import kubeflow_task
 from pipeline.cluster.compile_spec import compile_spec
-from pipeline.cluster.kubeflow_task import add_found, main, to_local, to_remote
+from pipeline.cluster.kubeflow_task import (
+    add_found,
+    keep,
+    main,
+    to_local,
+    to_remote,
+)
 from pipeline.config import load_config
 
 Values = dict[str, Any]
@@ -94,22 +100,33 @@ def test_what_is_local_already_stays_where_it_is(tmp_path: Path) -> None:
     assert told["outputs"]["artifacts"]["schema"]["artifacts"][0]["uri"] == f"{tmp_path}/volume"
 
 
-def test_what_the_driver_says_about_an_output_is_added_to_what_was_said_before() -> None:
-    outputs = artifacts(examples="gs://b/e", other="gs://b/o")
+def test_what_a_driver_has_found_is_said_of_the_outputs() -> None:
+    outputs = artifacts(examples="gs://b/e")
     outputs["examples"]["artifacts"][0]["metadata"] = {"span": 1, "kept": "yes"}
     told = invocation({}, outputs)
-    add_found(
-        told, {"artifacts": {"examples": {"artifacts": [{"metadata": {"span": 7, "version": 0}}]}}}
-    )
-    found = {key: each["artifacts"][0] for key, each in told["outputs"]["artifacts"].items()}
-    assert found["examples"]["metadata"] == {"span": 7, "version": 0, "kept": "yes"}
-    assert found["other"]["metadata"] == {}
+    found = {"span": 7, "input_fingerprint": "split:train", "input_config": "{}"}
+    told["inputs"]["parameterValues"] = {**found, "seed": 3}
+    add_found(told)
+    (examples,) = told["outputs"]["artifacts"]["examples"]["artifacts"]
+    assert examples["metadata"] == {
+        "span": 7,
+        "input_fingerprint": "split:train",
+        "kept": "yes",
+    }
 
 
-def test_a_driver_may_say_nothing_about_the_outputs() -> None:
-    told = invocation({}, artifacts(examples="gs://b/e"))
-    add_found(told, {"parameterValues": {"span": 7}})
-    assert told["outputs"]["artifacts"]["examples"]["artifacts"][0]["uri"] == "gs://b/e"
+def test_where_no_driver_has_looked_nothing_is_said() -> None:
+    told = invocation({}, artifacts(model="gs://b/m"))
+    add_found(told)
+    assert told["outputs"]["artifacts"]["model"]["artifacts"] == [
+        {"uri": "gs://b/m", "metadata": {}}
+    ]
+
+
+def test_an_output_that_the_component_does_not_declare_is_left_to_the_platform() -> None:
+    told = invocation({}, artifacts(model="gs://b/m", logs="gs://b/logs", curves="gs://b/c"))
+    keep(told["outputs"], ["curves", "model", "other"])
+    assert told == invocation({}, artifacts(model="gs://b/m", curves="gs://b/c"))
 
 
 @pytest.mark.parametrize(("scheme", "folder"), SCHEMES)
@@ -135,18 +152,33 @@ def test_there_and_back_is_where_it_was() -> None:
 
 
 @pytest.fixture(scope="module")
-def curated_schema_arguments() -> list[str]:
-    """What the container of CuratedSchema is given."""
+def executors() -> Values:
+    """Of the compiled pipeline, by their labels."""
     config = load_config("tiny", overrides=["model.weights=random"])
     job = compile_spec(config, "kubeflow", image="i", root="gs://b/r", data="gs://b/d")
-    executors = job["pipelineSpec"]["deploymentSpec"]["executors"]
+    return dict(job["pipelineSpec"]["deploymentSpec"]["executors"])
+
+
+@pytest.fixture(scope="module")
+def curated_schema_arguments(executors: Values) -> list[str]:
+    """What the container of CuratedSchema is given."""
     return list(executors["CuratedSchema_executor"]["container"]["args"])
 
 
+LOGS = "gs://bucket/runs/1/CuratedSchema/executor-logs"
+
+
 @pytest.fixture
-def run_task(
-    curated_schema_arguments: list[str], tmp_path: Path
-) -> Callable[[list[str]], tuple[int, Path]]:
+def logs(volumes: Path) -> Path:
+    """The file that the launcher writes the task's logs to, which it opens before the task."""
+    file = volumes / LOGS.replace("gs://", "gcs/")
+    file.parent.mkdir(parents=True)
+    file.write_text("a line\n")
+    return file
+
+
+@pytest.fixture
+def run_task(tmp_path: Path, logs: Path) -> Callable[[list[str]], tuple[int, Path]]:
     """CuratedSchema, as the launcher starts it; returns the status and the output file."""
     output_file = tmp_path / "kfp_outputs" / "output_metadata.json"
     told = {
@@ -163,7 +195,10 @@ def run_task(
                             "metadata": {"display_name": "schema"},
                         }
                     ]
-                }
+                },
+                "executor-logs": {
+                    "artifacts": [{"uri": LOGS, "type": {"schemaTitle": "system.Artifact"}}]
+                },
             },
             "outputFile": str(output_file),
         },
@@ -180,75 +215,75 @@ def test_a_task_writes_where_the_launcher_looks_and_tells_it_in_its_words(
     run_task: Callable[[list[str]], tuple[int, Path]],
     curated_schema_arguments: list[str],
     volumes: Path,
+    logs: Path,
 ) -> None:
     status, output_file = run_task(curated_schema_arguments)
     assert status == 0
     folder = volumes / "gcs" / "bucket" / "runs" / "1" / "CuratedSchema" / "schema"
     assert (folder / "schema.pbtxt").read_text() == curated_schema(["calm", "wild"])
-    (schema,) = json.loads(output_file.read_text())["artifacts"]["schema"]["artifacts"]
+    made = json.loads(output_file.read_text())["artifacts"]
+    assert [*made] == ["schema"]
+    (schema,) = made["schema"]["artifacts"]
     assert schema["uri"] == "gs://bucket/runs/1/CuratedSchema/schema"
     assert schema["name"] == "schema"
     assert schema["metadata"]["display_name"] == "schema"
     assert str(volumes) not in output_file.read_text()
+    assert logs.read_text() == "a line\n"
 
 
-STUB = """
-import json, pathlib, sys
-_, told, *others = sys.argv[1:]
-told = json.loads(told)
-with pathlib.Path("calls").open("a") as calls:
-    print(json.dumps([pathlib.Path(__file__).stem, told, others]), file=calls)
-(schema,) = told["outputs"]["artifacts"]["schema"]["artifacts"]
-said = {"schema": {"artifacts": [{"uri": schema["uri"], "metadata": {"span": 4}}]}}
-output = pathlib.Path(told["outputs"]["outputFile"])
-output.parent.mkdir(exist_ok=True)
-output.write_text(json.dumps({"artifacts": said}))
-sys.exit(9 if "--fail" in others else 0)
-"""
-
-
-@pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[Any]]:
-    """A driver and an executor that report what they were given."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("a_driver", "an_executor"):
-        Path(f"{name}.py").write_text(STUB)
-    monkeypatch.setattr(kubeflow_task, "_RUN_EXECUTOR", "an_executor")
-
-    def read() -> list[Any]:
-        return [json.loads(line) for line in Path("calls").read_text().splitlines()]
-
-    return read
-
-
-def test_the_driver_runs_first_and_what_it_finds_reaches_the_executor(
-    run_task: Callable[[list[str]], tuple[int, Path]],
-    curated_schema_arguments: list[str],
-    calls: Callable[[], list[Any]],
-) -> None:
-    status, _ = run_task(["--driver=a_driver", *curated_schema_arguments])
+def test_the_driver_finds_the_newest_span_by_itself(executors: Values, tmp_path: Path) -> None:
+    for span in ("span-2", "span-10"):
+        for split in ("train", "val", "test"):
+            shard = tmp_path / "records" / span / f"{split}-0.tfrecord.gz"
+            shard.parent.mkdir(parents=True, exist_ok=True)
+            shard.write_text("records")
+    splits = [
+        {"name": name, "pattern": f"span-{{SPAN}}/{name}-*.tfrecord.gz"}
+        for name in ("train", "val", "test")
+    ]
+    output_file = tmp_path / "kfp_outputs" / "output_metadata.json"
+    told = {
+        "inputs": {
+            "parameterValues": {
+                "input_base": str(tmp_path / "records"),
+                "input_config": json.dumps({"splits": splits}),
+                "output_data_format": 6,
+                "output_file_format": 5,
+            }
+        },
+        "outputs": {
+            "parameters": {"span": {"outputFile": f"{tmp_path}/span"}},
+            "artifacts": {"executor-logs": {"artifacts": [{"uri": LOGS}]}},
+            "outputFile": str(output_file),
+        },
+    }
+    arguments = executors["NewestSpan_executor"]["container"]["args"]
+    status = main([json.dumps(told) if each == "{{$}}" else each for each in arguments])
     assert status == 0
-    (driver, told_first, _), (executor, told_then, others) = calls()
-    assert [driver, executor] == ["a_driver", "an_executor"]
-
-    def metadata(told: Values) -> Values:
-        return dict(told["outputs"]["artifacts"]["schema"]["artifacts"][0]["metadata"])
-
-    assert metadata(told_first) == {"display_name": "schema"}
-    assert metadata(told_then) == {"display_name": "schema", "span": 4}
-    assert "--executor_class_path" in others
-    assert not [each for each in others if "driver" in each]
+    said = json.loads(output_file.read_text())
+    assert not said["artifacts"]
+    found = said["parameterValues"]
+    assert found.keys() == {"span", "input_fingerprint", "input_config"}
+    assert found["span"] == 10
+    assert "num_files:1,total_bytes:7" in found["input_fingerprint"]
+    patterns = [each["pattern"] for each in json.loads(found["input_config"])["splits"]]
+    assert patterns == [f"span-10/{name}-*.tfrecord.gz" for name in ("train", "val", "test")]
 
 
-@pytest.mark.parametrize("driver", [[], ["--driver=a_driver"]])
-def test_what_fails_is_the_last_to_run_and_its_status_is_that_of_the_task(
+@pytest.mark.parametrize("status", [0, 9])
+def test_the_status_of_what_was_run_is_that_of_the_task(
     run_task: Callable[[list[str]], tuple[int, Path]],
     curated_schema_arguments: list[str],
-    calls: Callable[[], list[Any]],
-    driver: list[str],
-    volumes: Path,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    status, output_file = run_task([*driver, *curated_schema_arguments, "--fail"])
-    assert status == 9
-    assert [name for name, *_ in calls()] == ["a_driver" if driver else "an_executor"]
-    assert str(volumes) in output_file.read_text()  # as it was left
+    monkeypatch.chdir(tmp_path)
+    Path("an_executor.py").write_text(
+        "import json, pathlib, sys\n"
+        "output = pathlib.Path(json.loads(sys.argv[2])['outputs']['outputFile'])\n"
+        "output.parent.mkdir()\n"
+        f"output.write_text('{{}}')\nsys.exit({status})"
+    )
+    monkeypatch.setattr(kubeflow_task, "_RUN_EXECUTOR", "an_executor")
+    assert run_task(curated_schema_arguments)[0] == status

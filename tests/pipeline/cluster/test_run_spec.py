@@ -5,10 +5,9 @@ import json
 import os
 import select
 import shutil
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.protobuf import json_format
@@ -17,98 +16,30 @@ from data import spans
 from data.contract.errors import Exit
 from pipeline.cli import main
 from pipeline.cluster import run_spec as module
-from pipeline.cluster.run_spec import Execution, TaskError, make_image_environment, run_spec
-from pipeline.cluster.spec import parse_spec
+from pipeline.cluster.executions import Execution, TaskError
+from pipeline.cluster.run_spec import make_image_environment, run_spec
+from pipeline.cluster.spec import KUBEFLOW_TASK, parse_spec
+from tests.pipeline.cluster.specs import (
+    BLOCK,
+    COMMANDS,
+    FAIL,
+    MAKE,
+    PUSH,
+    TRAIN,
+    Values,
+    artifact,
+    component,
+    container,
+    content,
+    how,
+    output_of,
+    spec_of,
+    task,
+    with_script,
+    with_seed,
+)
 
-Values = dict[str, Any]
 Run = Callable[[Values], list[Execution]]
-
-COMMANDS = Path(sys.executable).parent
-PRELUDE = """
-import json, os, pathlib, sys
-given = json.loads(sys.argv[1])
-parameters = given["inputs"].get("parameterValues", {})
-known = given["inputs"].get("artifacts", {})
-inputs = {key: each.get("artifacts", []) for key, each in known.items()}
-wanted = given["outputs"].get("artifacts", {})
-outputs = {key: each["artifacts"][0] for key, each in wanted.items()}
-
-def read(key):
-    return pathlib.Path(inputs[key][0]["uri"], "content").read_text()
-
-def write(key, text):
-    pathlib.Path(outputs[key]["uri"], "content").write_text(text)
-
-def end(metadata={}, **values):
-    said = {key: {"artifacts": [{"metadata": each}]} for key, each in metadata.items()}
-    text = json.dumps({"parameterValues": values, "artifacts": said})
-    pathlib.Path(given["outputs"]["outputFile"]).write_text(text)
-
-"""
-MAKE = """
-write("examples", pathlib.Path(parameters["where"], "photos").read_text())
-end({"examples": {"span": 3, "split_names": '["train"]'}})
-"""
-TRAIN = """
-write("model", f"{read('examples')} trained with seed {parameters['seed']:.0f}")
-write("model_run", "curves")
-end({"model": {"backbone": "tiny"}})
-"""
-PUSH = """
-base = pathlib.Path(json.loads(parameters["to"])["filesystem"]["baseDirectory"])
-base.mkdir(parents=True, exist_ok=True)
-(base / "1").write_text(read("model"))
-end({"pushed_model": {"pushed": 1, "pushed_destination": f"{base}/1"}})
-"""
-BLOCK = 'end({"pushed_model": {"pushed": 0}})'
-FAIL = """
-print("\\n".join(f"line {number}" for number in range(1, 101)), flush=True)
-print("no such photo", file=sys.stderr)
-sys.exit(7)
-"""
-
-
-def artifact(kind: str) -> Values:
-    return {"artifactType": {"instanceSchema": f"title: tfx.{kind}\ntype: object\n"}}
-
-
-def container(script: str, *, hook: str | None = None) -> Values:
-    found: Values = {"image": "i", "command": ["python", "-c"], "args": [PRELUDE + script, "{{$}}"]}
-    if hook is not None:
-        driver = {"command": ["python", "-c"], "args": [PRELUDE + hook, "{{$}}"]}
-        found["lifecycle"] = {"preCacheCheck": driver}
-    return {"container": found}
-
-
-def output_of(task: str, key: str) -> Values:
-    return {"taskOutputArtifact": {"producerTask": task, "outputArtifactKey": key}}
-
-
-def component(task: str, outputs: Values) -> Values:
-    return {"executorLabel": task, "outputDefinitions": {"artifacts": outputs}}
-
-
-def task(name: str, artifacts: Values, parameters: Values, after: tuple[str, ...] = ()) -> Values:
-    return {
-        "componentRef": {"name": name},
-        "cachingOptions": {"enableCache": True},
-        "dependentTasks": [*after],
-        "inputs": {"artifacts": artifacts, "parameters": parameters},
-    }
-
-
-def spec_of(tasks: Values, components: Values, executors: Values) -> Values:
-    parameters = {
-        "data_root": {"parameterType": "STRING", "defaultValue": "gs://b/data"},
-        "push_destination": {"parameterType": "STRING", "defaultValue": "{}"},
-    }
-    return {
-        "schemaVersion": "2.1.0",
-        "pipelineInfo": {"name": "photos"},
-        "root": {"inputDefinitions": {"parameters": parameters}, "dag": {"tasks": tasks}},
-        "components": components,
-        "deploymentSpec": {"executors": executors},
-    }
 
 
 @pytest.fixture
@@ -140,20 +71,6 @@ def values() -> Values:
     )
 
 
-def with_script(values: Values, name: str, script: str, *, hook: str | None = None) -> Values:
-    """The same, with one task that runs something else."""
-    changed = copy.deepcopy(values)
-    changed["deploymentSpec"]["executors"][name] = container(script, hook=hook)
-    return changed
-
-
-def with_seed(values: Values, seed: int) -> Values:
-    changed = copy.deepcopy(values)
-    inputs = changed["root"]["dag"]["tasks"]["Train"]["inputs"]
-    inputs["parameters"]["seed"]["runtimeValue"]["constant"] = seed
-    return changed
-
-
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     data = tmp_path / "data"
@@ -176,16 +93,6 @@ def run(root: Path, data: Path) -> Run:
         return run_spec(spec, root=root, data=data, commands=COMMANDS, report=lambda *_: None)
 
     return run
-
-
-def how(executions: list[Execution]) -> dict[str, str]:
-    return {each.task: each.how for each in executions}
-
-
-def content(executions: list[Execution], name: str, key: str) -> str:
-    (found,) = (each for each in executions if each.task == name)
-    (made,) = found.outputs[key]
-    return (Path(made.uri) / "content").read_text()
 
 
 def test_tasks_run_in_order_on_what_those_before_them_made(
@@ -729,3 +636,71 @@ def test_an_interruption_is_130(
         assert command(values) == Exit.INTERRUPTED
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("dog-emotion: interrupted")
+
+
+def test_sigterm_ends_the_task_as_ctrl_c_does(
+    command: Callable[[Values], int],
+    values: Values,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pid = tmp_path / "pid"
+    wait = f"""
+import signal, time
+pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))
+os.kill(os.getppid(), signal.SIGTERM)
+time.sleep(60)
+"""
+    assert command(with_script(values, "Train", wait)) == Exit.INTERRUPTED
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dog-emotion: interrupted")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("change", "lacking"),
+    [
+        (lambda spec: spec["root"].pop("inputDefinitions"), "a parameter data_root"),
+        (
+            lambda spec: spec["root"]["dag"]["tasks"].pop("Pusher"),
+            "a task Pusher with an output pushed_model",
+        ),
+        (
+            lambda spec: spec["components"]["Pusher"].pop("outputDefinitions"),
+            "a task Pusher with an output pushed_model",
+        ),
+        (
+            lambda spec: spec["deploymentSpec"]["executors"]["Make"]["container"].pop("command"),
+            "a command for task Make",
+        ),
+        (
+            lambda spec: spec["deploymentSpec"]["executors"].update(Make={"importer": {}}),
+            "a command for task Make",
+        ),
+        (
+            lambda spec: spec["deploymentSpec"]["executors"]["Make"]["container"].update(
+                command=["python", "-m", KUBEFLOW_TASK]
+            ),
+            "a defaultPipelineRoot in gs:// or s3:// or minio://",
+        ),
+    ],
+)
+def test_a_spec_of_another_pipeline_is_2_in_one_line(
+    command: Callable[[Values], int],
+    values: Values,
+    change: Callable[[Values], object],
+    lacking: str,
+    root: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "parameter" in lacking:
+        for each in values["root"]["dag"]["tasks"].values():
+            each["inputs"]["parameters"] = {}
+    change(values)
+    assert command(values) == Exit.USAGE
+    assert capsys.readouterr().err == (
+        f"dog-emotion: spec.json: `dog-emotion compile` has not written this: it lacks {lacking}\n"
+    )
+    assert not root.exists()

@@ -129,6 +129,35 @@ def test_the_parameters_of_a_run_have_the_names_that_the_platforms_show() -> Non
     assert destination == {"filesystem": {"baseDirectory": 'gs://b/"quoted"'}}
 
 
+def test_a_task_comes_after_one_whose_parameter_it_takes(
+    values: Values, write: Callable[[Values], Path]
+) -> None:
+    taken = {"taskOutputParameter": {"producerTask": "First", "outputParameterKey": "place"}}
+    changed_values = changed(values, "root.dag.tasks.Second", {"componentRef": {"name": "Second"}})
+    changed_values["root"]["dag"]["tasks"]["Second"]["inputs"] = {"parameters": {"to": taken}}
+    outputs = {"parameters": {"place": {"parameterType": "STRING"}}}
+    changed_values["components"]["First"]["outputDefinitions"] = outputs
+    assert read_spec(write(changed_values)).order == ("First", "Second")
+
+
+@pytest.mark.parametrize(
+    ("platform", "message"),
+    [
+        ({"kubernetes": {"engine": "x"}}, 'not a pipeline spec: .*"engine"'),
+        (
+            {"kubernetes": {"deploymentSpec": {"executors": {"run_third": {}}}}},
+            "'run_third' is asked for on kubernetes, but is not there",
+        ),
+    ],
+)
+def test_what_is_asked_of_kubernetes_must_belong_to_the_spec(
+    values: Values, write: Callable[[Values], Path], platform: Values, message: str
+) -> None:
+    job = {"pipelineSpec": values, "platformSpec": {"platforms": platform}}
+    said = error_of(write(job))
+    assert re.match(message, said), said
+
+
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert error_of(tmp_path / "none.json") == "No such file or directory"
 
@@ -213,6 +242,16 @@ def test_a_file_that_is_far_too_large_is_not_read(tmp_path: Path) -> None:
             "root.dag.tasks.Second.inputs.parameters.to",
             {"componentInputParameter": "planet"},
             "parameter to of task Second is 'planet' of the run, which is not there",
+        ),
+        (
+            "root.dag.tasks.Second.inputs.parameters.to",
+            {"taskOutputParameter": {"producerTask": "Zeroth", "outputParameterKey": "place"}},
+            "task Second waits for 'Zeroth', which is not there",
+        ),
+        (
+            "root.dag.tasks.Second.inputs.parameters.to",
+            {"taskOutputParameter": {"producerTask": "First", "outputParameterKey": "place"}},
+            "parameter to of task Second is 'place' of First, which makes no such thing",
         ),
         (
             "root.dag.tasks.First.dependentTasks",

@@ -1,3 +1,4 @@
+import argparse
 import json
 import os
 import subprocess
@@ -11,10 +12,12 @@ from typing import Any
 import google.auth
 import pytest
 import yaml
+from apache_beam.options.pipeline_options import GoogleCloudOptions
 from google.auth.credentials import AnonymousCredentials
-from google.cloud.aiplatform import initializer
+from google.cloud.aiplatform import gapic, initializer
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
-from google.cloud.aiplatform_v1.types import PipelineJob
+from google.cloud.aiplatform_v1.services.schedule_service import ScheduleServiceClient
+from google.cloud.aiplatform_v1.types import PipelineJob, Schedule
 from kfp.client import Client
 
 from data.contract.errors import Exit
@@ -166,7 +169,11 @@ class Kubeflow(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append((self.path, body))
-        key = {"/apis/v2beta1/experiments": "experiment_id", "/apis/v2beta1/runs": "run_id"}
+        key = {
+            "/apis/v2beta1/experiments": "experiment_id",
+            "/apis/v2beta1/runs": "run_id",
+            "/apis/v2beta1/recurringruns": "recurring_run_id",
+        }
         self.answer({**body, key[self.path]: "number 1"})
 
     def answer(self, values: Values) -> None:
@@ -218,6 +225,97 @@ def test_kubeflow_gets_the_run(
     assert printed.err == ""
     assert printed.out.splitlines()[-1] == "run number 1"
     assert f"Run details: {host}/#/runs/details/number 1" in printed.out
+
+
+def test_kubeflow_is_told_what_kubernetes_is_asked_for(
+    tmp_path: Path, server: tuple[str, list[tuple[str, Values]]]
+) -> None:
+    settings = ["model.weights=random", 'kubernetes.node_selector={pool="cpu"}']
+    places = {"image": "img:1", "root": "gs://bucket/runs", "data": "gs://bucket/data"}
+    job = compile_spec(load_config("tiny", overrides=settings), "kubeflow", **places)
+    host, asked = server
+    for suffix in (".json", ".yaml"):
+        file = tmp_path / f"spec{suffix}"
+        file.write_text(as_text(job, suffix))
+        for when in ((), WEEKLY):
+            assert submit(file, "kubeflow", "--host", host, *when) == Exit.DONE
+            sent = asked[-1][1]["pipeline_spec"]
+            executors = sent["platform_spec"]["platforms"]["kubernetes"]["deploymentSpec"]
+            trainer = executors["executors"]["Trainer_executor"]
+            assert trainer["nodeSelector"] == {"labels": {"pool": "cpu"}}
+            (there, here) = (sent["pipeline_spec"], job["pipelineSpec"])
+            assert there["root"]["dag"]["tasks"].keys() == here["root"]["dag"]["tasks"].keys()
+
+
+NAMED = ("--name", "after the new photos", "--experiment", "dogs")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_run_on_kubeflow_has_the_name_the_experiment_and_the_namespace_that_are_given(
+    specs: Path,
+    server: tuple[str, list[tuple[str, Values]]],
+    dry_run: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    host, asked = server
+    options = (*NAMED, "--namespace", "team", "--host", host, *(["--dry-run"] * dry_run))
+    assert submit(specs / "kubeflow.json", "kubeflow", *options) == Exit.DONE
+    if dry_run:
+        call = json.loads(capsys.readouterr().out)["create_run_from_pipeline_package"]
+        found = [call[key] for key in ("run_name", "experiment_name", "namespace")]
+        assert found == ["after the new photos", "dogs", "team"]
+        assert asked == []
+    else:
+        (_, experiment), (_, run) = asked
+        assert (experiment["display_name"], experiment["namespace"]) == ("dogs", "team")
+        assert run["display_name"] == "after the new photos"
+
+
+WEEKLY = ("--cron", "0 3 * * 1")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_kubeflow_gets_a_schedule_with_the_seconds_that_its_cron_begins_with(
+    specs: Path,
+    server: tuple[str, list[tuple[str, Values]]],
+    dry_run: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    host, asked = server
+    options = (*WEEKLY, *NAMED, "--host", host, "--service-account", "trainer", *ELSEWHERE)
+    dry = ["--dry-run"] * dry_run
+    assert submit(specs / "kubeflow.yaml", "kubeflow", *options, *dry) == Exit.DONE
+    said = capsys.readouterr()
+    if dry_run:
+        call = json.loads(said.out)["create_recurring_run"]
+        assert call["cron_expression"] == "0 0 3 * * 1"
+        assert call["params"] == AT_OTHERS
+        assert asked == []
+        return
+    (_, experiment), (path, made) = asked
+    assert experiment["display_name"] == "dogs"
+    assert path == "/apis/v2beta1/recurringruns"
+    assert made["display_name"] == "after the new photos"
+    assert made["experiment_id"] == "number 1"
+    assert made["trigger"] == {"cron_schedule": {"cron": "0 0 3 * * 1"}}
+    assert (made["mode"], made["max_concurrency"], made["no_catchup"]) == ("ENABLE", 1, True)
+    assert made["service_account"] == "trainer"
+    assert made["runtime_config"] == {"pipeline_root": "gs://other/runs", "parameters": AT_OTHERS}
+    sent = made["pipeline_spec"]
+    assert set(sent["root"]["dag"]["tasks"]) == tasks(specs / "kubeflow.yaml")
+    assert said.out.splitlines()[-1] == "schedule number 1"
+
+
+@pytest.mark.parametrize(
+    "cron", ["", "0 3 * *", "0 0 3 * * 1", "@weekly", "0 3 * * 1;", "TZ=UTC 0 3 * * 1"]
+)
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_a_schedule_of_other_than_five_fields_is_2(
+    target: str, cron: str, specs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = specs / f"{target}.json"
+    assert submit(file, target, "--project", "p", "--cron", cron, "--dry-run") == Exit.USAGE
+    assert said(capsys).startswith(f'--cron "{cron}": expected minute, hour, day, month')
 
 
 def test_the_host_may_come_from_the_environment(
@@ -283,7 +381,100 @@ def test_vertex_gets_the_job(
     assert dict(job.runtime_config.parameter_values) == AT_OTHERS
     assert set(job.pipeline_spec["root"]["dag"]["tasks"]) == tasks(vertex)
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == f"{PARENT}/pipelineJobs/{asked['id']}"
+    assert last == f"run {PARENT}/pipelineJobs/{asked['id']}"
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_vertex_gets_a_schedule(
+    specs: Path,
+    created: list[Values],
+    dry_run: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made: list[Values] = []
+
+    def create(_: object, *, parent: str, schedule: Schedule, **others: object) -> Schedule:
+        made.append({"parent": parent, "schedule": json.loads(Schedule.to_json(schedule))})
+        return Schedule(name=f"{parent}/schedules/7")
+
+    monkeypatch.setattr(ScheduleServiceClient, "create_schedule", create)
+    where = ("--project", "p", "--region", "europe-west4", "--service-account", "sa@p.iam")
+    options = (*where, *WEEKLY, "--name", "weekly", *ELSEWHERE, *(["--dry-run"] * dry_run))
+    assert submit(specs / "vertex.json", "vertex", *options) == Exit.DONE
+    said = capsys.readouterr()
+    (call,) = [json.loads(said.out)] if dry_run else made
+    assert call["parent"] == PARENT
+    schedule = call["schedule"]
+    assert (schedule["displayName"], schedule["cron"]) == ("weekly", "0 3 * * 1")
+    assert int(schedule["maxConcurrentRunCount"]) == 1
+    request = schedule["createPipelineJobRequest"]
+    assert request["parent"] == PARENT
+    job = request["pipelineJob"]
+    assert job["serviceAccount"] == "sa@p.iam"
+    assert job["runtimeConfig"]["gcsOutputDirectory"] == "gs://other/runs"
+    assert job["runtimeConfig"]["parameterValues"] == AT_OTHERS
+    assert set(job["pipelineSpec"]["root"]["dag"]["tasks"]) == tasks(specs / "vertex.json")
+    assert created == []
+    if not dry_run:
+        assert said.out.splitlines()[-1] == f"schedule {PARENT}/schedules/7"
+
+
+@pytest.fixture(scope="module")
+def on_google_cloud(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline whose Trainer is a custom job, and whose Beam runs on Dataflow."""
+    settings = ["model.weights=random", "vertex.project=p", "beam.project=p"]
+    config = load_config("tiny", "vertex", "dataflow", overrides=settings)
+    places = {"image": "img:1", "root": "gs://bucket/runs", "data": "gs://bucket/data"}
+    file = tmp_path_factory.mktemp("google") / "spec.json"
+    file.write_text(as_text(compile_spec(config, "vertex", **places), ".json"))
+    return file
+
+
+def accounts(spec: Values) -> tuple[str, set[str | None]]:
+    """Of the Trainer's custom job, and of the workers of Dataflow."""
+    trainer = spec["root"]["dag"]["tasks"]["Trainer"]["inputs"]["parameters"]["custom_config"]
+    job = json.loads(trainer["runtimeValue"]["constant"])["ai_platform_training_args"]
+    executors = spec["deploymentSpec"]["executors"].values()
+    workers = {
+        parser_of_dataflow().parse_known_args(each["container"]["args"])[0].service_account_email
+        for each in executors
+        if "--runner=DataflowRunner" in each.get("container", {}).get("args", [])
+    }
+    return gapic.CustomJobSpec(**job["job_spec"]).service_account, workers
+
+
+def parser_of_dataflow() -> Any:
+    """Beam's own."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    GoogleCloudOptions._add_argparse_args(parser)
+    return parser
+
+
+def test_the_account_of_a_run_on_vertex_reaches_the_custom_job_and_the_workers_of_dataflow(
+    on_google_cloud: Path, created: list[Values]
+) -> None:
+    where = ("--project", "p", "--service-account", "sa@p.iam")
+    assert submit(on_google_cloud, "vertex", *where) == Exit.DONE
+    (asked,) = created
+    job = json.loads(PipelineJob.to_json(asked["pipeline_job"]))
+    assert job["serviceAccount"] == "sa@p.iam"
+    assert accounts(job["pipelineSpec"]) == ("sa@p.iam", {"sa@p.iam"})
+    assert accounts(pipeline_spec(on_google_cloud)) == ("", {None})
+
+
+def test_an_account_that_was_compiled_in_stays(
+    tmp_path: Path, on_google_cloud: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = on_google_cloud.read_text()
+    runner = '"--runner=DataflowRunner"'
+    file = tmp_path / "spec.yaml"
+    named = text.replace(runner, f'{runner}, "--service_account_email=workers@p.iam"')
+    file.write_text(yaml.safe_dump(json.loads(named)["pipelineSpec"]))
+    where = ("--project", "p", "--service-account", "sa@p.iam", "--dry-run")
+    assert submit(file, "vertex", *where) == Exit.DONE
+    job = json.loads(capsys.readouterr().out)["pipelineJob"]
+    assert accounts(job["pipelineSpec"]) == ("sa@p.iam", {"workers@p.iam"})
 
 
 def test_a_refusal_of_vertex_is_1_in_its_words(
@@ -318,11 +509,46 @@ def test_kubeflow_refuses_what_was_compiled_for_vertex(
 
 
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
+def test_vertex_refuses_what_was_compiled_for_kubeflow(
+    kubeflow: Path, dry_run: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(kubeflow, "vertex", "--project", "p", *dry_run) == Exit.USAGE
+    assert said(capsys) == f"{kubeflow}: it was compiled with --target kubeflow"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--namespace", "team"), "--namespace: it is for --target kubeflow"),
+        ((*WEEKLY, "--experiment", "dogs"), "--experiment: a schedule of Vertex AI has none"),
+        (("--wait", "--dry-run"), "--wait: with --dry-run there is no run to wait for"),
+    ],
+)
+def test_options_that_do_not_go_together_are_2(
+    options: tuple[str, ...], message: str, specs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert submit(specs / "vertex.json", "vertex", "--project", "p", *options) == Exit.USAGE
+    assert said(capsys) == message
+
+
+@pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])
 def test_vertex_needs_a_project(
     specs: Path, dry_run: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert submit(specs / "vertex.json", "vertex", *dry_run) == Exit.USAGE
     assert said(capsys) == "--target vertex needs --project"
+
+
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_a_pipeline_of_somebody_else_is_not_sent(
+    target: str, specs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = json.loads((specs / f"{target}.json").read_text())
+    del job["pipelineSpec"]["components"]["Pusher"]["outputDefinitions"]
+    file = tmp_path / "other.json"
+    file.write_text(json.dumps(job))
+    assert submit(file, target, "--project", "p", "--dry-run") == Exit.USAGE
+    assert said(capsys).startswith(f"{file}: `dog-emotion compile` has not written this")
 
 
 @pytest.mark.parametrize("target", ["kubeflow", "vertex"])

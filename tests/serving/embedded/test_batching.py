@@ -144,6 +144,36 @@ def test_a_request_larger_than_a_batch_is_answered(doubler: Doubler) -> None:
     assert len(answer.result()["twice"]) == 9
 
 
+SPLIT = BatchingParameters(
+    max_batch_size=9, enable_large_batch_splitting=True, max_execution_batch_size=4
+)
+
+
+def test_a_large_request_is_split_into_batches_and_its_answers_are_put_together(
+    doubler: Doubler,
+) -> None:
+    large, small = ask_behind_a_call(
+        doubler, SPLIT, ("mixed", column(*range(9))), ("mixed", column(1, 3))
+    )
+    assert doubler.sizes == [1, 4, 4, 3]
+    assert large.result()["certain"].tolist() == [number > 2 for number in range(9)]
+    assert large.result()["map"][:, 6, 6].tolist() == [*range(9)]
+    assert small.result()["certain"].tolist() == [False, True]
+
+
+def test_a_large_request_with_a_bad_part_fails(doubler: Doubler) -> None:
+    (answer,) = ask_behind_a_call(doubler, SPLIT, ("f", column(1, 2, 3, 4, 5, -6)))
+    with pytest.raises(RequestError, match="negative"):
+        answer.result()
+
+
+def test_a_large_request_whose_output_cannot_be_put_together_is_answered_whole(
+    doubler: Doubler,
+) -> None:
+    (answer,) = ask_behind_a_call(doubler, SPLIT, ("total", column(*range(9))))
+    assert float(answer.result()["total"]) == 36
+
+
 def test_an_output_that_cannot_be_divided_is_computed_for_each(doubler: Doubler) -> None:
     answers = ask_behind_a_call(
         doubler, BatchingParameters(), ("total", column(1, 2)), ("total", column(4))

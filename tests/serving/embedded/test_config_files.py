@@ -77,6 +77,12 @@ def test_a_wrong_file_is_named(text: str, words: str, tmp_path: Path) -> None:
         ("max_batch_size { value: 0 }", "max_batch_size = 0: should be at least 1"),
         ("batch_timeout_micros { value: -1 }", "should be at least 0"),
         ("allowed_batch_sizes: 8", "allowed_batch_sizes is for TF Serving itself"),
+        ("max_execution_batch_size { value: 0 }", "should be at least 1"),
+        (
+            "max_batch_size { value: 8 } enable_large_batch_splitting { value: true } "
+            "max_execution_batch_size { value: 9 }",
+            "max_execution_batch_size = 9: should be at most max_batch_size, 8",
+        ),
     ],
 )
 def test_wrong_batching_parameters_are_named(text: str, words: str, tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""Waiting for a run elsewhere, with the states of its tasks as they change."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from data.contract.errors import UserError
+from data.contract.nodes import MODEL_GATE
+from pipeline.cluster.gate_tasks import BlockedError
+
+SUCCEEDED, FAILED = "succeeded", "failed"
+
+_ENDED = {SUCCEEDED, FAILED, "cancelled", "canceled", "skipped", "error"}
+"""States in which a run stays; Kubeflow Pipelines and Vertex AI do not spell them alike."""
+
+_SECONDS = 15.0
+_MOST_IN_VAIN = 20
+"""How often in a row the platform may be out of reach."""
+
+
+class RunFailedError(UserError):
+    """A run elsewhere has not come to its end; the message names the tasks that failed."""
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How a run is doing, in the platform's words, in small letters."""
+
+    run: str
+    tasks: Mapping[str, str]
+    """Those that have begun, by name."""
+    error: str = ""
+
+
+def wait(
+    look: Callable[[], RunState], tasks: Sequence[str], report: Callable[[str, str], None]
+) -> None:
+    """Returns when the run has succeeded.
+
+    Args:
+        look: asks the platform.
+        tasks: the run's; others that the platform knows are its own affair.
+        report: is told the task and the state each time that one has changed.
+
+    Raises:
+        BlockedError: the gate blocked the model, and nothing else failed.
+        RunFailedError: the run has failed, or somebody has ended it.
+        UserError: the platform was out of reach for minutes.
+    """
+    known: dict[str, str] = {}
+    in_vain = 0
+    while True:
+        try:
+            state = look()
+        except UserError:
+            in_vain += 1
+            if in_vain == _MOST_IN_VAIN:
+                raise
+        else:
+            in_vain = 0
+            for task in tasks:
+                now = state.tasks.get(task, "")
+                if now and now != known.get(task):
+                    known[task] = now
+                    report(task, now)
+            if state.run in _ENDED:
+                _conclude(state, tasks)
+                return
+        time.sleep(_SECONDS)
+
+
+def _conclude(state: RunState, tasks: Sequence[str]) -> None:
+    if state.run == SUCCEEDED:
+        return
+    failed = [task for task in tasks if state.tasks.get(task) == FAILED]
+    if failed == [MODEL_GATE]:
+        raise BlockedError
+    what = f"the run is {state.run}" if state.run != FAILED else "the run failed"
+    where = f"; {', '.join(failed)} failed" if failed else ""
+    error = " ".join(state.error.split())[:500]
+    raise RunFailedError(f"{what}{where}{f': {error}' if error else ''}")
