@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,18 +70,23 @@ def prepare_photos(
     """
     places = [place for place, photo in enumerate(photos) if photo not in held.photos]
     _counter.start(len(places), tell)
+    folder = folder.absolute()
     prepared, taken = folder / "prepared", folder / "taken"
     with _run_beam(beam_options) as pipeline:
         _ = (
             pipeline
-            | "photos" >> beam.Create([(place, photos[place], str(folder)) for place in places])
+            | "photos"
+            >> beam.Create(
+                [(place, _found_anywhere(photos[place]), str(folder)) for place in places]
+            )
             | "spread photos" >> beam.Reshuffle()
             | beam.MapTuple(_prepare)
             | "write prepared" >> beam.io.WriteToText(str(prepared))
         )
         _ = (
             pipeline
-            | "shards" >> beam.Create([(shard, str(folder)) for shard in held.shards])
+            | "shards"
+            >> beam.Create([(os.path.abspath(shard), str(folder)) for shard in held.shards])
             | "spread shards" >> beam.Reshuffle()
             | beam.FlatMapTuple(_take)
             | "write taken" >> beam.io.WriteToText(str(taken))
@@ -104,8 +110,14 @@ def prepare_photos(
 
 def write_shards(shards: Sequence[Shard], beam_options: Sequence[str]) -> None:
     """Write the shards from their prepared photos."""
+    shards = [dataclasses.replace(each, path=os.path.abspath(each.path)) for each in shards]
     with _run_beam(beam_options) as pipeline:
         _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.Map(_write)
+
+
+def _found_anywhere(photo: LabelledPhoto) -> LabelledPhoto:
+    """The same, for a worker whose working folder is another."""
+    return dataclasses.replace(photo, path=photo.path.absolute())
 
 
 @contextmanager

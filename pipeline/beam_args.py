@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from data.ingest import BEAM_OPTIONS
 from pipeline.config import ConfigError
 
-IN_PROCESS = "in-process"
-"""For `sdk_container_image`: no container. Without a name there, TFX packs itself into an sdist for
-every Beam node that has options."""
+_NO_CONTAINER = "--sdk_container_image=none"
+"""Without a name there, TFX packs itself into an sdist for every Beam node that has options."""
 
-LOCAL_BEAM_ARGS = (*BEAM_OPTIONS, f"--sdk_container_image={IN_PROCESS}")
+LOCAL_BEAM_ARGS = (*BEAM_OPTIONS, _NO_CONTAINER)
 
 _IMPORTED_FIRST = "tfx"
 """By a worker in another process: TFX stands in for a module that TensorFlow Data Validation
@@ -38,7 +37,7 @@ def beam_args(options: Mapping[str, Option], *, image: str = "", root: str = "")
         ConfigError: a distributed runner lacks what it needs.
     """
     _require_complete(options)
-    base = LOCAL_BEAM_ARGS if is_local(options) else ()
+    base = _base(options)
     given = {argument.partition("=")[0] for argument in _arguments(options)}
     return (
         *(argument for argument in base if argument.partition("=")[0] not in given),
@@ -50,6 +49,11 @@ def beam_args(options: Mapping[str, Option], *, image: str = "", root: str = "")
 def is_local(options: Mapping[str, Option]) -> bool:
     """Whether the workers are on the machine of the node itself."""
     return str(options.get("runner", "FnApiRunner")).rpartition(".")[2] in _LOCAL_RUNNERS
+
+
+def has_worker_pools(options: Mapping[str, Option]) -> bool:
+    """Whether the workers come from pools, which run before there is a job."""
+    return str(options.get("environment_type", "")).upper() == "EXTERNAL"
 
 
 def has_worker_processes(options: Mapping[str, Option]) -> bool:
@@ -79,6 +83,13 @@ def prepared_workers(options: Mapping[str, Option]) -> Iterator[None]:
             os.environ.update(before)
 
 
+def _base(options: Mapping[str, Option]) -> tuple[str, ...]:
+    """What the options are laid over."""
+    if is_local(options):
+        return LOCAL_BEAM_ARGS
+    return (_NO_CONTAINER,) if has_worker_pools(options) else ()
+
+
 def _arguments(options: Mapping[str, Option]) -> Sequence[str]:
     arguments = []
     for name, value in options.items():
@@ -99,9 +110,12 @@ def _filled_in(argument: str, **values: str) -> str:
 def _require_complete(options: Mapping[str, Option]) -> None:
     if is_local(options):
         return
-    needed = (
-        _WHAT_DATAFLOW_NEEDS if "Dataflow" in str(options["runner"]) else ("sdk_container_image",)
-    )
+    if has_worker_pools(options):
+        needed: tuple[str, ...] = ("environment_config",)
+    elif "Dataflow" in str(options["runner"]):
+        needed = _WHAT_DATAFLOW_NEEDS
+    else:
+        needed = ("sdk_container_image",)
     if missing := [f"beam.{name}" for name in needed if not options.get(name)]:
         raise ConfigError(
             f"beam.runner = {options['runner']}: set {', '.join(missing)} too, as in "

@@ -2,8 +2,15 @@ import os
 from pathlib import Path
 
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
+    PipelineOptions,
+    PortableOptions,
+)
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
+from apache_beam.runners.portability.flink_runner import FlinkRunner
 from apache_beam.runners.worker import sdk_worker_main
+from apache_beam.transforms.environments import ExternalEnvironment
 from tfx.utils.dependency_utils import make_beam_dependency_flags
 
 from data.ingest import BEAM_OPTIONS
@@ -116,6 +123,37 @@ def test_dataflow_gets_the_image_and_a_folder_under_the_root() -> None:
     assert options["temp_location"] == "gs://b/runs/beam"
     assert options["sdk_container_image"] == "img:1"
     assert not set(LOCAL_BEAM_ARGS) & set(arguments)
+
+
+def test_flink_gets_options_that_beam_knows_and_accepts() -> None:
+    given = load_config("tiny", "flink").beam
+    options = PipelineOptions(list(beam_args(given)))
+    assert options.get_all_options(drop_default=True, retain_unknown_options=True) == {
+        **given,
+        "sdk_container_image": "none",
+        "beam_plugins": ["tfx"],
+    }
+    runner = options.view_as(FlinkRunnerOptions)
+    assert runner.flink_submit_uber_jar
+    assert FlinkRunner.add_http_scheme(runner.flink_master) == given["flink_master"]
+    assert not PipelineOptionsValidator(options, FlinkRunner()).validate()
+
+
+def test_flinks_pools_are_where_beam_asks_for_workers() -> None:
+    given = load_config("tiny", "flink").beam
+    options = PipelineOptions(list(beam_args(given))).view_as(PortableOptions)
+    environment = FlinkRunner().default_environment(options)
+    assert isinstance(environment, ExternalEnvironment)
+    assert environment.url == given["environment_config"]
+
+
+def test_worker_pools_need_an_address_and_no_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Option] = {"runner": "PortableRunner", "environment_type": "EXTERNAL"}
+    with pytest.raises(ConfigError, match=r"PortableRunner: set beam.environment_config too"):
+        beam_args(options)
+    arguments = beam_args({**options, "environment_config": "localhost:50000"})
+    monkeypatch.delattr("tfx.utils.dependency_utils.build_ephemeral_package")
+    assert make_beam_dependency_flags([*arguments]) == [*arguments]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,15 @@ def test_every_profile_is_a_whole_configuration(profile: str) -> None:
 
 
 def test_the_profiles_are_those() -> None:
-    assert profile_names() == ["corrections", "dataflow", "demo", "photos", "tiny", "vertex"]
+    assert profile_names() == [
+        "corrections",
+        "dataflow",
+        "demo",
+        "flink",
+        "photos",
+        "tiny",
+        "vertex",
+    ]
 
 
 def test_photos_get_ten_and_ten_epochs_and_the_default_gate() -> None:
@@ -202,7 +210,7 @@ def test_an_override_with_an_empty_part_of_a_key_is_refused(override: str) -> No
 def test_an_unknown_profile_is_answered_with_those_that_exist() -> None:
     message = error_of(profile="cats")
     assert "cats" in message
-    assert "demo, photos, tiny" in message
+    assert "demo, flink, photos, tiny" in message
 
 
 @pytest.mark.parametrize("profile", ["", "../profiles/demo", "demo.toml"])

@@ -1,12 +1,15 @@
 """The deploy files: every path, flag and parameter in them is one that exists."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
 from data.contract.model import MODEL_NAME
+from pipeline.config import load_config
 from serving.embedded.app import METRICS_PATH
 from serving.embedded.batching import BatchingParameters
 from serving.embedded.config_files import read_batching
@@ -96,3 +99,50 @@ def test_kserve_mounts_the_parameters_of_its_batching(predictor: Any) -> None:
     arguments = predictor["model"]["args"]
     assert "--enable_batching" in arguments
     assert f"--batching_parameters_file={mount['mountPath']}/{file}" in arguments
+
+
+@pytest.fixture(scope="module")
+def flink() -> dict[str, Any]:
+    """The objects beside a Flink, by kind and name."""
+    objects = yaml.safe_load_all((DEPLOY / "flink.yaml").read_text())
+    return {f"{each['kind']} {each['metadata']['name']}": each for each in objects}
+
+
+def test_a_pool_of_workers_is_beside_each_task_manager_where_the_profile_looks(
+    flink: dict[str, Any],
+) -> None:
+    beam = load_config("tiny", "flink").beam
+    managers = flink["Deployment flink-taskmanager"]["spec"]
+    assert managers["replicas"] == beam["parallelism"]
+    _, pool = managers["template"]["spec"]["containers"]
+    module, option = pool["command"][2:]
+    assert importlib.util.find_spec(module)
+    assert option == f"--port={str(beam['environment_config']).removeprefix('localhost:')}"
+
+
+def test_flinks_rest_api_is_where_the_profile_looks(flink: dict[str, Any]) -> None:
+    service = flink["Service flink-jobmanager"]
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    master = load_config("tiny", "flink").beam["flink_master"]
+    assert master == f"http://{service['metadata']['name']}:{ports['rest']}"
+    properties = yaml.safe_load(flink["ConfigMap flink"]["data"]["FLINK_PROPERTIES"])
+    assert properties["jobmanager.rpc.address"] == service["metadata"]["name"]
+    assert properties["blob.server.port"] == ports["blob"]
+
+
+def test_flink_is_a_version_that_beam_has_a_runner_for(flink: dict[str, Any]) -> None:
+    images = {
+        container["image"]
+        for name in ("jobmanager", "taskmanager")
+        for container in flink[f"Deployment flink-{name}"]["spec"]["template"]["spec"]["containers"]
+    } - {"IMAGE"}
+    (version,) = {image.removeprefix("flink:").partition("-")[0] for image in images}
+    assert version in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+
+
+def test_each_deployment_of_flink_selects_its_own_pods(flink: dict[str, Any]) -> None:
+    for name in ("jobmanager", "taskmanager"):
+        spec = flink[f"Deployment flink-{name}"]["spec"]
+        assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
+    pods = flink["Deployment flink-jobmanager"]["spec"]["template"]["metadata"]["labels"]
+    assert flink["Service flink-jobmanager"]["spec"]["selector"] == pods
