@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def prepare_photos(
         _ = (
             pipeline
             | "shards"
-            >> beam.Create([(os.path.abspath(shard), str(folder)) for shard in held.shards])
+            >> beam.Create([(str(Path(shard).absolute()), str(folder)) for shard in held.shards])
             | "spread shards" >> beam.Reshuffle()
             | beam.FlatMapTuple(_take)
             | "write taken" >> beam.io.WriteToText(str(taken))
@@ -110,9 +109,9 @@ def prepare_photos(
 
 def write_shards(shards: Sequence[Shard], beam_options: Sequence[str]) -> None:
     """Write the shards from their prepared photos."""
-    shards = [dataclasses.replace(each, path=os.path.abspath(each.path)) for each in shards]
+    found = [dataclasses.replace(each, path=str(Path(each.path).absolute())) for each in shards]
     with _run_beam(beam_options) as pipeline:
-        _ = pipeline | beam.Create(shards) | beam.Reshuffle() | beam.Map(_write)
+        _ = pipeline | beam.Create(found) | beam.Reshuffle() | beam.Map(_write)
 
 
 def _found_anywhere(photo: LabelledPhoto) -> LabelledPhoto:

@@ -1,4 +1,4 @@
-"""A pool of Beam's workers, as a command of the image: `python -m pipeline.cluster.beam_worker_pool`.
+"""A pool of Beam's workers: `python -m pipeline.cluster.beam_worker_pool`, in the image.
 
 A runner whose `environment_type` is EXTERNAL asks it for workers. Beam's own pool starts them
 without the modules of `beam_plugins`, and so without TFX, which has to be imported first; here the

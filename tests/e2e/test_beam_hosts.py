@@ -1,18 +1,28 @@
-"""Beam's workers on two hosts, shown on one: pools with working folders of their own."""
+"""Beam's workers from pools beside a Flink, shown on one machine: two processes with working
+folders of their own that share the run's folder.
 
-from collections.abc import Callable
+That they have addresses of their own is not shown: Beam's job server is at `localhost`.
+"""
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
-from tests.beam_pool import Pool
+from tests.beam_pool import Pool, worker_pool
+from tests.e2e.beam_hosts import job_server
 from tests.e2e.conftest import Command
 
 TINY = ("run", "--profile=tiny", "--set=gate.over_majority=-1")
+VIEWS = "pipeline/ActivationCache/activations/*/Split-*/view-*"
 
 pytestmark = pytest.mark.slow
-
-Start = Callable[[str], Pool]
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +36,104 @@ def here(run: Command, home: Path) -> Path:
     done = run(*TINY, "--workdir=here", cwd=home)
     assert done.returncode == 0, done.stderr
     return home / "here"
+
+
+@contextmanager
+def hosts(home: Path) -> Iterator[tuple[list[Pool], list[str]]]:
+    """Two pools, and the arguments of a run whose workers are theirs."""
+    with (
+        worker_pool(home / "host-1") as one,
+        worker_pool(home / "host-2") as other,
+        job_server([one.address, other.address]) as (jobs, workers),
+    ):
+        beam = {
+            "runner": "PortableRunner",
+            "job_endpoint": jobs,
+            "environment_type": "EXTERNAL",
+            "environment_config": workers,
+        }
+        yield [one, other], [f"--set=beam.{name}={value}" for name, value in beam.items()]
+
+
+def records(workdir: Path) -> Mapping[str, str]:
+    """The hash of each file of records."""
+    manifest = json.loads((workdir / "data" / "span-1" / "manifest.json").read_text())
+    return dict(manifest["shards"])
+
+
+def activations(workdir: Path) -> Counter[tuple[str, bytes]]:
+    """Every record of the activations with the view that it is of."""
+    return Counter(
+        (f"{file.parent.name}/{file.name}", record.numpy())
+        for file in workdir.glob(VIEWS)
+        for record in tf.data.TFRecordDataset(str(file))
+    )
+
+
+def statistics(workdir: Path) -> Mapping[str, bytes]:
+    """StatisticsGen's figures of each split."""
+    found = workdir.glob("pipeline/StatisticsGen/statistics/*/Split-*/FeatureStats.pb")
+    return {file.parent.name: file.read_bytes() for file in found}
+
+
+def figures(workdir: Path) -> Mapping[str, object]:
+    """How the model has trained, and what the Evaluator makes of it, but for times and sizes."""
+    found = json.loads((workdir / "metrics.json").read_text())
+    of_this_run = {"cost", "model", "conditions"}
+    tested = {name: each for name, each in found["test"].items() if name not in of_this_run}
+    return {"training": found["training"], "test": tested}
+
+
+def writes_activations(pool: Pool) -> bool:
+    """Whether a file of activations is open in the process of a pool."""
+    for file in Path(f"/proc/{pool.process.pid}/fd").iterdir():
+        try:
+            if "/ActivationCache/" in str(file.readlink()):
+                return True
+        except FileNotFoundError:
+            continue  # closed meanwhile
+    return False
+
+
+def test_workers_from_two_pools_do_what_one_process_does(
+    run: Command, home: Path, here: Path
+) -> None:
+    with hosts(home) as (_, arguments):
+        done = run(*TINY, *arguments, "--workdir=hosts", cwd=home)
+    assert done.returncode == 0, done.stderr
+    there = home / "hosts"
+    assert records(there) == records(here)
+    assert sum(activations(here).values()) > 200
+    assert activations(there) == activations(here)
+    assert len(statistics(here)) == 3
+    assert statistics(there) == statistics(here)
+    assert figures(there) == figures(here)
+
+
+def test_a_worker_that_is_killed_ends_the_run_and_the_next_one_loses_nothing(
+    run: Command, dog_emotion: str, offline: Mapping[str, str], home: Path, here: Path
+) -> None:
+    with hosts(home) as (pools, arguments):
+        process = subprocess.Popen(
+            [dog_emotion, *TINY, *arguments, "--workdir=killed"],
+            cwd=home,
+            env=offline,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            while not (writing := list(filter(writes_activations, pools))):
+                assert process.poll() is None, process.stderr.read() if process.stderr else ""
+                time.sleep(0.01)
+            writing[0].process.kill()
+            _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "a worker is gone" in errors
+    assert not (home / "killed" / "serving").exists()
+
+    with hosts(home) as (_, arguments):
+        done = run(*TINY, *arguments, "--workdir=killed", cwd=home)
+    assert done.returncode == 0, done.stderr
+    assert activations(home / "killed") == activations(here)
+    assert figures(home / "killed") == figures(here)
