@@ -20,6 +20,8 @@ from tests.e2e.beam_hosts import job_server
 from tests.e2e.conftest import Command
 
 TINY = ("run", "--profile=tiny", "--set=gate.over_majority=-1")
+DIRECT = {"no_grpc_proxy": "localhost"}
+"""The proxy of the tests' offline machine knows no job server."""
 VIEWS = "pipeline/ActivationCache/activations/*/Split-*/view-*"
 
 pytestmark = pytest.mark.slow
@@ -84,6 +86,11 @@ def figures(workdir: Path) -> Mapping[str, object]:
     return {"training": found["training"], "test": tested}
 
 
+def has_worked(pool: Pool) -> bool:
+    """Whether a pool's process has loaded TensorFlow, as a pool alone does not."""
+    return "libtensorflow" in Path(f"/proc/{pool.process.pid}/maps").read_text()
+
+
 def writes_activations(pool: Pool) -> bool:
     """Whether a file of activations is open in the process of a pool."""
     for file in Path(f"/proc/{pool.process.pid}/fd").iterdir():
@@ -98,8 +105,9 @@ def writes_activations(pool: Pool) -> bool:
 def test_workers_from_two_pools_do_what_one_process_does(
     run: Command, home: Path, here: Path
 ) -> None:
-    with hosts(home) as (_, arguments):
-        done = run(*TINY, *arguments, "--workdir=hosts", cwd=home)
+    with hosts(home) as (pools, arguments):
+        done = run(*TINY, *arguments, "--workdir=hosts", cwd=home, **DIRECT)
+        assert all(has_worked(pool) for pool in pools)
     assert done.returncode == 0, done.stderr
     there = home / "hosts"
     assert records(there) == records(here)
@@ -110,6 +118,7 @@ def test_workers_from_two_pools_do_what_one_process_does(
     assert figures(there) == figures(here)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Beam's
 def test_a_worker_that_is_killed_ends_the_run_and_the_next_one_loses_nothing(
     run: Command, dog_emotion: str, offline: Mapping[str, str], home: Path, here: Path
 ) -> None:
@@ -117,7 +126,7 @@ def test_a_worker_that_is_killed_ends_the_run_and_the_next_one_loses_nothing(
         process = subprocess.Popen(
             [dog_emotion, *TINY, *arguments, "--workdir=killed"],
             cwd=home,
-            env=offline,
+            env={**offline, **DIRECT},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -129,11 +138,13 @@ def test_a_worker_that_is_killed_ends_the_run_and_the_next_one_loses_nothing(
             writing[0].process.kill()
             _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "a worker is gone" in errors
+    assert "failed in state FAILED" in errors
+    assert f"(in full: {home}/killed/run.log)\n" in errors
+    assert "RuntimeError: a worker is gone" in (home / "killed" / "run.log").read_text()
     assert not (home / "killed" / "serving").exists()
 
     with hosts(home) as (_, arguments):
-        done = run(*TINY, *arguments, "--workdir=killed", cwd=home)
+        done = run(*TINY, *arguments, "--workdir=killed", cwd=home, **DIRECT)
     assert done.returncode == 0, done.stderr
     assert activations(home / "killed") == activations(here)
     assert figures(home / "killed") == figures(here)
