@@ -14,7 +14,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 
 from components.model.auto import resolve_auto
 from data.contract.model import MODEL_NAME, push_destination
-from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER
+from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER, TUNER
 from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.cluster.kubeflow_task import DRIVER_OPTION
@@ -26,7 +26,7 @@ Target = Literal["kubeflow", "vertex"]
 
 _KUBEFLOW_COMMAND = ("python", "-m", "pipeline.cluster.kubeflow_task")
 
-_NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
+_NOT_ALWAYS_THERE = {ACTIVATION_CACHE, TUNER}
 """Resources for these are not a mistake where the configuration does without the node."""
 
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
