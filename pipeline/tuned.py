@@ -12,7 +12,7 @@ _TRIALS, _SCORE, _ID = "tuner_results.json", "score", "trial_id"
 
 
 def tuned_toml(outputs: Outputs) -> str | None:
-    """The settings that a run's search has found, and what they are worth; None without a search."""
+    """The settings that a run has found, and what they are worth; None if it did not search."""
     if (TUNER, "tuner_results") not in outputs.artifacts:
         return None
     trials = json.loads((outputs.uri(TUNER, "tuner_results") / _TRIALS).read_text())
@@ -20,7 +20,7 @@ def tuned_toml(outputs: Outputs) -> str | None:
     best = min(unfrozen, key=lambda trial: trial[_SCORE])
     (before,) = (trial for trial in unfrozen if trial[UNFROZEN] == 0)
     worth = (
-        f"Nothing that was tried is better than the settings as they were: val loss {best[_SCORE]:.4f}."
+        f"Nothing is better than the settings as they were: val loss {best[_SCORE]:.4f}."
         if best is before
         else f"Val loss {best[_SCORE]:.4f}; {before[_SCORE]:.4f} with the settings as they were."
     )
