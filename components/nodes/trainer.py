@@ -28,7 +28,7 @@ from components.training import recipes
 from components.training.answering import settle
 from components.training.checkpoint import committed_epochs, remove
 from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
-from components.training.hyperparameters import Values, as_text, read_values
+from components.training.hyperparameters import Values, as_text, current_values, read_values
 from components.training.phases import Phase, best_phase, train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.recipes import FROZEN, UNFROZEN, Recipe
@@ -88,7 +88,8 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     order = _Order.of(fn_args.custom_config, fn_args.hyperparameters)
     if order.tuned:
-        print(f"  tuned: {as_text(order.tuned)}", flush=True)
+        before = current_values(fn_args.custom_config)
+        print(f"  tuned: {as_text(order.tuned, before)}", flush=True)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     with _training_folder(fn_args) as folder:
         recipe = _recipe(order, fn_args, transform, epochs=committed_epochs(folder))

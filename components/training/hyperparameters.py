@@ -89,9 +89,10 @@ def lay_over(settings: Mapping[str, Any], values: Values) -> dict[str, Any]:
     return laid
 
 
-def as_text(values: Values) -> str:
-    """The values in a line, as `--set` takes each."""
-    return " ".join(f"{name}={value}" for name, value in values.items())
+def as_text(values: Values, before: Values) -> str:
+    """Those of the values that are others than before, in a line, as `--set` takes each."""
+    changed = (f"{name}={value}" for name, value in values.items() if value != before[name])
+    return " ".join(changed) or "the settings as they were"
 
 
 def as_toml(values: Values) -> str:

@@ -134,9 +134,8 @@ class SettingsTuner(BaseTuner):
         self._tell = tenths("  tuning: heads")
         self._failure: Exception | None = None
         self._began = time.monotonic()
-        oracle = HeadsThenBest(
-            current_values(search.settings), epochs=self._epochs, seed=self._seed
-        )
+        self._before = current_values(search.settings)
+        oracle = HeadsThenBest(self._before, epochs=self._epochs, seed=self._seed)
         super().__init__(
             oracle, directory=str(search.folder), project_name="trials", overwrite=True
         )
@@ -149,14 +148,11 @@ class SettingsTuner(BaseTuner):
         unfrozen = self.oracle.get_best_trials(1 + BEST)
         (before,) = (each for each in unfrozen if not each.hyperparameters.values[UNFROZEN])
         best = unfrozen[0]
-        if best is before:
-            print(f"  tuning: nothing is better than the settings as they were: {best.score:.4f}")
-        else:
-            print(
-                f"  tuning: val loss {best.score:.4f}, with the settings as they were "
-                f"{before.score:.4f}: {as_text(searched(best.hyperparameters.values))}",
-                flush=True,
-            )
+        print(
+            f"  tuning: the best has val loss {best.score:.4f}, the settings as they were have "
+            f"{before.score:.4f}: {as_text(searched(best.hyperparameters.values), self._before)}",
+            flush=True,
+        )
 
     def run_trial(self, trial: Trial) -> dict[str, float]:
         """Trains with the trial's values; see KerasTuner's BaseTuner.
@@ -215,7 +211,7 @@ class SettingsTuner(BaseTuner):
         rank = values[UNFROZEN]
         print(
             f"  tuning: unfrozen, {rank + 1} of {1 + BEST}: "
-            + (as_text(searched(values)) if rank else "the settings as they were"),
+            f"{as_text(searched(values), self._before)}",
             flush=True,
         )
         model, training = tuned_settings(self._search.settings, searched(values))
