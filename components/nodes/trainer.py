@@ -29,7 +29,7 @@ from components.training.answering import settle
 from components.training.checkpoint import committed_epochs, remove
 from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
 from components.training.hyperparameters import Values, as_text, current_values, read_values
-from components.training.phases import Phase, best_phase, train_in_phases
+from components.training.phases import Phase, best_phase, refit_in_phases, train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.recipes import FROZEN, UNFROZEN, Recipe
 from components.training.settings import TrainingSettings
@@ -93,10 +93,11 @@ def run_fn(fn_args: FnArgs) -> None:
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     with _training_folder(fn_args) as folder:
         recipe = _recipe(order, fn_args, transform, epochs=committed_epochs(folder))
+        class_weights = balanced_class_weights(recipe.label_counts, order.classes)
         phases = train_in_phases(
             recipe.classifier.model,
             _warmed_up(recipe, order, fn_args.base_model),
-            class_weights=balanced_class_weights(recipe.label_counts, order.classes),
+            class_weights=class_weights,
             label_smoothing=order.training.label_smoothing,
             patience=order.training.patience,
             folder=folder,
@@ -108,6 +109,19 @@ def run_fn(fn_args: FnArgs) -> None:
             tail_is_trained=best_phase(phases).name == UNFROZEN,
         )
         print(answers.as_text(), flush=True)
+        trained = recipe.classifier
+        if order.training.refit:
+            again = _recipe(order, fn_args, transform, epochs=committed_epochs(folder), refit=True)
+            print("  refit: on the training and the validation photos together", flush=True)
+            refit_in_phases(
+                _warmed_up(again, order, fn_args.base_model),
+                phases,
+                class_weights=class_weights,
+                label_smoothing=order.training.label_smoothing,
+                folder=folder,
+            )
+            trained = again.classifier
+            model = model.with_weights_of(trained, recipe.boundary_layer)
         with writable(fn_args.model_run_dir) as run_dir:
             run_dir.mkdir(parents=True, exist_ok=True)
             write_history(phases, run_dir / HISTORY)
@@ -117,11 +131,16 @@ def run_fn(fn_args: FnArgs) -> None:
         with writable(fn_args.serving_model_dir) as model_dir:
             export(model, answers, transform, order.classes, model_dir)
         with writable(_keras_folder(fn_args.serving_model_dir)) as weights_dir:
-            keep_weights(recipe.classifier.model, order.origin, weights_dir)
+            keep_weights(trained.model, order.origin, weights_dir)
 
 
 def _recipe(
-    order: _Order, fn_args: FnArgs, transform: tft.TFTransformOutput, *, epochs: int
+    order: _Order,
+    fn_args: FnArgs,
+    transform: tft.TFTransformOutput,
+    *,
+    epochs: int,
+    refit: bool = False,
 ) -> Recipe:
     """What is trained on what.
 
@@ -130,6 +149,7 @@ def _recipe(
         fn_args: where the examples are.
         transform: the Transform graph.
         epochs: how many were finished before a kill.
+        refit: whether the validation photos are trained on as well.
     """
     # After a kill the random numbers must not start over, or the model would see the very
     # augmentations and dropout masks that it has already learnt from.
@@ -144,11 +164,18 @@ def _recipe(
             activations=train_files.rsplit("/", 2)[0],
             seed=seed,
             first_epoch=epochs,
+            with_val=refit,
         )
     require_same_weights(order.model.backbone, order.model.weights, order.weights_hash)
     files = dict(zip((TRAIN, VAL), (train_files, *fn_args.eval_files), strict=True))
     return recipes.on_the_fly(
-        order.model, order.training, order.classes, files=files, transform=transform, seed=seed
+        order.model,
+        order.training,
+        order.classes,
+        files=files,
+        transform=transform,
+        seed=seed,
+        with_val=refit,
     )
 
 

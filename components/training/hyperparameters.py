@@ -25,7 +25,7 @@ HEAD: Mapping[str, tuple[str | int | float, ...]] = {
 }
 """What shows in the head alone already, and the values that are tried."""
 TAIL: Mapping[str, tuple[str | int | float, ...]] = {
-    "training.unfrozen.learning_rate": (0.00005, 0.0001, 0.0002, 0.0004, 0.0008),
+    "training.unfrozen.learning_rate": (0.0001, 0.0002, 0.0004, 0.0008),
     "training.unfrozen.schedule": ("constant", "cosine"),
 }
 """What shows only once the backbone's last layers are trained."""

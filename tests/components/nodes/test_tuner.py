@@ -113,9 +113,8 @@ def test_it_says_how_fast_it_is_and_what_it_found(
 ) -> None:
     text = "\n".join(said)
     assert "  tuning: heads 120 of 120\n" in text
-    speed = re.search(r"  tuning: 120 heads in \d+ seconds, ~([\d,]+) trials a minute\n", text)
+    speed = re.search(r"  tuning: 120 heads in \d+ seconds, ~[\d,]+ trials a minute\n", text)
     assert speed
-    assert int(speed[1].replace(",", "")) > 100
     best = min(trial["score"] for trial in trials if UNFROZEN in trial)
     assert f"  tuning: the best has val loss {best:.4f}, the settings as they were have " in text
     assert "Search" not in text

@@ -22,7 +22,7 @@ FOUND = {
     "training.frozen.solver": "adam",
     "training.frozen.learning_rate": 0.003,
     "training.frozen.schedule": "cosine",
-    "training.unfrozen.learning_rate": 0.00005,
+    "training.unfrozen.learning_rate": 0.0001,
     "training.unfrozen.schedule": "constant",
 }
 
