@@ -19,6 +19,7 @@ from data.contract.errors import UserError
 from data.drawn_dogs import draw_dataset
 from data.relabels import Relabel
 from pipeline import code_hash
+from pipeline.cli import main
 from pipeline.report.comparison import compare
 from pipeline.report.runs import read_run
 from pipeline.summary import Summary
@@ -247,7 +248,11 @@ def test_a_warm_start_goes_on_from_the_model_that_was_pushed_last(run: Run, tmp_
 
 
 def test_a_search_that_was_interrupted_starts_over_and_what_it_finds_stays_found(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -269,9 +274,16 @@ def test_a_search_that_was_interrupted_starts_over_and_what_it_finds_stays_found
     settings = read_run(folder).settings
     assert current_values(settings) == tuned
 
-    second = run(folder, tune)
-    assert not {"Tuner", "Trainer"} & again(second)
-    assert second.tuned == found
+    capsys.readouterr()
+    options = [f"--set={setting}" for setting in SETTINGS]
+    places = [f"--photos={photos}", f"--workdir={folder}"]
+    assert main(["run", "--profile=tiny", *options, *places, "--tune"]) == 0
+    output = capsys.readouterr().out
+    assert "tuning:" not in output
+    assert f"tuned     {folder / 'tuned.toml'}, for --config:\n\n{found}\n" in output
+    nodes = json.loads(Workdir(folder).metrics.read_text())["nodes"]
+    cached = {row["node"] for row in nodes if row["cached"]}
+    assert {"Tuner", "Trainer"} <= cached
 
     given = (f"{name}={json.dumps(value)}" for name, value in tuned.items())
     plain = run(folder, *given)
