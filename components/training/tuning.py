@@ -1,5 +1,6 @@
 """The search for hyper-parameters on cached activations: many heads, then the best few unfrozen."""
 
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -216,14 +217,15 @@ class SettingsTuner(BaseTuner):
         )
         model, training = tuned_settings(self._search.settings, searched(values))
         recipe = self._recipe(model, training)
-        phases = train_in_phases(
-            recipe.classifier.model,
-            recipe.phases,
-            class_weights=self._class_weights,
-            label_smoothing=training.label_smoothing,
-            patience=training.patience,
-            folder=self._search.folder / f"unfrozen-{rank}",
-        )
+        with tempfile.TemporaryDirectory(dir=self._search.folder) as epochs:
+            phases = train_in_phases(
+                recipe.classifier.model,
+                recipe.phases,
+                class_weights=self._class_weights,
+                label_smoothing=training.label_smoothing,
+                patience=training.patience,
+                folder=Path(epochs),
+            )
         best: Epoch = best_phase(phases).best
         print(
             f"  tuning: val accuracy {best['val_accuracy']:.4f}, val loss {best[_LOSS]:.4f}",
