@@ -24,12 +24,9 @@ HEAD: Mapping[str, tuple[str | int | float, ...]] = {
     "training.frozen.schedule": ("constant", "cosine"),
 }
 """What shows in the head alone already, and the values that are tried."""
-TAIL: Mapping[str, tuple[str | int | float, ...]] = {
-    "training.unfrozen.learning_rate": (0.0001, 0.0002, 0.0004, 0.0008),
-    "training.unfrozen.schedule": ("constant", "cosine"),
-}
+TAIL = "training.unfrozen.learning_rate"
 """What shows only once the backbone's last layers are trained."""
-SPACE = {**HEAD, **TAIL}
+NAMES = (*HEAD, TAIL)
 
 _OF_THE_SEARCH = "tuner/"
 """How the names begin under which a search keeps its own books among the values of a trial."""
@@ -58,10 +55,10 @@ def read_values(hyperparameters: object) -> Values:
         )
     found = searched(values)
     for name, value in found.items():
-        if name not in SPACE:
+        if name not in NAMES:
             raise ComponentError(
                 f"hyper-parameter {name} = {json.dumps(value)}: no such one; "
-                f"allowed are {', '.join(SPACE)}"
+                f"allowed are {', '.join(NAMES)}"
             )
     return found
 
@@ -69,7 +66,7 @@ def read_values(hyperparameters: object) -> Values:
 def current_values(settings: Mapping[str, Any]) -> Values:
     """The values that settings, as JSON values, have now."""
     values = {}
-    for name in SPACE:
+    for name in NAMES:
         value: Any = settings
         for key in name.split("."):
             value = value[key]

@@ -19,7 +19,7 @@ from components.training.head_epochs import HeadEpochs, HeadSettings
 from components.training.history import Epoch
 from components.training.hyperparameters import (
     HEAD,
-    SPACE,
+    TAIL,
     UNFROZEN,
     Values,
     as_text,
@@ -38,6 +38,9 @@ HEADS = 120
 """Trials of the head alone."""
 BEST = 3
 """Of these, how many are unfrozen."""
+FACTORS = (1.0, 2.0, 0.5)
+"""Of the learning rate that the settings have for phase `unfrozen`, one for each of the best heads,
+which says nothing of it."""
 
 _LOSS = "val_loss"
 
@@ -72,7 +75,7 @@ class HeadsThenBest(HyperbandOracle):
             seed: of what is tried.
         """
         space = HyperParameters()
-        for name, choices in SPACE.items():
+        for name, choices in HEAD.items():
             space.Choice(name, list(choices))
         super().__init__(
             objective=Objective(_LOSS, "min"),
@@ -91,7 +94,10 @@ class HeadsThenBest(HyperbandOracle):
         rank = len(self.trials) - HEADS
         if rank < 0:
             return dict(super().populate_space(trial_id))
-        values = [self._before, *self._best_heads()][rank]
+        values = self._before
+        if rank:
+            rate = min(values[TAIL] * FACTORS[rank - 1], 1.0)
+            values = {**self._best_heads()[rank - 1], TAIL: rate}
         return {"status": TrialStatus.RUNNING, "values": {**values, UNFROZEN: rank}}
 
     def get_best_trials(self, num_trials: int = 1) -> list[Trial]:

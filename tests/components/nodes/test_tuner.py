@@ -18,7 +18,7 @@ from components.nodes.trainer import TrainerExecutor
 from components.training import tuning
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.history import SUMMARY
-from components.training.hyperparameters import HEAD, SPACE, UNFROZEN
+from components.training.hyperparameters import HEAD, NAMES, TAIL, UNFROZEN
 from components.training.settings import FrozenSettings, PhaseSettings, TrainingSettings
 from data.contract.model import push_destination
 from pipeline.beam_args import LOCAL_BEAM_ARGS
@@ -85,8 +85,8 @@ def test_a_hundred_heads_are_tried_and_the_best_three_unfrozen(
 ) -> None:
     heads = [trial for trial in trials if UNFROZEN not in trial]
     assert len(heads) >= 100
-    for name in {*SPACE} - {"training.frozen.solver"}:
-        assert {trial[name] for trial in heads} == {*SPACE[name]}
+    for name, choices in HEAD.items():
+        assert {trial[name] for trial in heads} == {*choices}
     best = []
     for trial in sorted(heads, key=lambda trial: trial["score"]):
         values = [trial[name] for name in HEAD]
@@ -94,6 +94,7 @@ def test_a_hundred_heads_are_tried_and_the_best_three_unfrozen(
             best.append(values)
     unfrozen = sorted((trial for trial in trials if UNFROZEN in trial), key=lambda t: t[UNFROZEN])
     assert [[trial[name] for name in HEAD] for trial in unfrozen[1:]] == best[:3]
+    assert [trial[TAIL] for trial in unfrozen] == [0.01, 0.01, 0.02, 0.005]
 
 
 def test_the_settings_as_they_were_compete_and_the_best_on_val_wins(
@@ -105,7 +106,7 @@ def test_the_settings_as_they_were_compete_and_the_best_on_val_wins(
     assert before["training.frozen.solver"] == "lbfgs"
     assert before["training.unfrozen.learning_rate"] == 0.01
     best = min(unfrozen, key=lambda trial: trial["score"])
-    assert values == {name: best[name] for name in SPACE}
+    assert values == {name: best[name] for name in NAMES}
 
 
 def test_it_says_how_fast_it_is_and_what_it_found(
