@@ -119,12 +119,14 @@ class Config(Section):
     def with_augmentation_mode(self, *, gpu: bool) -> Self:
         """The same, with a mode in place of `auto`.
 
-        A GPU computes the frozen layers faster than a disk reads their output.
+        A GPU computes the frozen layers faster than a disk reads their output, but a tuner reads it
+        a hundred times.
         """
         settings = self.training.augmentation
         if settings.mode != "auto":
             return self
-        chosen = settings.model_copy(update={"mode": "on_the_fly" if gpu else "cached"})
+        mode = "on_the_fly" if gpu and not self.training.tune else "cached"
+        chosen = settings.model_copy(update={"mode": mode})
         training = self.training.model_copy(update={"augmentation": chosen})
         return self.model_copy(update={"training": training})
 
@@ -142,6 +144,13 @@ class Config(Section):
             raise ValueError("frozen.epochs and unfrozen.epochs cannot both be 0")
         if training.warm_start and training.unfrozen.epochs == 0:
             raise ValueError("unfrozen.epochs cannot be 0 with warm_start, which leaves out frozen")
+        if training.tune:
+            if training.warm_start:
+                raise ValueError("tune and warm_start cannot both be: one of them starts afresh")
+            if training.frozen.epochs == 0 or training.unfrozen.epochs == 0:
+                raise ValueError("frozen.epochs and unfrozen.epochs cannot be 0 with tune")
+            if training.augmentation.mode == "on_the_fly":
+                raise ValueError("augmentation.mode cannot be on_the_fly with tune; take cached")
         return training
 
 

@@ -111,6 +111,8 @@ def run_locally(
         outputs = read_outputs(metadata.store, newest_run(metadata.store))
     summary = summarize(outputs, times, config.classes)
     copy_curves(outputs, workdir.curves)
+    if summary.tuned is not None:
+        workdir.store_tuned(summary.tuned)
     workdir.store_report(report_page(outputs, summary, ingested))
     workdir.store_metrics(as_metrics(summary))
     return summary

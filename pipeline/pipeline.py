@@ -13,6 +13,7 @@ from tfx.components import (
     StatisticsGen,
     Trainer,
     Transform,
+    Tuner,
 )
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.base_node import BaseNode
@@ -303,6 +304,22 @@ def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str)
         )
         caches.append(cache)
         examples = cache.outputs["activations"]
+    tuners = []
+    if config.training.tune:
+        tuners.append(
+            Tuner(
+                tuner_fn="components.nodes.tuner.tuner_fn",
+                examples=examples,
+                train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+                eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
+                custom_config={
+                    "classes": list(config.classes),
+                    "model": config.model.model_dump(),
+                    "training": config.training.model_dump(),
+                    "code": code_hash("components.nodes.tuner", backbone),
+                },
+            )
+        )
     trainer = Trainer(
         run_fn="components.nodes.trainer.run_fn",
         custom_executor_spec=ExecutorClassSpec(trainer_executor),
@@ -310,6 +327,7 @@ def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str)
         transform_graph=data.transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
         base_model=baseline.outputs["model"] if config.training.warm_start else None,
+        hyperparameters=tuners[0].outputs["best_hyperparameters"] if tuners else None,
         eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "classes": list(config.classes),
@@ -325,7 +343,7 @@ def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str)
         model_run=trainer.outputs["model_run"], code=code_hash("components.nodes.curves")
     )
     return _Training(
-        nodes=[*caches, trainer, curves],
+        nodes=[*caches, *tuners, trainer, curves],
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
         activations=caches[0].outputs["activations"] if caches else None,

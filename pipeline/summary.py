@@ -20,6 +20,7 @@ from data.contract.nodes import CURVES, DATA_GATE, EVALUATOR, PUSHER, REPORT, TR
 from data.ingest import IngestResult
 from pipeline.outputs import Outputs
 from pipeline.progress import NodeTimes, describe_alike
+from pipeline.tuned import tuned_toml
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Summary:
     """`node`, `seconds`, `cpu_seconds`, `peak_mb` and `cached` of each, in the order they ran."""
     model: Path | None
     """The version that holds the model; None when the gate blocked it."""
+    tuned: str | None = None
+    """What a search has found, as TOML; None where there was none."""
 
 
 def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Summary:
@@ -61,6 +64,7 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
         model=(
             Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
         ),
+        tuned=tuned_toml(outputs),
     )
 
 

@@ -30,6 +30,7 @@ from components.report.shown import (
 from components.staging import readable, writable
 from components.training.cache.format import POOLED, WEIGHTS, read_manifest, view_files
 from components.training.history import HISTORY, SUMMARY, read_history
+from components.training.hyperparameters import lay_over
 from data.contract import features
 
 _LIBRARIES = (
@@ -81,6 +82,7 @@ def Report(  # noqa: N802 (a TFX component is named like a class)
         run = stack.enter_context(readable(model_run.uri))
         training = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
         history = read_history(run / HISTORY)
+    configuration = lay_over(configuration, training.get("tuned", {}))
     versions = _versions()
     mistakes, right = _shown(predictions, examples, activations)
     facts = Facts(

@@ -28,23 +28,27 @@ from components.training import recipes
 from components.training.answering import settle
 from components.training.checkpoint import committed_epochs, remove
 from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
+from components.training.hyperparameters import Values, as_text, current_values, read_values
 from components.training.phases import Phase, best_phase, refit_in_phases, train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.recipes import FROZEN, UNFROZEN, Recipe
 from components.training.settings import TrainingSettings
+from components.training.tuned_settings import tuned_settings
 from components.training.warm_start import FORMAT, Origin, keep_weights, take_weights
 from data.contract.features import TRAIN, VAL
 
 
 @dataclass(frozen=True)
 class _Order:
-    """What `custom_config` asks for."""
+    """What `custom_config` asks for, and a tuner's hyper-parameters."""
 
     classes: list[str]
     model: ModelSettings
     training: TrainingSettings
     answers: AnswerSettings
     weights_hash: str
+    tuned: Values
+    """The hyper-parameters that a tuner found, which are among the settings already."""
 
     @property
     def origin(self) -> Origin:
@@ -56,13 +60,16 @@ class _Order:
         )
 
     @classmethod
-    def of(cls, config: dict[str, Any]) -> Self:
+    def of(cls, config: dict[str, Any], hyperparameters: dict[str, Any] | None) -> Self:
+        tuned = {} if hyperparameters is None else read_values(hyperparameters)
+        model, training = tuned_settings(config, tuned)
         return cls(
             classes=config["classes"],
-            model=ModelSettings.model_validate_json(json.dumps(config["model"])),
-            training=TrainingSettings.model_validate_json(json.dumps(config["training"])),
+            model=model,
+            training=training,
             answers=AnswerSettings.model_validate_json(json.dumps(config["answers"])),
             weights_hash=config["weights_hash"],
+            tuned=tuned,
         )
 
 
@@ -72,14 +79,17 @@ def run_fn(fn_args: FnArgs) -> None:
     The examples are those of the pipeline, or ActivationCache's if the augmentation is `cached`.
     `custom_config` holds `classes`, `model`, `training` and `answers` (ModelSettings,
     TrainingSettings and AnswerSettings as JSON, `auto` resolved) and `weights_hash`, the
-    `weights_fingerprint`.
+    `weights_fingerprint`. A tuner's hyper-parameters, if there are any, are laid over the settings.
     Leaves the history, the TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:
-        ComponentError: the backbone's weights are not available or have changed, or the cache
-            does not fit.
+        ComponentError: the backbone's weights are not available or have changed, the cache does
+            not fit, or a hyper-parameter is not one that can be.
     """
-    order = _Order.of(fn_args.custom_config)
+    order = _Order.of(fn_args.custom_config, fn_args.hyperparameters)
+    if order.tuned:
+        before = current_values(fn_args.custom_config)
+        print(f"  tuned: {as_text(order.tuned, before)}", flush=True)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     with _training_folder(fn_args) as folder:
         recipe = _recipe(order, fn_args, transform, epochs=committed_epochs(folder))
@@ -216,6 +226,7 @@ def _summary(
         ],
         "exported_phase": best_phase(phases).name,
         "answers": answers.as_json(),
+        **({"tuned": order.tuned} if order.tuned else {}),
     }
 
 
@@ -236,6 +247,7 @@ def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
         fn_args.train_files,
         fn_args.transform_graph_path,
         fn_args.base_model,
+        fn_args.hyperparameters,
     ]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(fn_args.model_run_dir).parent / "unfinished" / key

@@ -42,6 +42,8 @@ class TrainingSettings(Section):
     warm_start: bool = False
     """Goes on from the model that was pushed last, if there is one, and then leaves out phase
     `frozen`. For a few changes among many photos, on this machine only."""
+    tune: bool = False
+    """Searches better values of some of these settings, before training with them."""
     frozen: FrozenSettings = FrozenSettings(epochs=10, learning_rate=1e-3)
     unfrozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-4)
     augmentation: AugmentationSettings = AugmentationSettings()

@@ -16,7 +16,7 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
 from components.model.auto import resolve_auto
 from components.model.weights import AUTO, IMAGENET, RANDOM
 from data.contract.model import MODEL_NAME, push_destination
-from data.contract.nodes import ACTIVATION_CACHE, MODEL_GATE, NEWEST_SPAN, TRAINER
+from data.contract.nodes import ACTIVATION_CACHE, MODEL_GATE, NEWEST_SPAN, TRAINER, TUNER
 from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.cluster.gate_tasks import add_gate_tasks
@@ -41,7 +41,7 @@ Target = Literal["kubeflow", "vertex"]
 
 _KUBEFLOW_COMMAND = ("python", "-m", KUBEFLOW_TASK)
 
-_NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
+_NOT_ALWAYS_THERE = {ACTIVATION_CACHE, TUNER}
 """Resources for these are not a mistake where the configuration does without the node."""
 
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {

@@ -160,6 +160,25 @@ def test_training_for_no_epoch_at_all_is_refused() -> None:
     assert "unfrozen.epochs cannot be 0 with warm_start" in message
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.warm_start=true", "tune and warm_start cannot both be"),
+        ("training.frozen.epochs=0", "frozen.epochs and unfrozen.epochs cannot be 0 with tune"),
+        ("training.unfrozen.epochs=0", "frozen.epochs and unfrozen.epochs cannot be 0 with tune"),
+        ("training.augmentation.mode=on_the_fly", "mode cannot be on_the_fly with tune"),
+    ],
+)
+def test_tuning_what_cannot_be_tuned_is_refused(override: str, said: str) -> None:
+    assert said in error_of("training.tune=true", override)
+
+
+def test_tuning_takes_the_cache_on_a_gpu_too() -> None:
+    for tune, mode in ((False, "on_the_fly"), (True, "cached")):
+        config = load_config("photos", overrides=[f"training.tune={str(tune).lower()}"])
+        assert config.with_augmentation_mode(gpu=True).training.augmentation.mode == mode
+
+
 @pytest.mark.parametrize("phase", ["frozen", "unfrozen"])
 def test_either_phase_may_be_left_out(phase: str) -> None:
     config = load_config("photos", overrides=[f"training.{phase}.epochs=0"])

@@ -36,6 +36,7 @@ def modules() -> Rows:
                         f"model.backbone={BACKBONE}",
                         "model.weights=random",
                         "training.augmentation.mode=cached",
+                        "training.tune=true",
                     )
                 ),
                 pipeline_root="/nowhere",
