@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from components.errors import ComponentError
 from components.model.auto import resolve_auto
-from components.model.backbones import efficientnet_lite0
+from components.model.efficientnet_lite import Lite
 from components.model.files import sha256
 from components.model.weights import build_backbone
 
@@ -27,6 +27,7 @@ def tiny() -> keras.Model:
         ("efficientnet_b0", "random", ("efficientnet_b0", "random")),
         ("efficientnet_lite0", "auto", ("efficientnet_lite0", "imagenet")),
         ("efficientnet_lite0", "random", ("efficientnet_lite0", "random")),
+        ("efficientnet_lite2", "auto", ("efficientnet_lite2", "imagenet")),
         ("tiny", "auto", ("tiny", "random")),
         ("auto", "imagenet", ("efficientnet_lite0", "imagenet")),
         ("auto", "random", ("efficientnet_b0", "random")),
@@ -64,7 +65,7 @@ def test_what_cannot_be_is_named(backbone: str, given: str, message: str) -> Non
 
 
 def test_a_missing_package_is_named_with_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no-such-package-of-weights")
+    monkeypatch.setattr(Lite, "package", "no-such-package-of-weights")
     with pytest.raises(ComponentError, match=r"no-such-package\S* is not installed; .*--set"):
         resolve_auto("auto", "auto")
 
