@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from components.data_gate.settings import DataGateSettings
 from components.evaluation.settings import GateSettings
@@ -91,11 +91,6 @@ class Config(Section):
     """By node, as in `resources.Trainer.cpu`; for a compiled pipeline."""
     vertex: VertexSettings | None = None
 
-    def with_backbone(self, backbone: str, weights: str) -> Self:
-        """The same, with a backbone and weights in place of `auto`."""
-        chosen = {"backbone": backbone, "weights": weights}
-        return self.model_copy(update={"model": self.model.model_copy(update=chosen)})
-
     def with_augmentation_mode(self, *, gpu: bool) -> Self:
         """The same, with a mode in place of `auto`.
 
@@ -117,11 +112,14 @@ class Config(Section):
 
     @field_validator("training")
     @classmethod
-    def _trains(cls, training: TrainingSettings) -> TrainingSettings:
+    def _trains(cls, training: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
         if training.frozen.epochs + training.unfrozen.epochs == 0:
             raise ValueError("frozen.epochs and unfrozen.epochs cannot both be 0")
         if training.warm_start and training.unfrozen.epochs == 0:
             raise ValueError("unfrozen.epochs cannot be 0 with warm_start, which leaves out frozen")
+        model: ModelSettings | None = info.data.get("model")  # None: it is wrong itself
+        if training.warm_start and model and len(model.backbones) > 1:
+            raise ValueError("warm_start goes on with one model.backbone, not with several")
         return training
 
 

@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,13 @@ from components.model.settings import AnswerSettings, ModelSettings
 from components.model.weights import require_same_weights
 from components.staging import is_remote, readable, writable
 from components.training import recipes
-from components.training.answering import settle
+from components.training.answering import Trained, settle
+from components.training.cache.format import folder_of
 from components.training.checkpoint import committed_epochs, remove
 from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
-from components.training.phases import Phase, best_phase, train_in_phases
+from components.training.phases import Phase, train_in_phases
 from components.training.photo_batches import balanced_class_weights
-from components.training.recipes import FROZEN, UNFROZEN, Recipe
+from components.training.recipes import FROZEN, Recipe
 from components.training.settings import TrainingSettings
 from components.training.warm_start import FORMAT, Origin, keep_weights, take_weights
 from data.contract.features import TRAIN, VAL
@@ -44,13 +45,15 @@ class _Order:
     model: ModelSettings
     training: TrainingSettings
     answers: AnswerSettings
-    weights_hash: str
+    weights_hashes: list[str]
+    """Of each backbone."""
 
     @property
     def origin(self) -> Origin:
+        """Of the first backbone's classifier."""
         return Origin(
-            backbone=self.model.backbone,
-            weights_hash=self.weights_hash,
+            backbone=self.model.backbones[0],
+            weights_hash=self.weights_hashes[0],
             unfreeze_layers=self.model.unfreeze_layers,
             classes=self.classes,
         )
@@ -62,7 +65,7 @@ class _Order:
             model=ModelSettings.model_validate_json(json.dumps(config["model"])),
             training=TrainingSettings.model_validate_json(json.dumps(config["training"])),
             answers=AnswerSettings.model_validate_json(json.dumps(config["answers"])),
-            weights_hash=config["weights_hash"],
+            weights_hashes=config["weights_hashes"],
         )
 
 
@@ -71,8 +74,8 @@ def run_fn(fn_args: FnArgs) -> None:
 
     The examples are those of the pipeline, or ActivationCache's if the augmentation is `cached`.
     `custom_config` holds `classes`, `model`, `training` and `answers` (ModelSettings,
-    TrainingSettings and AnswerSettings as JSON, `auto` resolved) and `weights_hash`, the
-    `weights_fingerprint`.
+    TrainingSettings and AnswerSettings as JSON, `auto` resolved) and `weights_hashes`, the
+    `weights_fingerprint` of each backbone.
     Leaves the history, the TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:
@@ -82,41 +85,76 @@ def run_fn(fn_args: FnArgs) -> None:
     order = _Order.of(fn_args.custom_config)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     with _training_folder(fn_args) as folder:
-        recipe = _recipe(order, fn_args, transform, epochs=committed_epochs(folder))
-        phases = train_in_phases(
-            recipe.classifier.model,
-            _warmed_up(recipe, order, fn_args.base_model),
-            class_weights=balanced_class_weights(recipe.label_counts, order.classes),
-            label_smoothing=order.training.label_smoothing,
-            patience=order.training.patience,
-            folder=folder,
-        )
-        model, answers = settle(
-            recipe,
-            order.answers,
-            weights=order.model.weights,
-            tail_is_trained=best_phase(phases).name == UNFROZEN,
-        )
+        members = {
+            label: _train(order, member, fn_args, transform, folder / label)
+            for label, member in zip(_labels(order.model), order.model.members, strict=True)
+        }
+        models, answers = settle(list(members.values()), order.answers, weights=order.model.weights)
         print(answers.as_text(), flush=True)
         with writable(fn_args.model_run_dir) as run_dir:
             run_dir.mkdir(parents=True, exist_ok=True)
-            write_history(phases, run_dir / HISTORY)
-            shutil.copytree(folder / "tensorboard", run_dir / "tensorboard", dirs_exist_ok=True)
-            summary = json.dumps(_summary(order, recipe, phases, answers), indent=2)
+            write_history(_labelled_phases(members), run_dir / HISTORY)
+            for label in members:
+                logs = Path("tensorboard", label)
+                shutil.copytree(folder / label / "tensorboard", run_dir / logs, dirs_exist_ok=True)
+            summary = json.dumps(_summary(order, members, answers), indent=2)
             (run_dir / SUMMARY).write_text(summary)
         with writable(fn_args.serving_model_dir) as model_dir:
-            export(model, answers, transform, order.classes, model_dir)
-        with writable(_keras_folder(fn_args.serving_model_dir)) as weights_dir:
-            keep_weights(recipe.classifier.model, order.origin, weights_dir)
+            export(models, answers, transform, order.classes, model_dir)
+        if len(members) == 1:
+            (only,) = members.values()
+            with writable(_keras_folder(fn_args.serving_model_dir)) as weights_dir:
+                keep_weights(only.recipe.classifier.model, order.origin, weights_dir)
+
+
+def _labels(model: ModelSettings) -> list[str]:
+    """What tells the members of an ensemble from each other; the only backbone needs no name."""
+    return list(model.backbones) if len(model.backbones) > 1 else [""]
+
+
+def _train(
+    order: _Order,
+    member: ModelSettings,
+    fn_args: FnArgs,
+    transform: tft.TFTransformOutput,
+    folder: Path,
+) -> Trained:
+    """Trains the classifier of one backbone.
+
+    Args:
+        order: the settings.
+        member: those of the backbone.
+        fn_args: where the examples are.
+        transform: the Transform graph.
+        folder: of its epochs.
+    """
+    if len(order.model.backbones) > 1:
+        print(f"  {folder.name}:", flush=True)
+    recipe = _recipe(order, member, fn_args, transform, epochs=committed_epochs(folder))
+    phases = train_in_phases(
+        recipe.classifier.model,
+        _warmed_up(recipe, order, fn_args.base_model),
+        class_weights=balanced_class_weights(recipe.label_counts, order.classes),
+        label_smoothing=order.training.label_smoothing,
+        patience=order.training.patience,
+        folder=folder,
+    )
+    return Trained(recipe, phases)
 
 
 def _recipe(
-    order: _Order, fn_args: FnArgs, transform: tft.TFTransformOutput, *, epochs: int
+    order: _Order,
+    member: ModelSettings,
+    fn_args: FnArgs,
+    transform: tft.TFTransformOutput,
+    *,
+    epochs: int,
 ) -> Recipe:
     """What is trained on what.
 
     Args:
         order: the settings.
+        member: those of the backbone.
         fn_args: where the examples are.
         transform: the Transform graph.
         epochs: how many were finished before a kill.
@@ -126,19 +164,21 @@ def _recipe(
     seed = order.training.seed + epochs
     keras.utils.set_random_seed(seed)
     (train_files,) = fn_args.train_files
+    (backbone,) = member.backbones
     if order.training.augmentation.mode == "cached":
         return recipes.cached(
-            order.model,
+            member,
             order.training,
             order.classes,
-            activations=train_files.rsplit("/", 2)[0],
+            activations=folder_of(train_files.rsplit("/", 2)[0], backbone, order.model.backbones),
             seed=seed,
             first_epoch=epochs,
         )
-    require_same_weights(order.model.backbone, order.model.weights, order.weights_hash)
+    wanted = order.weights_hashes[order.model.backbones.index(backbone)]
+    require_same_weights(backbone, member.weights, wanted)
     files = dict(zip((TRAIN, VAL), (train_files, *fn_args.eval_files), strict=True))
     return recipes.on_the_fly(
-        order.model, order.training, order.classes, files=files, transform=transform, seed=seed
+        member, order.training, order.classes, files=files, transform=transform, seed=seed
     )
 
 
@@ -169,14 +209,26 @@ def _keras_folder(serving_model_dir: str) -> str:
     return f"{serving_model_dir.rpartition('/')[0]}/{FORMAT}"
 
 
-def _summary(
-    order: _Order, recipe: Recipe, phases: Sequence[PhaseHistory], answers: Answers
-) -> dict[str, Any]:
+def _labelled_phases(members: Mapping[str, Trained]) -> list[PhaseHistory]:
+    """The phases of all members, each with its member's label before its name."""
+    return [
+        dataclasses.replace(phase, name=f"{label} {phase.name}".strip())
+        for label, member in members.items()
+        for phase in member.phases
+    ]
+
+
+def _summary(order: _Order, members: Mapping[str, Trained], answers: Answers) -> dict[str, Any]:
     """The figures of a training as JSON values."""
+    recipes = [member.recipe for member in members.values()]
+    origins = [recipe.origin for recipe in recipes]
     return {
-        "backbone": order.model.backbone,
-        "weights": dataclasses.asdict(recipe.origin),
-        "train_photos": {name: recipe.label_counts[name] for name in order.classes},
+        "backbone": " + ".join(order.model.backbones),
+        "weights": {
+            "source": " + ".join(origin.source for origin in origins),
+            "sha256": " + ".join(origin.sha256 for origin in origins),
+        },
+        "train_photos": {name: recipes[0].label_counts[name] for name in order.classes},
         "phases": [
             {
                 "name": phase.name,
@@ -185,9 +237,11 @@ def _summary(
                 "train": {key: phase.best[key] for key in ("accuracy", "loss")},
                 "val": {key: phase.best[f"val_{key}"] for key in ("accuracy", "loss")},
             }
-            for phase in phases
+            for phase in _labelled_phases(members)
         ],
-        "exported_phase": best_phase(phases).name,
+        "exported_phase": " + ".join(
+            f"{label} {member.kept}".strip() for label, member in members.items()
+        ),
         "answers": answers.as_json(),
     }
 

@@ -78,7 +78,7 @@ def on_the_fly(
     """The classical recipe: every photo is changed and seen by the whole model in every epoch.
 
     Args:
-        model_settings: the classifier.
+        model_settings: the classifier, of one backbone.
         settings: the phases and the augmentation.
         classes: class names in the order of their ids.
         files: of each split, the pattern of its gzipped TFRecords of tf.train.Example.
@@ -88,6 +88,7 @@ def on_the_fly(
     Raises:
         ComponentError: the backbone's weights are not available.
     """
+    (backbone_name,) = model_settings.backbones
     classifier = build_classifier(model_settings, len(classes))
     counts = label_counts(files[TRAIN])
     batch_size = settings.batch_size
@@ -113,7 +114,7 @@ def on_the_fly(
 
     @cache
     def pretrained() -> keras.Model:
-        return build_backbone(model_settings.backbone, model_settings.weights)[0]
+        return build_backbone(backbone_name, model_settings.weights)[0]
 
     @cache
     def pretrained_views(split: str) -> list[Labelled]:
@@ -159,16 +160,18 @@ def cached(
     """The same phases on cached activations: the head alone, then from the freeze boundary on.
 
     Args:
-        model_settings: the classifier; its weights are those that the activations come from.
+        model_settings: the classifier, of one backbone; its weights are those that the activations
+            come from.
         settings: the phases.
         classes: class names in the order of their ids.
-        activations: the folder of ActivationCache's artifact.
+        activations: the folder of the backbone's activations.
         seed: of the order of the photos.
         first_epoch: how many epochs were finished before a kill: it decides which view comes next.
 
     Raises:
         ComponentError: the cache is incomplete, or holds the activations of another layer.
     """
+    (backbone_name,) = model_settings.backbones
     manifest = read_manifest(activations)
     weights = f"{activations}/{WEIGHTS}"
     classifier = build_classifier(
@@ -223,7 +226,7 @@ def cached(
         ],
         label_counts=manifest.label_counts,
         boundary_layer=layer,
-        pretrained=lambda: build_backbone(model_settings.backbone, weights)[0],
+        pretrained=lambda: build_backbone(backbone_name, weights)[0],
         pretrained_views=pretrained_views,
         validate=validate,
     )
