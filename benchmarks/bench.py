@@ -69,6 +69,8 @@ class Bench:
         self.repeats = state / f"code-{_code_hash()}"
         self.split = state / "split"
         self.versions: dict[str, str] = {}
+        self.has_peers = install.is_ready()
+        """Whether there is an environment for those that .venv cannot hold."""
 
     def prepare(self) -> None:
         """Makes the folder and the split; an earlier bench there must have had the same photos."""
@@ -179,6 +181,8 @@ def measure_speed(bench: Bench) -> list[Ratio]:
         seconds["ours"].append(_trained(run["cold"]))
         seconds["warm"].append(run["warm"]["seconds"]["Trainer"])
         shares.append(_trained(run["cold"]) / run["cold"]["wall"])
+        if not bench.has_peers:
+            continue
         for schedule in ("seed", "fastai"):
             torch = bench.torch(f"torch-{schedule}-{repeat}", schedule, repeat, full=False)
             seconds[schedule].append(torch["seconds"])
@@ -188,12 +192,15 @@ def measure_speed(bench: Bench) -> list[Ratio]:
 
     rows = [
         of_pairs("keras-lite0", seconds["keras"], seconds["ours"], 6),
-        of_pairs("torch-lite0", seconds["seed"], seconds["ours"], 3),
-        of_pairs("fastai-lite0", seconds["fastai"], seconds["ours"]),
         of_pairs("keras-lite0-warm", seconds["keras"], seconds["warm"], 20),
         of_repeats("training-share", shares, 0.8),
-        of_pairs("onnxruntime-trunk", seconds["onnx"], seconds["extractor"]),
     ]
+    if bench.has_peers:
+        rows += [
+            of_pairs("torch-lite0", seconds["seed"], seconds["ours"], 3),
+            of_pairs("fastai-lite0", seconds["fastai"], seconds["ours"]),
+            of_pairs("onnxruntime-trunk", seconds["onnx"], seconds["extractor"]),
+        ]
     if plan.b0:
         rows.insert(0, of_pairs("keras-b0", seconds["keras-b0"], seconds["ours-b0"], 8))
     return rows
@@ -212,7 +219,7 @@ def measure_accuracy(bench: Bench) -> Ratio:
         raise SystemExit(f"bench: the test photos differ; delete {bench.state} to start over")
     if plan.b0:
         bench.keras("keras-b0", plan.b0, 0, full=True)
-    for schedule in ("seed", "fastai"):
+    for schedule in ("seed", "fastai") if bench.has_peers else ():
         bench.torch(f"torch-{schedule}", schedule, 0, full=True)
     return difference("accuracy-lite0", _correct(ours), _correct(keras_runs), -0.01)
 

@@ -71,7 +71,10 @@ def main() -> None:
         "model.backbone": options.backbone,
         "model.weights": options.weights,
         "training.seed": options.seed,
+        # The peers' work: so many epochs of each phase, in their batches.
+        "training.batch_size": 32,
         "training.patience": max(options.epochs),
+        "training.frozen.solver": "adam",
         "training.frozen.epochs": frozen,
         "training.unfrozen.epochs": unfrozen,
     }

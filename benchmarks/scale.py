@@ -11,19 +11,16 @@ below runs/scale is deleted.
 import argparse
 import itertools
 import json
-import os
 import shutil
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.bench import machine
+from benchmarks.processes import Measured, run_measured
 from data.drawn_dogs import EXPRESSIONS, draw_dataset
 
-DOG_EMOTION = Path(sys.executable).with_name("dog-emotion")
 PHOTOS = (1_000, 10_000, 30_000)
 RESULTS = Path(__file__).with_name("scale.json")
 FOLDER = Path("runs") / "scale"
@@ -45,15 +42,6 @@ TASKS = (
 STEPS = (INGESTION, *TASKS)
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What one step took."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
-
-
 def measure(photos: int) -> dict[str, Measured]:
     """Runs everything on a number of drawn photos, if it has not been measured before.
 
@@ -67,12 +55,12 @@ def measure(photos: int) -> dict[str, Measured]:
     shutil.rmtree(folder, ignore_errors=True)
     draw_dataset(folder / "photos", per_class=photos // len(EXPRESSIONS), seed=0)
     print(f"\n{photos:,} photos drawn", flush=True)
-    found = {INGESTION: _run("data", f"{folder}/photos", "--out", f"{folder}/data")}
+    found = {INGESTION: run_measured("data", f"{folder}/photos", "--out", f"{folder}/data")}
     spec = f"{folder}/spec.json"
     settings = [f"--set={setting}" for setting in SETTINGS]
-    _run("compile", "--target=vertex", "--image=none", "--root=gs://none", "--data=gs://none",
+    run_measured("compile", "--target=vertex", "--image=none", "--root=gs://none", "--data=gs://none",
          f"--out={spec}", *settings)  # fmt: skip
-    _run("run-spec", spec, "--root", f"{folder}/root", "--data", f"{folder}/data")
+    run_measured("run-spec", spec, "--root", f"{folder}/root", "--data", f"{folder}/data")
     for task in TASKS:
         row = json.loads((folder / "root" / "runs" / "1" / task / "execution.json").read_text())
         found[task] = Measured(row["seconds"], row["cpu_seconds"], row["peak_mb"])
@@ -80,17 +68,6 @@ def measure(photos: int) -> dict[str, Measured]:
         shutil.rmtree(folder / name)
     done.write_text(json.dumps({name: asdict(row) for name, row in found.items()}, indent=2))
     return found
-
-
-def _run(*arguments: str) -> Measured:
-    started = time.monotonic()
-    process = subprocess.Popen([DOG_EMOTION, *arguments])
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, arguments)
-    cpu = usage.ru_utime + usage.ru_stime
-    return Measured(time.monotonic() - started, cpu, usage.ru_maxrss / 1024)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A trained classifier as it is exported: its layers folded and constant, in parts."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import keras
@@ -29,6 +30,13 @@ class FoldedClassifier:
     pretrained_tail: keras.Model
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
+
+    def with_weights_of(self, classifier: Classifier, boundary_layer: str) -> "FoldedClassifier":
+        """Another training's classifier, which began with the same weights as this one."""
+        other = fold_classifier(classifier, boundary_layer, None)
+        if self.pretrained_tail is self.tail:
+            return other
+        return dataclasses.replace(other, pretrained_tail=self.pretrained_tail)
 
 
 def fold_classifier(

@@ -20,6 +20,7 @@ from tfx.types import standard_component_specs
 from tfx.utils import io_utils
 
 from components.model.answers import Answers
+from components.model.classifier import Classifier
 from components.model.export import export
 from components.model.settings import AnswerSettings, ModelSettings
 from components.model.weights import require_same_weights
@@ -29,7 +30,7 @@ from components.training.answering import Trained, settle
 from components.training.cache.format import folder_of
 from components.training.checkpoint import committed_epochs, remove
 from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
-from components.training.phases import Phase, train_in_phases
+from components.training.phases import Phase, refit_in_phases, train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.recipes import FROZEN, Recipe
 from components.training.settings import TrainingSettings
@@ -85,12 +86,22 @@ def run_fn(fn_args: FnArgs) -> None:
     order = _Order.of(fn_args.custom_config)
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     with _training_folder(fn_args) as folder:
-        members = {
-            label: _train(order, member, fn_args, transform, folder / label)
+        trainings = {
+            label: _Training(order, member, fn_args, transform, folder / label)
             for label, member in zip(_labels(order.model), order.model.members, strict=True)
         }
+        members = {label: training.train() for label, training in trainings.items()}
         models, answers = settle(list(members.values()), order.answers, weights=order.model.weights)
         print(answers.as_text(), flush=True)
+        classifiers = [member.recipe.classifier for member in members.values()]
+        if order.training.refit:
+            classifiers = [trainings[label].refit(member) for label, member in members.items()]
+            models = [
+                model.with_weights_of(classifier, member.recipe.boundary_layer)
+                for model, classifier, member in zip(
+                    models, classifiers, members.values(), strict=True
+                )
+            ]
         with writable(fn_args.model_run_dir) as run_dir:
             run_dir.mkdir(parents=True, exist_ok=True)
             write_history(_labelled_phases(members), run_dir / HISTORY)
@@ -101,10 +112,9 @@ def run_fn(fn_args: FnArgs) -> None:
             (run_dir / SUMMARY).write_text(summary)
         with writable(fn_args.serving_model_dir) as model_dir:
             export(models, answers, transform, order.classes, model_dir)
-        if len(members) == 1:
-            (only,) = members.values()
+        if len(classifiers) == 1:
             with writable(_keras_folder(fn_args.serving_model_dir)) as weights_dir:
-                keep_weights(only.recipe.classifier.model, order.origin, weights_dir)
+                keep_weights(classifiers[0].model, order.origin, weights_dir)
 
 
 def _labels(model: ModelSettings) -> list[str]:
@@ -112,96 +122,110 @@ def _labels(model: ModelSettings) -> list[str]:
     return list(model.backbones) if len(model.backbones) > 1 else [""]
 
 
-def _train(
-    order: _Order,
-    member: ModelSettings,
-    fn_args: FnArgs,
-    transform: tft.TFTransformOutput,
-    folder: Path,
-) -> Trained:
-    """Trains the classifier of one backbone.
+@dataclass(frozen=True)
+class _Training:
+    """The training of the classifier of one backbone."""
 
-    Args:
-        order: the settings.
-        member: those of the backbone.
-        fn_args: where the examples are.
-        transform: the Transform graph.
-        folder: of its epochs.
-    """
-    if len(order.model.backbones) > 1:
-        print(f"  {folder.name}:", flush=True)
-    recipe = _recipe(order, member, fn_args, transform, epochs=committed_epochs(folder))
-    phases = train_in_phases(
-        recipe.classifier.model,
-        _warmed_up(recipe, order, fn_args.base_model),
-        class_weights=balanced_class_weights(recipe.label_counts, order.classes),
-        label_smoothing=order.training.label_smoothing,
-        patience=order.training.patience,
-        folder=folder,
-    )
-    return Trained(recipe, phases)
+    order: _Order
+    model: ModelSettings
+    """Of the backbone."""
+    fn_args: FnArgs
+    """Where the examples are."""
+    transform: tft.TFTransformOutput
+    folder: Path
+    """Of its epochs."""
 
+    def train(self) -> Trained:
+        """Runs the phases."""
+        self._announce()
+        recipe = self._recipe(refit=False)
+        phases = train_in_phases(
+            recipe.classifier.model,
+            self._warmed_up(recipe),
+            class_weights=balanced_class_weights(recipe.label_counts, self.order.classes),
+            label_smoothing=self.order.training.label_smoothing,
+            patience=self.order.training.patience,
+            folder=self.folder,
+        )
+        return Trained(recipe, phases)
 
-def _recipe(
-    order: _Order,
-    member: ModelSettings,
-    fn_args: FnArgs,
-    transform: tft.TFTransformOutput,
-    *,
-    epochs: int,
-) -> Recipe:
-    """What is trained on what.
+    def refit(self, trained: Trained) -> Classifier:
+        """Trains a new classifier on the validation photos as well."""
+        self._announce()
+        print("  refit: on the training and the validation photos together", flush=True)
+        recipe = self._recipe(refit=True)
+        refit_in_phases(
+            self._warmed_up(recipe),
+            trained.phases,
+            class_weights=balanced_class_weights(trained.recipe.label_counts, self.order.classes),
+            label_smoothing=self.order.training.label_smoothing,
+            folder=self.folder,
+        )
+        return recipe.classifier
 
-    Args:
-        order: the settings.
-        member: those of the backbone.
-        fn_args: where the examples are.
-        transform: the Transform graph.
-        epochs: how many were finished before a kill.
-    """
-    # After a kill the random numbers must not start over, or the model would see the very
-    # augmentations and dropout masks that it has already learnt from.
-    seed = order.training.seed + epochs
-    keras.utils.set_random_seed(seed)
-    (train_files,) = fn_args.train_files
-    (backbone,) = member.backbones
-    if order.training.augmentation.mode == "cached":
-        return recipes.cached(
-            member,
+    def _announce(self) -> None:
+        """Says which member it is."""
+        if len(self.order.model.backbones) > 1:
+            print(f"  {self.folder.name}:", flush=True)
+
+    def _recipe(self, *, refit: bool) -> Recipe:
+        """What is trained on what.
+
+        Args:
+            refit: whether the validation photos are trained on as well.
+        """
+        order, (backbone,) = self.order, self.model.backbones
+        # After a kill the random numbers must not start over, or the model would see the very
+        # augmentations and dropout masks that it has already learnt from.
+        epochs = committed_epochs(self.folder)
+        seed = order.training.seed + epochs
+        keras.utils.set_random_seed(seed)
+        (train_files,) = self.fn_args.train_files
+        if order.training.augmentation.mode == "cached":
+            artifact = train_files.rsplit("/", 2)[0]
+            return recipes.cached(
+                self.model,
+                order.training,
+                order.classes,
+                activations=folder_of(artifact, backbone, order.model.backbones),
+                seed=seed,
+                first_epoch=epochs,
+                with_val=refit,
+            )
+        wanted = order.weights_hashes[order.model.backbones.index(backbone)]
+        require_same_weights(backbone, self.model.weights, wanted)
+        files = dict(zip((TRAIN, VAL), (train_files, *self.fn_args.eval_files), strict=True))
+        return recipes.on_the_fly(
+            self.model,
             order.training,
             order.classes,
-            activations=folder_of(train_files.rsplit("/", 2)[0], backbone, order.model.backbones),
+            files=files,
+            transform=self.transform,
             seed=seed,
-            first_epoch=epochs,
+            with_val=refit,
         )
-    wanted = order.weights_hashes[order.model.backbones.index(backbone)]
-    require_same_weights(backbone, member.weights, wanted)
-    files = dict(zip((TRAIN, VAL), (train_files, *fn_args.eval_files), strict=True))
-    return recipes.on_the_fly(
-        member, order.training, order.classes, files=files, transform=transform, seed=seed
-    )
 
+    def _warmed_up(self, recipe: Recipe) -> list[Phase]:
+        """The phases to train, once the classifier has the weights to go on from, if any.
 
-def _warmed_up(recipe: Recipe, order: _Order, base_model: str | None) -> list[Phase]:
-    """The phases to train, once the classifier has the weights to go on from, if any.
+        Args:
+            recipe: untrained.
 
-    Args:
-        recipe: untrained.
-        order: the settings.
-        base_model: the export of the model that was pushed last; None where there is none.
-
-    Raises:
-        ComponentError: that model does not fit.
-    """
-    if not order.training.warm_start:
-        return recipe.phases
-    if base_model is None:
-        print("  warm start: nothing was pushed yet, so there is nothing to go on from", flush=True)
-        return recipe.phases
-    with readable(_keras_folder(base_model)) as folder:
-        take_weights(recipe.classifier.model, order.origin, folder)
-    print("  warm start: going on from the model that was pushed last", flush=True)
-    return [phase for phase in recipe.phases if phase.name != FROZEN]
+        Raises:
+            ComponentError: the model that was pushed last does not fit.
+        """
+        if not self.order.training.warm_start:
+            return recipe.phases
+        if self.fn_args.base_model is None:
+            print(
+                "  warm start: nothing was pushed yet, so there is nothing to go on from",
+                flush=True,
+            )
+            return recipe.phases
+        with readable(_keras_folder(self.fn_args.base_model)) as folder:
+            take_weights(recipe.classifier.model, self.order.origin, folder)
+        print("  warm start: going on from the model that was pushed last", flush=True)
+        return [phase for phase in recipe.phases if phase.name != FROZEN]
 
 
 def _keras_folder(serving_model_dir: str) -> str:

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -19,7 +20,7 @@ import numpy as np
 from components.errors import ComponentError
 from components.training.history import Epoch, best_epoch
 
-_STATE, _BEST, _HISTORY = "state.npz", "best.npz", "history.json"
+_STATE, _KEPT, _HISTORY = "state.npz", "kept.npz", "history.json"
 
 
 def is_finished(history: list[Epoch], *, epochs: int, patience: int) -> bool:
@@ -51,23 +52,28 @@ class PhaseCheckpoint(keras.callbacks.Callback):
     """Commits every epoch of one phase to a folder, stops the phase early, and restores it.
 
     Attributes:
+        name: of the folder.
+        epochs: how many the phase is to have at the most.
         history: the epochs so far, including those before a kill.
     """
 
-    def __init__(self, folder: Path, *, epochs: int, patience: int) -> None:
+    def __init__(
+        self, folder: Path, *, epochs: int, patience: int, keep: Literal["best", "last"] = "best"
+    ) -> None:
         """Finds what the phase has behind it.
 
         Args:
             folder: the phase's, in the folder of its training.
             epochs: how many it is to have.
-            patience: how many without a better one end it.
+            patience: how many without a better one end it, unless the last one is kept.
+            keep: the epoch that the phase ends with; the best one needs validation.
 
         Raises:
             ComponentError: what is kept is damaged, as after a power cut; so do the other methods.
         """
         super().__init__()
-        self._folder = folder
-        self._epochs, self._patience = epochs, patience
+        self._folder, self.name = folder, folder.name
+        self.epochs, self._patience, self._keep = epochs, patience, keep
         committed = self._newest()
         self.history: list[Epoch] = []
         if committed:
@@ -77,7 +83,14 @@ class PhaseCheckpoint(keras.callbacks.Callback):
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train in this phase."""
-        return is_finished(self.history, epochs=self._epochs, patience=self._patience)
+        if self._keep == "last":
+            return len(self.history) >= self.epochs
+        return is_finished(self.history, epochs=self.epochs, patience=self._patience)
+
+    @property
+    def kept(self) -> int:
+        """The index of the epoch that the phase ends with."""
+        return best_epoch(self.history) if self._keep == "best" else len(self.history) - 1
 
     def restore_state(self, model: keras.Model) -> None:
         """Puts a compiled model, and its optimizer, where the newest epoch left them."""
@@ -85,10 +98,10 @@ class PhaseCheckpoint(keras.callbacks.Callback):
             model.optimizer.build(model.trainable_variables)
             _load(committed / _STATE, [*model.weights, *model.optimizer.variables])
 
-    def restore_best(self, model: keras.Model) -> None:
-        """Gives the model the weights of the best epoch."""
+    def restore_kept(self, model: keras.Model) -> None:
+        """Gives the model the weights of the epoch that the phase ends with."""
         if committed := self._newest():
-            _load(committed / _BEST, model.weights)
+            _load(committed / _KEPT, model.weights)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         previous = self._newest()
@@ -99,10 +112,10 @@ class PhaseCheckpoint(keras.callbacks.Callback):
         unfinished.mkdir(parents=True)
         model = self.model
         _save(unfinished / _STATE, [*model.weights, *model.optimizer.variables])
-        if previous is None or best_epoch(self.history) == len(self.history) - 1:
-            _save(unfinished / _BEST, model.weights)
+        if previous is None or self.kept == len(self.history) - 1:
+            _save(unfinished / _KEPT, model.weights)
         else:
-            shutil.copyfile(previous / _BEST, unfinished / _BEST)
+            shutil.copyfile(previous / _KEPT, unfinished / _KEPT)
         (unfinished / _HISTORY).write_text(json.dumps(self.history))
         unfinished.rename(target)
         if previous:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from components.training.checkpoint import PhaseCheckpoint
-from components.training.history import PhaseHistory, best_epoch
+from components.training.history import PhaseHistory
 from components.training.settings import PhaseSettings
 from data.contract.progress import Watch, watching
 
@@ -61,7 +61,50 @@ def train_phase(
     """
     if phase.solve:
         return phase.solve(class_weights)
-    name, settings = phase.name, phase.settings
+    checkpoint = PhaseCheckpoint(
+        folder / phase.name, epochs=phase.settings.epochs, patience=patience
+    )
+    _fit(phase, checkpoint, class_weights, label_smoothing, folder, validated=True)
+    return PhaseHistory(phase.name, checkpoint.history, checkpoint.kept)
+
+
+def refit_phase(
+    phase: Phase,
+    epochs: int,
+    *,
+    class_weights: dict[int, float],
+    label_smoothing: float,
+    folder: Path,
+) -> None:
+    """Trains as `train_phase` does, but for a number of epochs that was chosen before.
+
+    Args:
+        phase: its splits' `train` is fitted.
+        epochs: how many; the learning rate falls as if the phase had all of its epochs.
+        class_weights: as for `train_phase`.
+        label_smoothing: as for `train_phase`.
+        folder: where the epochs are kept, apart from those of `train_phase`.
+    """
+    if phase.solve:
+        phase.solve(class_weights)
+        return
+    checkpoint = PhaseCheckpoint(
+        folder / f"refit-{phase.name}", epochs=epochs, patience=epochs, keep="last"
+    )
+    _fit(phase, checkpoint, class_weights, label_smoothing, folder, validated=False)
+
+
+def _fit(
+    phase: Phase,
+    checkpoint: PhaseCheckpoint,
+    class_weights: dict[int, float],
+    label_smoothing: float,
+    folder: Path,
+    *,
+    validated: bool,
+) -> None:
+    """Trains the epochs that the checkpoint lacks, and leaves the weights of the one it keeps."""
+    settings, name = phase.settings, checkpoint.name
     model, splits = phase.prepare()
     # The change of `trainable` only counts once the model is compiled again. On a CPU, XLA is
     # slower than TensorFlow's own kernels by an order of magnitude.
@@ -72,11 +115,6 @@ def train_phase(
         jit_compile=False,
     )
     classes = model.output.shape[-1]
-    train, val = (
-        _with_one_hot_labels(split, classes, smoothing)
-        for split, smoothing in ((splits.train, label_smoothing), (splits.val, 0.0))
-    )
-    checkpoint = PhaseCheckpoint(folder / name, epochs=settings.epochs, patience=patience)
     if checkpoint.history and not checkpoint.finished:
         print(f"  phase {name}: going on after epoch {len(checkpoint.history)}", flush=True)
         checkpoint.restore_state(model)
@@ -84,27 +122,26 @@ def train_phase(
         trainable = sum(int(tf.size(variable)) for variable in model.trainable_variables)
         print(
             f"  phase {name}: {trainable:,} trainable parameters, "
-            f"learning rate {settings.learning_rate:g}, at most {settings.epochs} epochs",
+            f"learning rate {settings.learning_rate:g}, at most {checkpoint.epochs} epochs",
             flush=True,
         )
         watch = watching()
         model.fit(
-            train,
-            validation_data=val,
+            _with_one_hot_labels(splits.train, classes, label_smoothing),
+            validation_data=_with_one_hot_labels(splits.val, classes, 0.0) if validated else None,
             steps_per_epoch=splits.train_steps,
             initial_epoch=len(checkpoint.history),
-            epochs=settings.epochs,
+            epochs=checkpoint.epochs,
             class_weight=class_weights,
             shuffle=False,  # the dataset does it
             callbacks=[
                 checkpoint,
                 keras.callbacks.TensorBoard(folder / "tensorboard" / name),
-                *([_EpochsCounted(name, settings.epochs, watch)] if watch else []),
+                *([_EpochsCounted(name, checkpoint.epochs, watch)] if watch else []),
             ],
             verbose=0 if watch else 2,
         )
-    checkpoint.restore_best(model)
-    return PhaseHistory(name, checkpoint.history, best_epoch(checkpoint.history))
+    checkpoint.restore_kept(model)
 
 
 class _EpochsCounted(keras.callbacks.Callback):
@@ -119,7 +156,9 @@ class _EpochsCounted(keras.callbacks.Callback):
             self._watch(f"{self._phase}: epoch", 0, self._epochs)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        reached = f"val accuracy {(logs or {})['val_accuracy']:.3f}"
+        figures = logs or {}
+        told = "val_accuracy" if "val_accuracy" in figures else "accuracy"
+        reached = f"{told.replace('_', ' ')} {figures[told]:.3f}"
         self._watch(f"{self._phase}: {reached}, epoch", epoch + 1, self._epochs)
 
 
@@ -189,6 +228,38 @@ def train_in_phases(
             best_weights = model.get_weights()
     model.set_weights(best_weights)
     return results
+
+
+def refit_in_phases(
+    phases: Sequence[Phase],
+    chosen: Sequence[PhaseHistory],
+    *,
+    class_weights: dict[int, float],
+    label_smoothing: float,
+    folder: Path,
+) -> None:
+    """Trains a new classifier as the one that was chosen by validation, on other photos.
+
+    Args:
+        phases: of the new classifier.
+        chosen: what `train_in_phases` gave: the phases up to the best one are run again, each for
+            as many epochs as led to the weights it ended with.
+        class_weights: weight of each class id in the training loss.
+        label_smoothing: as for `train_in_phases`.
+        folder: where the epochs are kept.
+    """
+    epochs = {result.name: result.kept + 1 for result in chosen}
+    for phase in phases:
+        if phase.name in epochs:
+            refit_phase(
+                phase,
+                epochs[phase.name],
+                class_weights=class_weights,
+                label_smoothing=label_smoothing,
+                folder=folder,
+            )
+        if phase.name == best_phase(chosen).name:
+            break
 
 
 def best_phase(results: Sequence[PhaseHistory]) -> PhaseHistory:

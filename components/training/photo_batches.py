@@ -20,14 +20,14 @@ SHUFFLE_BUFFER = 4096
 """Records, still encoded: about 130 MB."""
 
 
-def _records(pattern: str) -> tf.data.Dataset:
+def _records(pattern: str | Sequence[str]) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(
         tf.data.Dataset.list_files(pattern, shuffle=False), compression_type="GZIP"
     )
 
 
 def photo_batches(
-    pattern: str,
+    pattern: str | Sequence[str],
     transform: tft.TFTransformOutput,
     *,
     batch_size: int,
@@ -37,7 +37,7 @@ def photo_batches(
     """The photos in some files of Examples, batched.
 
     Args:
-        pattern: the files, gzipped TFRecords of tf.train.Example.
+        pattern: the files, gzipped TFRecords of tf.train.Example; or several patterns.
         transform: the Transform graph that makes pixels and label ids.
         batch_size: photos per batch.
         shuffle_seed: if given, the photos come in a new order each time through.

@@ -74,6 +74,7 @@ def on_the_fly(
     files: Mapping[str, str],
     transform: tft.TFTransformOutput,
     seed: int,
+    with_val: bool = False,
 ) -> Recipe:
     """The classical recipe: every photo is changed and seen by the whole model in every epoch.
 
@@ -84,6 +85,7 @@ def on_the_fly(
         files: of each split, the pattern of its gzipped TFRecords of tf.train.Example.
         transform: the Transform graph that makes pixels and label ids.
         seed: of the order of the photos and of their changes, below 2**31.
+        with_val: whether the validation photos are trained on as well.
 
     Raises:
         ComponentError: the backbone's weights are not available.
@@ -93,13 +95,14 @@ def on_the_fly(
     counts = label_counts(files[TRAIN])
     batch_size = settings.batch_size
     steps = math.ceil(sum(counts.values()) / batch_size)
+    learnt = [files[split] for split in ((TRAIN, VAL) if with_val else (TRAIN,))]
 
     def changed(index: tf.Tensor, batch: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels, hashes = batch
         view = (seed << 31) + index // steps  # a different one for each seed and epoch
         return augmented(images, hashes, view, settings.augmentation), labels
 
-    train = photo_batches(files[TRAIN], transform, batch_size=batch_size, shuffle_seed=seed)
+    train = photo_batches(learnt, transform, batch_size=batch_size, shuffle_seed=seed)
     splits = Splits(
         train=prefetched(
             train.repeat().enumerate().map(changed, num_parallel_calls=os.cpu_count())
@@ -124,7 +127,8 @@ def on_the_fly(
             splits,
             split,
             lambda images: extractor(images)[1],
-            photos=sum(counts.values()),
+            batch_size=batch_size,
+            photos=sum(sum(label_counts(pattern).values()) for pattern in learnt),
             views=settings.augmentation.views,
         )
 
@@ -156,6 +160,7 @@ def cached(
     activations: str,
     seed: int,
     first_epoch: int,
+    with_val: bool = False,
 ) -> Recipe:
     """The same phases on cached activations: the head alone, then from the freeze boundary on.
 
@@ -167,6 +172,7 @@ def cached(
         activations: the folder of the backbone's activations.
         seed: of the order of the photos.
         first_epoch: how many epochs were finished before a kill: it decides which view comes next.
+        with_val: whether the validation photos are trained on as well.
 
     Raises:
         ComponentError: the cache is incomplete, or holds the activations of another layer.
@@ -184,11 +190,18 @@ def cached(
             f"{layer}, but {activations} holds those of {manifest.boundary_layer}"
         )
 
+    learnt = (TRAIN, VAL) if with_val else (TRAIN,)
+
     def splits(feature: Feature) -> Splits:
         batch_size = settings.batch_size
         return Splits(
             train=training_batches(
-                activations, feature, batch_size=batch_size, seed=seed, first_epoch=first_epoch
+                activations,
+                feature,
+                batch_size=batch_size,
+                seed=seed,
+                first_epoch=first_epoch,
+                with_val=with_val,
             ),
             train_steps=math.ceil(manifest.photos[TRAIN] / batch_size),
             val=validation_batches(activations, feature, batch_size=batch_size),
@@ -208,7 +221,8 @@ def cached(
             splits(POOLED),
             split,
             lambda pooled: pooled,
-            photos=manifest.photos[TRAIN],
+            batch_size=settings.batch_size,
+            photos=sum(manifest.photos[split] for split in learnt),
             views=manifest.views,
         )
 
@@ -266,6 +280,7 @@ def _views(
     split: str,
     compute: Callable[[tf.Tensor], tf.Tensor],
     *,
+    batch_size: int,
     photos: int,
     views: int,
 ) -> list[Labelled]:
@@ -275,13 +290,15 @@ def _views(
         splits: where the photos are.
         split: which of them.
         compute: inputs to features [N, features].
-        photos: how many there are of `train`.
+        batch_size: inputs per batch.
+        photos: how many are trained on.
         views: how many of each of these are wanted.
     """
     if split == VAL:
         return [_joined(splits.val, compute)]
     whole = min(views, MAX_FEATURES // photos)
-    features, labels = _joined(splits.train.take(max(whole, 1) * splits.train_steps), compute)
+    batches = max(whole, 1) * math.ceil(photos / batch_size)
+    features, labels = _joined(splits.train.take(batches), compute)
     if not whole:
         return [(features[:MAX_FEATURES], labels[:MAX_FEATURES])]
     return [

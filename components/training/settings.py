@@ -36,9 +36,12 @@ class TrainingSettings(Section):
     """The share of each training label that is spread over all classes."""
     patience: Count = 3
     """Epochs without a lower validation loss before a phase stops."""
+    refit: bool = False
+    """Once the validation photos have chosen the epochs, trains anew on them too, for as many
+    steps; the figures of training, and what the answers rest on, are those of before."""
     warm_start: bool = False
     """Goes on from the model that was pushed last, if there is one, and then leaves out phase
     `frozen`. For a few changes among many photos, on this machine only."""
     frozen: FrozenSettings = FrozenSettings(epochs=10, learning_rate=1e-3)
-    unfrozen: FrozenSettings = FrozenSettings(epochs=10, learning_rate=1e-4)
+    unfrozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-4)
     augmentation: AugmentationSettings = AugmentationSettings()

@@ -1,7 +1,7 @@
 import pytest
 
 from benchmarks import scale
-from benchmarks.scale import Measured
+from benchmarks.processes import Measured
 
 
 def test_a_row_tells_what_each_further_photo_costs(monkeypatch: pytest.MonkeyPatch) -> None:

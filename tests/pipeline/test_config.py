@@ -38,7 +38,7 @@ def test_the_profiles_are_those() -> None:
 
 def test_photos_get_ten_and_ten_epochs_and_the_default_gate() -> None:
     config = load_config("photos")
-    assert (config.training.frozen.epochs, config.training.unfrozen.epochs) == (10, 10)
+    assert (config.training.frozen.epochs, config.training.unfrozen.epochs) == (10, 6)
     assert config.gate.accuracy_floor is None
     assert config.gate.error_rate == 0.05
 

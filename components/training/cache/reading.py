@@ -16,7 +16,13 @@ SHUFFLE_BUFFER = 4096
 
 
 def training_batches(
-    folder: str, feature: Feature, *, batch_size: int, seed: int, first_epoch: int
+    folder: str,
+    feature: Feature,
+    *,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    with_val: bool = False,
 ) -> tf.data.Dataset:
     """The training photos, epoch after epoch, endlessly.
 
@@ -30,6 +36,7 @@ def training_batches(
         batch_size: photos per batch.
         seed: makes the orders repeatable.
         first_epoch: the epoch to begin with; not 0 after a kill.
+        with_val: whether the photos of `val` are learnt from as well, as they are.
 
     Returns:
         A dataset of (float32 [N, *manifest.shape(feature)], int64 [N]).
@@ -38,8 +45,9 @@ def training_batches(
         ComponentError: the folder is not complete.
     """
     manifest = read_manifest(folder)
+    plain = view_files(folder, features.VAL, 0) if with_val else []
     files = tf.constant(
-        [view_files(folder, features.TRAIN, view) for view in range(manifest.views)]
+        [[*view_files(folder, features.TRAIN, view), *plain] for view in range(manifest.views)]
     )
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:

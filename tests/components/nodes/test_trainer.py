@@ -14,14 +14,18 @@ from components.model.weights import build_backbone
 from components.training import phases as training
 from components.training.augmentation_settings import AugmentationSettings
 from components.training.checkpoint import PhaseCheckpoint
-from components.training.settings import PhaseSettings, TrainingSettings
+from components.training.history import read_history
+from components.training.settings import FrozenSettings, PhaseSettings, TrainingSettings
 from data.contract import features
 from data.contract.model import ANSWERS
 from data.ingest import IngestResult
 from pipeline.config import Config
 
-EPOCH = PhaseSettings(epochs=1, learning_rate=0.01)
-EPOCHS = PhaseSettings(epochs=2, learning_rate=0.01)
+EPOCH = FrozenSettings(epochs=1, learning_rate=0.01, solver="adam")
+EPOCHS = FrozenSettings(epochs=2, learning_rate=0.01, solver="adam")
+SOLVED = FrozenSettings(epochs=1, learning_rate=0.01, solver="lbfgs")
+UNFROZEN_EPOCH = PhaseSettings(epochs=1, learning_rate=0.01)
+UNFROZEN_EPOCHS = PhaseSettings(epochs=2, learning_rate=0.01)
 LEFT_OUT = PhaseSettings(epochs=0, learning_rate=0.01)
 
 
@@ -48,7 +52,7 @@ def inputs(mode: Mode, examples: Any, activations: Any, transform_graph: Any) ->
 @pytest.fixture(scope="module")
 def outputs(config: Config, mode: Mode, run_node: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """What the node leaves of two frozen epochs and an unfrozen one."""
-    two_phases = trained_by(config, mode, frozen=EPOCHS, unfrozen=EPOCH)
+    two_phases = trained_by(config, mode, frozen=EPOCHS, unfrozen=UNFROZEN_EPOCH)
     found: dict[str, Any] = run_node("Trainer", inputs, config=two_phases)
     return found
 
@@ -138,7 +142,7 @@ def test_a_backbone_that_has_learnt_something_tells_other_things_from_dogs(
     backbone, _ = build_backbone("tiny", "random")
     backbone.save_weights(tmp_path / "own.weights.h5")
     own = config.model.model_copy(update={"weights": str(tmp_path / "own.weights.h5")})
-    settings = trained_by(config, mode, frozen=EPOCH, unfrozen=EPOCHS)
+    settings = trained_by(config, mode, frozen=EPOCH, unfrozen=UNFROZEN_EPOCHS)
     settings = settings.model_copy(update={"model": own})
     inputs = {"examples": examples, "transform_graph": transform_graph}
     if mode == "cached":
@@ -174,7 +178,7 @@ def test_remote_artifacts_are_read_and_written(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     monkeypatch.chdir(tmp_path / "here")
     remote = {name: to_remote(artifact) for name, artifact in inputs.items()}
-    two_phases = trained_by(config, mode, frozen=EPOCHS, unfrozen=EPOCH)
+    two_phases = trained_by(config, mode, frozen=EPOCHS, unfrozen=UNFROZEN_EPOCH)
     found = run_node("Trainer", remote, config=two_phases, remote=True)
     assert not list(tmp_path.glob("*/*"))
 
@@ -229,6 +233,54 @@ def test_a_killed_run_goes_on_and_a_different_one_starts_over(
     (phase,) = json.loads((run_dir / "training.json").read_text())["phases"]
     assert phase["epochs"] == 2
     assert not list((run_dir.parent / "unfinished").iterdir())
+
+
+def test_the_head_is_solved_and_training_goes_on_from_its_optimum(
+    config: Config,
+    mode: Mode,
+    run_node: Any,
+    inputs: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    solved = trained_by(config, mode, frozen=SOLVED, unfrozen=UNFROZEN_EPOCH)
+    run_dir = Path(run_node("Trainer", inputs, config=solved)["model_run"].uri)
+    assert "  phase frozen: the head's optimum, in " in capsys.readouterr().out
+    frozen, unfrozen = read_history(run_dir / "history.csv")
+    assert frozen.kept == len(frozen.history) - 1
+    assert frozen.best["loss"] < frozen.history[0]["loss"]
+    # An epoch that began with a head of zeros would begin near the logarithm of the classes.
+    assert unfrozen.history[0]["loss"] < np.log(len(config.classes))
+    frozen_figures = json.loads((run_dir / "training.json").read_text())["phases"][0]
+    assert frozen_figures["best_epoch"] == frozen_figures["epochs"] == len(frozen.history)
+
+
+def test_a_refit_learns_from_the_validation_photos_and_leaves_the_figures_alone(
+    config: Config,
+    mode: Mode,
+    run_node: Any,
+    inputs: dict[str, Any],
+    records: dict[str, list[bytes]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    phases = {"frozen": SOLVED, "unfrozen": PhaseSettings(epochs=6, learning_rate=0.003)}
+    plain, refit = (
+        run_node("Trainer", inputs, config=trained_by(config, mode, refit=refit, **phases))
+        for refit in (False, True)
+    )
+    assert "  refit: on the training and the validation photos together" in capsys.readouterr().out
+    summaries = [
+        json.loads((Path(run["model_run"].uri) / "training.json").read_text())
+        for run in (plain, refit)
+    ]
+    assert [each["phases"] for each in summaries] == [summaries[0]["phases"]] * 2
+    losses = []
+    for run in (plain, refit):
+        exported = tf.saved_model.load(path_utils.serving_model_path(run["model"].uri))
+        examples = tf.constant(records["val"])
+        labels = exported.signatures["transform_features"](examples)["label_xf"].numpy()
+        told = exported.signatures["serving_examples"](examples)["probabilities"].numpy()
+        losses.append(-np.log(told[np.arange(len(labels)), labels]).mean())
+    assert losses[1] < losses[0]
 
 
 def test_weights_that_are_not_available_stop_the_node(

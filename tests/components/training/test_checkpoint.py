@@ -56,7 +56,7 @@ def restored(folder: Path) -> keras.Model:
 
 def kept(folder: Path) -> keras.Model:
     model = new_model()
-    PhaseCheckpoint(folder, epochs=9, patience=9).restore_best(model)
+    PhaseCheckpoint(folder, epochs=9, patience=9).restore_kept(model)
     return model
 
 
@@ -77,12 +77,26 @@ def test_a_phase_ends_with_its_epochs_or_its_patience(
     assert is_finished(history(*val_losses), epochs=5, patience=2) is finished
 
 
+def test_a_phase_that_keeps_its_last_epoch_needs_no_validation(tmp_path: Path) -> None:
+    checkpoint = PhaseCheckpoint(tmp_path, epochs=3, patience=1, keep="last")
+    checkpoint.set_model(new_model())
+    for number in (1, 2, 3):
+        assert not checkpoint.finished
+        checkpoint.model.set_weights([np.full((1, 1), number)])
+        checkpoint.on_epoch_end(0, {"loss": float(number)})
+        assert checkpoint.kept == number - 1
+    assert checkpoint.finished
+    model = new_model()
+    checkpoint.restore_kept(model)
+    assert weight(model) == 3
+
+
 def test_a_new_phase_has_nothing_behind_it(tmp_path: Path) -> None:
     model = new_model()
     before = weight(model)
     checkpoint = PhaseCheckpoint(tmp_path / "phase", epochs=1, patience=1)
     checkpoint.restore_state(model)
-    checkpoint.restore_best(model)
+    checkpoint.restore_kept(model)
     assert (checkpoint.history, checkpoint.finished, weight(model)) == ([], False, before)
 
 
@@ -106,7 +120,7 @@ def test_the_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:
     assert weight(kept(tmp_path)) == 5
 
 
-@pytest.mark.parametrize("file", ["history.json", "state.npz", "best.npz"])
+@pytest.mark.parametrize("file", ["history.json", "state.npz", "kept.npz"])
 @pytest.mark.parametrize("length", [0, 5, -30, None])
 def test_an_epoch_that_a_power_cut_has_damaged_is_named(
     tmp_path: Path, file: str, length: int | None
@@ -119,7 +133,7 @@ def test_an_epoch_that_a_power_cut_has_damaged_is_named(
     else:
         damaged.write_bytes(damaged.read_bytes()[:length])
     wanted = f"^{damaged.parent} is damaged: delete {phase.parent} and run again$"
-    read = kept if file == "best.npz" else restored
+    read = kept if file == "kept.npz" else restored
     with pytest.raises(ComponentError, match=wanted):
         read(phase)
 
