@@ -94,12 +94,14 @@ class Config(Section):
     def with_augmentation_mode(self, *, gpu: bool) -> Self:
         """The same, with a mode in place of `auto`.
 
-        A GPU computes the frozen layers faster than a disk reads their output.
+        A GPU computes the frozen layers faster than a disk reads their output. What teaches by a
+        view must see it again, though.
         """
         settings = self.training.augmentation
         if settings.mode != "auto":
             return self
-        chosen = settings.model_copy(update={"mode": "on_the_fly" if gpu else "cached"})
+        mode = "on_the_fly" if gpu and not self.training.distill else "cached"
+        chosen = settings.model_copy(update={"mode": mode})
         training = self.training.model_copy(update={"augmentation": chosen})
         return self.model_copy(update={"training": training})
 
@@ -118,8 +120,15 @@ class Config(Section):
         if training.warm_start and training.unfrozen.epochs == 0:
             raise ValueError("unfrozen.epochs cannot be 0 with warm_start, which leaves out frozen")
         model: ModelSettings | None = info.data.get("model")  # None: it is wrong itself
-        if training.warm_start and model and len(model.backbones) > 1:
+        backbones = len(model.backbones) if model else None
+        if training.warm_start and backbones not in (None, 1):
             raise ValueError("warm_start goes on with one model.backbone, not with several")
+        if training.distill and backbones == 1:
+            raise ValueError("distill needs an ensemble to learn from: name several model.backbone")
+        if training.distill and training.augmentation.mode == "on_the_fly":
+            raise ValueError("distill needs the same views again: set augmentation.mode=cached")
+        if training.distill and training.unfrozen.epochs == 0:
+            raise ValueError("unfrozen.epochs cannot be 0 with distill, which teaches in it")
         return training
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import keras
+import numpy as np
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 from tfx import types
 from tfx.components.trainer.executor import GenericExecutor
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -29,6 +31,7 @@ from components.training import recipes
 from components.training.answering import Trained, settle
 from components.training.cache.format import folder_of
 from components.training.checkpoint import committed_epochs, remove
+from components.training.distillation import soft_targets
 from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
 from components.training.phases import Phase, refit_in_phases, train_in_phases
 from components.training.photo_batches import balanced_class_weights
@@ -36,6 +39,9 @@ from components.training.recipes import FROZEN, Recipe
 from components.training.settings import TrainingSettings
 from components.training.warm_start import FORMAT, Origin, keep_weights, take_weights
 from data.contract.features import TRAIN, VAL
+
+STUDENT = "student"
+"""What the phases of a classifier that an ensemble has taught begin with."""
 
 
 @dataclass(frozen=True)
@@ -92,23 +98,36 @@ def run_fn(fn_args: FnArgs) -> None:
         }
         members = {label: training.train() for label, training in trainings.items()}
         models, answers = settle(list(members.values()), order.answers, weights=order.model.weights)
+        exported = members
+        if order.training.distill:
+            print(f"  the ensemble, which teaches:\n{answers.as_text()}", flush=True)
+            student = dataclasses.replace(
+                trainings[order.model.backbones[0]],
+                folder=folder / STUDENT,
+                targets=soft_targets(list(members.values()), models, answers.temperature),
+            )
+            trainings, exported = {STUDENT: student}, {STUDENT: student.train()}
+            models, answers = settle(
+                list(exported.values()), order.answers, weights=order.model.weights
+            )
         print(answers.as_text(), flush=True)
-        classifiers = [member.recipe.classifier for member in members.values()]
+        classifiers = [each.recipe.classifier for each in exported.values()]
         if order.training.refit:
-            classifiers = [trainings[label].refit(member) for label, member in members.items()]
+            classifiers = [trainings[label].refit(each) for label, each in exported.items()]
             models = [
-                model.with_weights_of(classifier, member.recipe.boundary_layer)
-                for model, classifier, member in zip(
-                    models, classifiers, members.values(), strict=True
+                model.with_weights_of(classifier, each.recipe.boundary_layer)
+                for model, classifier, each in zip(
+                    models, classifiers, exported.values(), strict=True
                 )
             ]
         with writable(fn_args.model_run_dir) as run_dir:
             run_dir.mkdir(parents=True, exist_ok=True)
-            write_history(_labelled_phases(members), run_dir / HISTORY)
-            for label in members:
+            trained = members | exported
+            write_history(_labelled_phases(trained), run_dir / HISTORY)
+            for label in trained:
                 logs = Path("tensorboard", label)
                 shutil.copytree(folder / label / "tensorboard", run_dir / logs, dirs_exist_ok=True)
-            summary = json.dumps(_summary(order, members, answers), indent=2)
+            summary = json.dumps(_summary(order, trained, exported, answers), indent=2)
             (run_dir / SUMMARY).write_text(summary)
         with writable(fn_args.serving_model_dir) as model_dir:
             export(models, answers, transform, order.classes, model_dir)
@@ -134,6 +153,8 @@ class _Training:
     transform: tft.TFTransformOutput
     folder: Path
     """Of its epochs."""
+    targets: NDArray[np.float32] | None = None
+    """What it is taught in place of the labels."""
 
     def train(self) -> Trained:
         """Runs the phases."""
@@ -191,6 +212,7 @@ class _Training:
                 seed=seed,
                 first_epoch=epochs,
                 with_val=refit,
+                targets=self.targets,
             )
         wanted = order.weights_hashes[order.model.backbones.index(backbone)]
         require_same_weights(backbone, self.model.weights, wanted)
@@ -242,12 +264,18 @@ def _labelled_phases(members: Mapping[str, Trained]) -> list[PhaseHistory]:
     ]
 
 
-def _summary(order: _Order, members: Mapping[str, Trained], answers: Answers) -> dict[str, Any]:
+def _summary(
+    order: _Order,
+    trained: Mapping[str, Trained],
+    exported: Mapping[str, Trained],
+    answers: Answers,
+) -> dict[str, Any]:
     """The figures of a training as JSON values."""
-    recipes = [member.recipe for member in members.values()]
+    recipes = [each.recipe for each in exported.values()]
     origins = [recipe.origin for recipe in recipes]
     return {
-        "backbone": " + ".join(order.model.backbones),
+        # A student has the first one's.
+        "backbone": " + ".join(order.model.backbones[: len(exported)]),
         "weights": {
             "source": " + ".join(origin.source for origin in origins),
             "sha256": " + ".join(origin.sha256 for origin in origins),
@@ -261,10 +289,10 @@ def _summary(order: _Order, members: Mapping[str, Trained], answers: Answers) ->
                 "train": {key: phase.best[key] for key in ("accuracy", "loss")},
                 "val": {key: phase.best[f"val_{key}"] for key in ("accuracy", "loss")},
             }
-            for phase in _labelled_phases(members)
+            for phase in _labelled_phases(trained)
         ],
         "exported_phase": " + ".join(
-            f"{label} {member.kept}".strip() for label, member in members.items()
+            f"{label} {each.kept}".strip() for label, each in exported.items()
         ),
         "answers": answers.as_json(),
     }

@@ -167,6 +167,17 @@ def test_several_backbones_are_an_ensemble_that_cannot_be_warm_started() -> None
     assert "warm_start goes on with one model.backbone" in message
 
 
+def test_what_teaches_is_an_ensemble_that_sees_the_same_views_again() -> None:
+    several = 'model.backbone=["efficientnet_lite0", "tiny"]'
+    distill = "training.distill=true"
+    assert "name several model.backbone" in error_of(distill, "model.backbone=tiny")
+    on_the_fly = "training.augmentation.mode=on_the_fly"
+    assert "set augmentation.mode=cached" in error_of(several, distill, on_the_fly)
+    assert "unfrozen.epochs cannot be 0" in error_of(several, distill, "training.unfrozen.epochs=0")
+    config = load_config(overrides=[several, distill])
+    assert config.with_augmentation_mode(gpu=True).training.augmentation.mode == "cached"
+
+
 def test_training_for_no_epoch_at_all_is_refused() -> None:
     message = error_of("training.frozen.epochs=0", "training.unfrozen.epochs=0")
     assert "frozen.epochs and unfrozen.epochs cannot both be 0" in message

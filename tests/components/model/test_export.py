@@ -265,7 +265,7 @@ def test_an_ensemble_answers_by_the_mean_of_its_members_logits(
     other = build_classifier(config.model, len(config.classes))
     kernel, bias = other.head.get_layer("probabilities").get_weights()
     other.head.get_layer("probabilities").set_weights(
-        [3 * kernel, bias + np.float32([0, 0.1, 0.2, 0.3])]
+        [3 * kernel, bias + np.linspace(0, 0.3, len(bias))]
     )
     boundary = boundary_layer_name(classifier.backbone, config.model.unfreeze_layers)
     members = [

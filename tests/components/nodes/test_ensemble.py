@@ -88,3 +88,27 @@ def test_one_model_with_the_origin_of_each_member_can_be_served(
     exported = tf.saved_model.load(str(version))
     answer = exported.signatures["serving_examples"](tf.constant(records["val"]))
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(axis=1), 1, rtol=1e-5)
+
+
+def test_an_ensemble_teaches_one_classifier_which_alone_is_exported(
+    settings: Config, run_node: Any, inputs: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    if settings.training.augmentation.mode == "on_the_fly":
+        pytest.skip("the views that are taught must be those that were cached")
+    training = settings.training.model_copy(update={"distill": True, "refit": True})
+    config = settings.model_copy(update={"training": training})
+    outputs = run_node("Trainer", inputs, config=config)
+    summary = json.loads(Path(outputs["model_run"].uri, "training.json").read_text())
+    assert summary["backbone"] == "tiny"
+    assert [phase["name"] for phase in summary["phases"]][-2:] == [
+        "student frozen",
+        "student unfrozen",
+    ]
+    assert summary["exported_phase"].startswith("student ")
+    assert "  the ensemble, which teaches:\n" in capsys.readouterr().out
+    model = outputs["model"]
+    assert model.get_string_custom_property("backbone") == "tiny"
+    version = Path(path_utils.serving_model_path(model.uri))
+    assert sum(file.stat().st_size for file in version.rglob("*") if file.is_file()) < 3e6
+    # A run with the first backbone alone may go on from it.
+    assert json.loads(Path(model.uri, FORMAT, "origin.json").read_text())["backbone"] == "tiny"
