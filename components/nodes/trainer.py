@@ -5,7 +5,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,9 @@ def run_fn(fn_args: FnArgs) -> None:
     with _training_folder(fn_args) as folder:
         trainings = {
             label: _Training(order, member, fn_args, transform, folder / label)
-            for label, member in zip(_labels(order.model), order.model.members, strict=True)
+            for label, member in zip(
+                _labels(order.model.backbones), order.model.members, strict=True
+            )
         }
         members = {label: training.train() for label, training in trainings.items()}
         models, answers = settle(list(members.values()), order.answers, weights=order.model.weights)
@@ -102,7 +104,7 @@ def run_fn(fn_args: FnArgs) -> None:
         if order.training.distill:
             print(f"  the ensemble, which teaches:\n{answers.as_text()}", flush=True)
             student = dataclasses.replace(
-                trainings[order.model.backbones[0]],
+                next(iter(trainings.values())),
                 folder=folder / STUDENT,
                 targets=soft_targets(list(members.values()), models, answers.temperature),
             )
@@ -136,9 +138,13 @@ def run_fn(fn_args: FnArgs) -> None:
                 keep_weights(classifiers[0].model, order.origin, weights_dir)
 
 
-def _labels(model: ModelSettings) -> list[str]:
-    """What tells the members of an ensemble from each other; the only backbone needs no name."""
-    return list(model.backbones) if len(model.backbones) > 1 else [""]
+def _labels(backbones: Sequence[str]) -> list[str]:
+    """What tells the members of an ensemble from each other: their names, without the family's if
+    they are all of one. The only backbone needs no name."""
+    if len(backbones) == 1:
+        return [""]
+    of_one = len({name.partition("_")[0] for name in backbones}) == 1
+    return [name.partition("_")[2] if of_one else name for name in backbones]
 
 
 @dataclass(frozen=True)
