@@ -242,7 +242,8 @@ def test_the_head_is_solved_and_training_goes_on_from_its_optimum(
     inputs: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    solved = trained_by(config, mode, frozen=SOLVED, unfrozen=UNFROZEN_EPOCH)
+    hardly = PhaseSettings(epochs=1, learning_rate=1e-6)
+    solved = trained_by(config, mode, frozen=SOLVED, unfrozen=hardly)
     run_dir = Path(run_node("Trainer", inputs, config=solved)["model_run"].uri)
     assert "  phase frozen: the head's optimum, in " in capsys.readouterr().out
     frozen, unfrozen = read_history(run_dir / "history.csv")
