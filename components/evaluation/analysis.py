@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import tensorflow_model_analysis as tfma
 from numpy.typing import NDArray
+from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluation import metrics
@@ -113,20 +114,27 @@ def _eval_config(models: list[str], slices: list[str]) -> config_pb2.EvalConfig:
             config_pb2.MetricsSpec(
                 model_names=models,
                 metrics=[
-                    config_pb2.MetricConfig(class_name="ExampleCount"),
                     config_pb2.MetricConfig(class_name="SparseCategoricalAccuracy"),
                     config_pb2.MetricConfig(class_name="SparseCategoricalCrossentropy"),
+                    _metric_of_ours(metrics.PairedCounts),
+                ],
+            ),
+            config_pb2.MetricsSpec(
+                model_names=[CANDIDATE],
+                metrics=[
+                    config_pb2.MetricConfig(class_name="ExampleCount"),
                     config_pb2.MetricConfig(
                         class_name="MultiClassConfusionMatrixPlot", config='{"thresholds": [0.0]}'
                     ),
-                    *(
-                        config_pb2.MetricConfig(class_name=each.__name__, module=metrics.__name__)
-                        for each in (metrics.PairedCounts, metrics.ExpectedCalibrationError)
-                    ),
+                    _metric_of_ours(metrics.ExpectedCalibrationError),
                 ],
-            )
+            ),
         ],
     )
+
+
+def _metric_of_ours(metric: type[metric_types.Metric]) -> config_pb2.MetricConfig:
+    return config_pb2.MetricConfig(class_name=metric.__name__, module=metrics.__name__)
 
 
 class Analysis:

@@ -8,7 +8,6 @@ from tfx.utils import path_utils
 from components.errors import ComponentError
 from components.staging import readable
 from data.contract.servable import LATENCY_MS, SIZE_MB
-from serving.checking.cost import measure_cost
 from serving.checking.export_check import check_export
 
 
@@ -30,13 +29,10 @@ def ServableGate(  # noqa: N802 (a TFX component is named like a class)
         ComponentError: names each check that failed and why.
     """
     with readable(path_utils.serving_model_path(model.uri)) as version:
-        problems = [
-            f"{check.name}: {problem}"
-            for check in check_export(version)
-            for problem in check.problems
-        ]
-        if problems:
-            raise ComponentError(f"the model cannot be served: {'; '.join(problems)}")
-        cost = measure_cost(version)
+        checks = list(check_export(version))
+    problems = [f"{check.name}: {problem}" for check in checks for problem in check.problems]
+    cost = checks[-1].cost
+    if problems or cost is None:
+        raise ComponentError(f"the model cannot be served: {'; '.join(problems)}")
     servable.set_float_custom_property(SIZE_MB, cost.size_mb)
     servable.set_float_custom_property(LATENCY_MS, cost.latency_ms)

@@ -8,34 +8,29 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from data.contract.servable import DEFAULT_SIGNATURE, WARM_UP, Cost
-from serving.embedded.saved_model import SavedModel, warm_up
+from serving.embedded.saved_model import SavedModel
 
 _REQUESTS = 9
 
 
-def measure_cost(version: Path, timeout_ms: int = 60_000) -> Cost:
+def measure_cost(model: SavedModel, version: Path) -> Cost:
     """Weighs a version of a model and asks it the first of its warm-up requests, which has a photo.
 
     Args:
-        version: a folder in which `check_export` has found no problem.
-        timeout_ms: for each request.
+        model: has answered its warm-up requests.
+        version: its folder.
 
     Raises:
-        RequestError: the model cannot be loaded, or a request fails.
+        RequestError: a request fails.
     """
     size = sum(file.stat().st_size for file in version.rglob("*") if file.is_file())
     record = next(tf.data.TFRecordDataset(str(version / WARM_UP)).as_numpy_iterator())
     request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
     feeds = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-    model = SavedModel(version, timeout_ms)
-    try:
-        warm_up(model, version)
-        seconds = []
-        for _ in range(_REQUESTS):
-            started = time.perf_counter()
-            model.run(name, feeds)
-            seconds.append(time.perf_counter() - started)
-    finally:
-        model.close()
+    seconds = []
+    for _ in range(_REQUESTS):
+        started = time.perf_counter()
+        model.run(name, feeds)
+        seconds.append(time.perf_counter() - started)
     return Cost(size / 1e6, 1000 * statistics.median(seconds))

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,9 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from data.contract.servable import DEFAULT_SIGNATURE, SAVED_MODEL
+from data.contract.servable import DEFAULT_SIGNATURE, SAVED_MODEL, Cost
 from serving.checking import c_loader
+from serving.checking.cost import measure_cost
 from serving.embedded.saved_model import SavedModel, type_name, warm_up
 from serving.embedded.status import RequestError
 from serving.embedded.tensors import NUMPY
@@ -33,6 +36,8 @@ class Check:
 
     name: str
     problems: tuple[str, ...]
+    cost: Cost | None = None
+    """What serving the model costs: with the last check, if that has found no problem."""
 
 
 def check_export(version: Path, timeout_ms: int = 60_000) -> Iterator[Check]:
@@ -57,8 +62,7 @@ def check_export(version: Path, timeout_ms: int = 60_000) -> Iterator[Check]:
         # Not where it was made: whatever it did not bring along is missing here.
         moved = Path(folder) / "moved" / "1"
         shutil.copytree(version, moved)
-        yield Check("loads in C++, without Python, elsewhere", tuple(_load_problems(moved)))
-        yield Check("answers its warm-up requests", tuple(_warm_up_problems(moved, timeout_ms)))
+        yield from _run_checks(moved, timeout_ms)
 
 
 def _meta_graph(version: Path) -> meta_graph_pb2.MetaGraphDef:
@@ -133,27 +137,32 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _load_problems(version: Path) -> Iterator[str]:
+def _run_checks(version: Path, timeout_ms: int) -> Iterator[Check]:
+    """Loads a model in another process and, at the same time, in this one, where it is asked."""
+    problems: tuple[str, ...] = ()
+    cost = None
+    with ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(_load_problems, version)
+        try:
+            with closing(SavedModel(version, timeout_ms)) as model:
+                if warm_up(model, version) == 0:
+                    problems = ("there are none: the first user would wait",)
+                else:
+                    wait([loading])  # or it would be timed too
+                    cost = measure_cost(model, version)
+        except RequestError as error:
+            problems = (error.message,)
+        yield Check("loads in C++, without Python, elsewhere", loading.result())
+    yield Check("answers its warm-up requests", problems, cost)
+
+
+def _load_problems(version: Path) -> tuple[str, ...]:
     command = [sys.executable, "-m", c_loader.__name__, str(version)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=_ROOT)
-    if done.returncode:
-        said = (done.stdout.strip() or done.stderr.strip()).splitlines()
-        yield said[-1] if said else f"the process ended with status {done.returncode}"
-
-
-def _warm_up_problems(version: Path, timeout_ms: int) -> Iterator[str]:
-    try:
-        model = SavedModel(version, timeout_ms)
-    except RequestError as error:
-        yield error.message
-        return
-    try:
-        if warm_up(model, version) == 0:
-            yield "there are none: the first user would wait"
-    except RequestError as error:
-        yield error.message
-    finally:
-        model.close()
+    if not done.returncode:
+        return ()
+    said = (done.stdout.strip() or done.stderr.strip()).splitlines()
+    return (said[-1] if said else f"the process ended with status {done.returncode}",)
 
 
 _ROOT = Path(__file__).parents[2]

@@ -152,6 +152,10 @@ def test_the_span_of_a_run_is_read_whatever_is_beside_it(tmp_path: Path) -> None
     assert found.get_pattern_for_span_version(pattern, 2, None) == "span-2/val-*.tfrecord.gz"
 
 
+def test_no_photo_is_shuffled_to_be_counted(nodes: Nodes) -> None:
+    assert parsed(nodes["StatisticsGen"], "stats_options_json")["_use_sketch_based_topk_uniques"]
+
+
 def test_transform_learns_from_train_alone_and_writes_no_pixels(nodes: Nodes) -> None:
     node = nodes["Transform"]
     assert set(node.outputs.outputs) == {"transform_graph", "updated_analyzer_cache"}
