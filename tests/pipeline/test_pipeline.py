@@ -228,14 +228,19 @@ def parameters(node: pipeline_pb2.PipelineNode) -> str:
 
 def test_the_cache_is_keyed_by_all_that_its_content_depends_on(nodes: Nodes) -> None:
     node = nodes["ActivationCache"]
-    assert parameter(node, "backbone") == "tiny"
-    assert parameter(node, "weights_hash") == "none"
-    assert parameter(node, "boundary_layer") == "block4_add"  # 5 layers: within the fifth block
+    assert json.loads(parameter(node, "members")) == [
+        {
+            "backbone": "tiny",
+            "weights": "random",
+            "weights_hash": "none",
+            "boundary_layer": "block4_add",  # 5 layers: within the fifth block
+            "code": code_hash(
+                "components.nodes.activation_cache", "components.model.preprocessing", TINY
+            ),
+        }
+    ]
     settings = AugmentationSettings.model_validate_json(parameter(node, "augmentation"))
     assert settings == AugmentationSettings()
-    assert parameter(node, "code") == code_hash(
-        "components.nodes.activation_cache", "components.model.preprocessing", TINY
-    )
 
 
 def test_a_setting_that_nobody_resolved_is_refused() -> None:
