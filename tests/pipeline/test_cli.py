@@ -64,6 +64,7 @@ def test_the_exit_statuses_are_those_that_scripts_rely_on() -> None:
         ["run"],
         ["data"],
         ["audit"],
+        ["history"],
         ["predict"],
         ["serve"],
         ["check"],
