@@ -16,6 +16,7 @@ from pipeline.commands.report import add_report
 from pipeline.commands.review import add_review
 from pipeline.commands.run import add_run
 from pipeline.commands.serve import add_check, add_serve
+from pipeline.commands.why import add_why
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     add_review(commands)
     add_report(commands)
     add_history(commands)
+    add_why(commands)
     add_predict(commands)
     add_serve(commands)
     add_check(commands)

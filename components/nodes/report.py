@@ -17,8 +17,9 @@ from components.evaluation.figures import read_evaluation
 from components.evaluation.table import Predictions, read_table
 from components.model.photo_features import photo_features
 from components.nodes.readings import count_labels, split_files
+from components.report.description import DESCRIPTION
 from components.report.neighbours import SEARCHED, Batch, Neighbour, nearest
-from components.report.page import DESCRIPTION, PAGE, Facts, make_page
+from components.report.page import PAGE, Facts, make_page
 from components.report.records import find_photos
 from components.report.shown import (
     NEIGHBOURS,

@@ -11,7 +11,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.evaluation.figures import Evaluation, read_evaluation
 from components.evaluation.table import Predictions, read_table
-from components.report.page import DESCRIPTION
+from components.report.description import DESCRIPTION
 from data import span_photos
 from data.contract.errors import UserError
 from data.contract.features import TEST
