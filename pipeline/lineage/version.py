@@ -45,6 +45,7 @@ class Origin:
 
     version: str
     folder: Path
+    """Where it was pushed to; somebody may have removed it since."""
     served: bool
     """Whether it is the one served now."""
     run: str
@@ -160,6 +161,7 @@ def as_json(origin: Origin) -> dict[str, Any]:
     return {
         "version": origin.version,
         "folder": str(origin.folder),
+        "kept": origin.folder.is_dir(),
         "served_now": origin.served,
         "run": origin.run,
         "when": origin.began,
@@ -186,7 +188,7 @@ def as_text(origin: Origin) -> str:
     return "\n".join(
         [
             f"version   {origin.version}{', served now' if origin.served else ''}",
-            f"folder    {origin.folder}",
+            f"folder    {origin.folder}{'' if origin.folder.is_dir() else ' (gone)'}",
             f"run       {origin.run}, begun {origin.began}",
             f"span      {span.number}, manifest {span.manifest_sha256} ({span.now})",
             *([] if span.photos is None else [f"photos    {_counted(span.photos)}"]),

@@ -68,6 +68,7 @@ def test_the_exit_statuses_are_those_that_scripts_rely_on() -> None:
         ["predict"],
         ["serve"],
         ["check"],
+        ["why"],
         ["compile"],
         ["submit"],
         ["run-spec"],

@@ -8,12 +8,14 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.contract import verdict
 from data.contract.model import ACCURACY
-from data.contract.nodes import EVALUATOR, PUSHER
+from data.contract.nodes import EVALUATOR, PUSHER, REPORT, TRAINER
 from pipeline.outputs import PIPELINE_RUN
 
 KINDS = {
+    TRAINER: {"model": "Model"},
     EVALUATOR: {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"},
     PUSHER: {"pushed_model": "PushedModel"},
+    REPORT: {"report": "ModelRun"},
 }
 """The types of the outputs of some nodes, by their keys."""
 
@@ -68,28 +70,36 @@ class Recorder:
         return found
 
     def run(
-        self, run: mlmd.Context, node: str, *outputs: mlmd.Artifact, cached: bool = False
+        self,
+        run: mlmd.Context,
+        node: str,
+        *outputs: mlmd.Artifact,
+        read: mlmd.Artifact | None = None,
+        cached: bool = False,
+        **properties: Any,
     ) -> None:
-        """An execution of a node; artifacts that are in the store already are what was cached.
+        """An execution of a node; outputs that are in the store already are what was cached.
 
         Args:
             run: it is a part of.
             node: its id.
             outputs: one for each of its output keys.
-            cached: whether they came from the cache.
+            read: an input that is in the store.
+            cached: whether the outputs came from the cache.
+            properties: the node's settings.
         """
         state = mlmd.Execution.CACHED if cached else mlmd.Execution.COMPLETE
         execution = mlmd.Execution(type_id=self._executions[node], last_known_state=state)
-        events = []
-        for key in KINDS[node]:
+        _describe(execution, properties)
+        edges: list[tuple[int, int | None, mlmd.Event]] = []
+        for place, key in enumerate(KINDS[node]):
             event = mlmd.Event(type=mlmd.Event.OUTPUT)
             event.path.steps.add().key = key
-            events.append(event)
+            edges.append((0, place, event))
+        if read is not None:
+            edges.append((0, None, mlmd.Event(type=mlmd.Event.INPUT, artifact_id=read.id)))
         _, made, _ = self._store.put_lineage_subgraph(
-            [execution],
-            list(outputs),
-            [run, self._node_context(node)],
-            [(0, place, event) for place, event in enumerate(events)],
+            [execution], list(outputs), [run, self._node_context(node)], edges
         )
         for artifact, number in zip(outputs, made, strict=True):
             artifact.id = number
@@ -108,11 +118,13 @@ class Recorder:
         self.run(run, EVALUATOR, *outputs)
         return outputs
 
-    def push(self, run: mlmd.Context, version: Path | None) -> mlmd.Artifact:
-        """Pusher's output in a run; None if the gate blocked the model."""
+    def push(
+        self, run: mlmd.Context, version: Path | None, model: mlmd.Artifact | None = None
+    ) -> mlmd.Artifact:
+        """Pusher's output in a run; no version if the gate blocked the model."""
         said = {} if version is None else {"pushed_destination": str(version)}
         output = self.artifact("PushedModel", pushed=int(version is not None), **said)
-        self.run(run, PUSHER, output)
+        self.run(run, PUSHER, output, read=model)
         return output
 
     def _node_context(self, node: str) -> mlmd.Context:
@@ -123,7 +135,9 @@ class Recorder:
         return self._nodes[node]
 
 
-def _describe(each: mlmd.Context | mlmd.Artifact, properties: dict[str, Any]) -> None:
+def _describe(
+    each: mlmd.Context | mlmd.Artifact | mlmd.Execution, properties: dict[str, Any]
+) -> None:
     for name, value in properties.items():
         match value:
             case int():
