@@ -146,7 +146,7 @@ def test_photos_that_are_no_longer_those_of_the_run_are_not_passed_off_as_such(
 
 @pytest.mark.parametrize(
     ("version", "message"),
-    [("19", "version 19: no run in "), ("happy", "'happy' is no version")],
+    [("19", "version 19: no run in "), ("happy", "'happy' is no file and no version")],
 )
 def test_what_no_run_has_pushed_is_refused_in_one_line(
     made: Made, capsys: pytest.CaptureFixture[str], version: str, message: str
