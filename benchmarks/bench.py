@@ -226,9 +226,9 @@ def measure_accuracy(bench: Bench) -> Ratio:
 
 def _torch_weights() -> Path:
     """Lite0's weights, which the peers' environment does not hold."""
-    from components.model.backbones.efficientnet_lite0 import weights_file  # imports TensorFlow
+    from components.model.backbones.efficientnet_lite0 import LITE  # imports TensorFlow
 
-    return weights_file()
+    return LITE.weights_file()
 
 
 def _trained(run: dict[str, Any]) -> float:

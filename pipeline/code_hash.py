@@ -15,6 +15,7 @@ _ROOMS = ("components", "data", "serving")
 LIBRARIES = {
     "cv2": "opencv-python-headless",
     "keras": "keras",
+    "keras_tuner": "keras-tuner",
     "numpy": "numpy",
     "scipy": "scipy",
     "tensorflow": "tensorflow",

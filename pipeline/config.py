@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from components.data_gate.settings import DataGateSettings
 from components.evaluation.settings import GateSettings
@@ -111,20 +111,18 @@ class Config(Section):
     kubernetes: KubernetesSettings = KubernetesSettings()
     vertex: VertexSettings | None = None
 
-    def with_backbone(self, backbone: str, weights: str) -> Self:
-        """The same, with a backbone and weights in place of `auto`."""
-        chosen = {"backbone": backbone, "weights": weights}
-        return self.model_copy(update={"model": self.model.model_copy(update=chosen)})
-
     def with_augmentation_mode(self, *, gpu: bool) -> Self:
         """The same, with a mode in place of `auto`.
 
-        A GPU computes the frozen layers faster than a disk reads their output.
+        A GPU computes the frozen layers faster than a disk reads their output. But a tuner reads it
+        a hundred times, and what teaches by a view must see it again.
         """
         settings = self.training.augmentation
         if settings.mode != "auto":
             return self
-        chosen = settings.model_copy(update={"mode": "on_the_fly" if gpu else "cached"})
+        again = self.training.tune or self.training.distill
+        mode = "on_the_fly" if gpu and not again else "cached"
+        chosen = settings.model_copy(update={"mode": mode})
         training = self.training.model_copy(update={"augmentation": chosen})
         return self.model_copy(update={"training": training})
 
@@ -137,11 +135,30 @@ class Config(Section):
 
     @field_validator("training")
     @classmethod
-    def _trains(cls, training: TrainingSettings) -> TrainingSettings:
+    def _trains(cls, training: TrainingSettings, info: ValidationInfo) -> TrainingSettings:
         if training.frozen.epochs + training.unfrozen.epochs == 0:
             raise ValueError("frozen.epochs and unfrozen.epochs cannot both be 0")
         if training.warm_start and training.unfrozen.epochs == 0:
             raise ValueError("unfrozen.epochs cannot be 0 with warm_start, which leaves out frozen")
+        model: ModelSettings | None = info.data.get("model")  # None: it is wrong itself
+        backbones = len(model.backbones) if model else None
+        if training.tune:
+            if backbones not in (None, 1):
+                raise ValueError("tune searches for one model.backbone, not for several")
+            if training.warm_start:
+                raise ValueError("tune and warm_start cannot both be: one of them starts afresh")
+            if training.frozen.epochs == 0 or training.unfrozen.epochs == 0:
+                raise ValueError("frozen.epochs and unfrozen.epochs cannot be 0 with tune")
+            if training.augmentation.mode == "on_the_fly":
+                raise ValueError("augmentation.mode cannot be on_the_fly with tune; take cached")
+        if training.warm_start and backbones not in (None, 1):
+            raise ValueError("warm_start goes on with one model.backbone, not with several")
+        if training.distill and backbones == 1:
+            raise ValueError("distill needs an ensemble to learn from: name several model.backbone")
+        if training.distill and training.augmentation.mode == "on_the_fly":
+            raise ValueError("distill needs the same views again: set augmentation.mode=cached")
+        if training.distill and training.unfrozen.epochs == 0:
+            raise ValueError("unfrozen.epochs cannot be 0 with distill, which teaches in it")
         return training
 
 

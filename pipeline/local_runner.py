@@ -15,7 +15,7 @@ from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_conf
 from tfx.orchestration.portable.runtime_parameter_utils import substitute_runtime_parameter
 from tfx.proto.orchestration import pipeline_pb2
 
-from components.model.auto import ResolvedBackbone, resolve_auto
+from components.model.auto import resolve_settings
 from data.contract.model import push_destination
 from data.contract.progress import tenths
 from data.drawn_dogs import draw_dataset
@@ -111,6 +111,8 @@ def run_locally(
         outputs = read_outputs(metadata.store, newest_run(metadata.store))
     summary = summarize(outputs, times, config.classes)
     copy_curves(outputs, workdir.curves)
+    if summary.tuned is not None:
+        workdir.store_tuned(summary.tuned)
     workdir.store_report(report_page(outputs, summary, ingested))
     workdir.store_metrics(as_metrics(summary))
     return summary
@@ -148,16 +150,16 @@ def _resolve_backbone(config: Config, stored: Config | None) -> Config:
     wanted = config.model
     before = stored.model if stored is not None else None
     if before and _fits(wanted.backbone, before.backbone) and _fits(wanted.weights, before.weights):
-        resolved = ResolvedBackbone(before.backbone, before.weights, "as in the run before")
+        chosen = {"backbone": before.backbone, "weights": before.weights}
+        model, reason = wanted.model_copy(update=chosen), "as in the run before"
     else:
-        resolved = resolve_auto(wanted.backbone, wanted.weights)
-    print(
-        f"backbone  {resolved.backbone}, weights {resolved.weights} ({resolved.reason})", flush=True
-    )
-    return config.with_backbone(resolved.backbone, resolved.weights)
+        model, reason = resolve_settings(wanted)
+    backbones = " + ".join(model.backbones)
+    print(f"backbone  {backbones}, weights {model.weights} ({reason})", flush=True)
+    return config.model_copy(update={"model": model})
 
 
-def _fits(wanted: str, stored: str) -> bool:
+def _fits(wanted: str | tuple[str, ...], stored: str | tuple[str, ...]) -> bool:
     return wanted in ("auto", stored)
 
 

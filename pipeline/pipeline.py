@@ -13,6 +13,7 @@ from tfx.components import (
     StatisticsGen,
     Trainer,
     Transform,
+    Tuner,
 )
 from tfx.dsl.components.base.base_executor import BaseExecutor
 from tfx.dsl.components.base.base_node import BaseNode
@@ -45,7 +46,7 @@ from components.data_gate.settings import DRIFT, LIMIT_OF, SKEW
 from components.model.backbone import module_of
 from components.model.freezing import boundary_layer_of
 from components.model.weights import weights_fingerprint
-from components.nodes.activation_cache import ActivationCache
+from components.nodes.activation_cache import ActivationCache, Member
 from components.nodes.baseline import (
     BestPushedModel,
     BestPushedStrategy,
@@ -126,7 +127,7 @@ def create_pipeline(
         ComponentError: the weights cannot be read, or `unfreeze_layers` does not fit the backbone.
     """
     augmentation = config.training.augmentation
-    if "auto" in (config.model.backbone, config.model.weights, augmentation.mode):
+    if "auto" in (*config.model.backbones, config.model.weights, augmentation.mode):
         raise ValueError(f"`auto` must be resolved first: {config.model}, {augmentation}")
     data = _data_nodes(config, data_root, span, served, platform)
     baseline = _baseline(platform, push_destination)
@@ -279,9 +280,10 @@ class _Training:
 
 def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str) -> _Training:
     trainer_executor, training_config, pusher_executor, serving_config = _on_platform(config, image)
-    # Only the backbone that is built: an edit of another one must not make these nodes run again.
-    backbone = module_of(config.model.backbone)
-    weights_hash = weights_fingerprint(config.model.backbone, config.model.weights)
+    names = config.model.backbones
+    # Only the backbones that are built: an edit of another one must not make these nodes run again.
+    backbones = [module_of(name) for name in names]
+    weights_hashes = [weights_fingerprint(name, config.model.weights) for name in names]
     caches = []
     examples = data.examples
     if config.training.augmentation.mode == "cached":
@@ -289,20 +291,43 @@ def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str)
             examples=data.examples,
             transform_graph=data.transform_graph,
             statistics=data.statistics,
-            backbone=config.model.backbone,
-            weights=config.model.weights,
-            weights_hash=weights_hash,
-            boundary_layer=boundary_layer_of(config.model.backbone, config.model.unfreeze_layers),
+            members=[
+                Member(
+                    backbone=name,
+                    weights=config.model.weights,
+                    weights_hash=weights_hash,
+                    boundary_layer=boundary_layer_of(name, config.model.unfreeze_layers),
+                    # Transform's code too: an earlier span's activations, which may be taken over,
+                    # follow from it.
+                    code=code_hash(
+                        "components.nodes.activation_cache",
+                        "components.model.preprocessing",
+                        module,
+                    ),
+                )
+                for name, module, weights_hash in zip(names, backbones, weights_hashes, strict=True)
+            ],
             augmentation=config.training.augmentation.model_dump_json(exclude={"mode"}),
             classes=list(config.classes),
-            # Transform's code too: an earlier span's activations, which may be taken over, follow
-            # from it.
-            code=code_hash(
-                "components.nodes.activation_cache", "components.model.preprocessing", backbone
-            ),
         )
         caches.append(cache)
         examples = cache.outputs["activations"]
+    tuners = []
+    if config.training.tune:
+        tuners.append(
+            Tuner(
+                tuner_fn="components.nodes.tuner.tuner_fn",
+                examples=examples,
+                train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
+                eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
+                custom_config={
+                    "classes": list(config.classes),
+                    "model": config.model.model_dump(),
+                    "training": config.training.model_dump(),
+                    "code": code_hash("components.nodes.tuner", *backbones),
+                },
+            )
+        )
     trainer = Trainer(
         run_fn="components.nodes.trainer.run_fn",
         custom_executor_spec=ExecutorClassSpec(trainer_executor),
@@ -310,14 +335,15 @@ def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str)
         transform_graph=data.transform_graph,
         train_args=trainer_pb2.TrainArgs(splits=[TRAIN]),
         base_model=baseline.outputs["model"] if config.training.warm_start else None,
+        hyperparameters=tuners[0].outputs["best_hyperparameters"] if tuners else None,
         eval_args=trainer_pb2.EvalArgs(splits=[VAL]),
         custom_config={
             "classes": list(config.classes),
             "model": config.model.model_dump(),
             "training": config.training.model_dump(),
             "answers": config.answers.model_dump(),
-            "weights_hash": weights_hash,
-            "code": code_hash("components.nodes.trainer", backbone),
+            "weights_hashes": weights_hashes,
+            "code": code_hash("components.nodes.trainer", *backbones),
             **training_config,
         },
     )
@@ -325,7 +351,7 @@ def _training_nodes(config: Config, data: _Data, baseline: BaseNode, image: str)
         model_run=trainer.outputs["model_run"], code=code_hash("components.nodes.curves")
     )
     return _Training(
-        nodes=[*caches, trainer, curves],
+        nodes=[*caches, *tuners, trainer, curves],
         model=trainer.outputs["model"],
         model_run=trainer.outputs["model_run"],
         activations=caches[0].outputs["activations"] if caches else None,
@@ -380,7 +406,7 @@ def _report(config: Config, data: _Data, training: _Training, evaluation: BaseCh
         **optional,
         settings=config.model_dump_json(),
         look=look(),
-        code=code_hash("components.nodes.report", module_of(config.model.backbone)),
+        code=code_hash("components.nodes.report", module_of(config.model.backbones[0])),
     )
 
 

@@ -84,7 +84,7 @@ def prove(records: Path, model: ModelSettings) -> Proof:
     splits = np.array([record.split for record in found])
     hashes = np.array([hash_changes(decode_photo(jpeg)) for jpeg in jpegs])
     groups = find_components(find_pairs(hashes, min(radii)), len(jpegs))
-    chosen = resolve_auto(model.backbone, model.weights)
+    chosen = resolve_auto(model.backbones[0], model.weights)
     seen = photo_features(
         jpegs,
         count=len(jpegs),

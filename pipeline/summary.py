@@ -20,6 +20,7 @@ from data.ingest import IngestResult
 from pipeline.gate_table import gate_lines
 from pipeline.outputs import Outputs
 from pipeline.progress import NodeTimes, describe_alike
+from pipeline.tuned import tuned_toml
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Summary:
     """`node`, `seconds`, `cpu_seconds`, `peak_mb` and `cached` of each, in the order they ran."""
     model: Path | None
     """The version that holds the model; None when the gate blocked it."""
+    tuned: str | None = None
+    """What a search has found, as TOML; None where there was none."""
 
 
 def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Summary:
@@ -61,6 +64,7 @@ def summarize(outputs: Outputs, times: NodeTimes, classes: Sequence[str]) -> Sum
         model=(
             Path(pushed["pushed_destination"].string_value) if pushed["pushed"].int_value else None
         ),
+        tuned=tuned_toml(outputs),
     )
 
 
@@ -108,11 +112,14 @@ def as_text(summary: Summary) -> str:
     """The figures as the terminal shows them."""
     evaluation = summary.evaluation
     low, high = evaluation.interval
+    phases = summary.training["phases"]
+    width = max(10, *(len(phase["name"]) + 2 for phase in phases))
     return "\n".join(
         [
             "",
-            f"{'phase':<10}{'train acc':>11}{'loss':>8}{'val acc':>11}{'loss':>8}   best epoch",
-            *(_phase_line(phase) for phase in summary.training["phases"]),
+            f"{'phase':<{width}}{'train acc':>11}{'loss':>8}{'val acc':>11}{'loss':>8}"
+            "   best epoch",
+            *(_phase_line(phase, width) for phase in phases),
             f"the model is that of phase {summary.training['exported_phase']}; "
             "train figures are with augmentation",
             "",
@@ -140,12 +147,12 @@ def _megabytes(number: float | None) -> str:
     return "-" if number is None else f"{number:,.0f}"
 
 
-def _phase_line(phase: dict[str, Any]) -> str:
+def _phase_line(phase: dict[str, Any], width: int) -> str:
     figures = "".join(
         f"{phase[split]['accuracy']:>11.3f}{phase[split]['loss']:>8.3f}"
         for split in ("train", "val")
     )
-    return f"{phase['name']:<10}{figures}   {phase['best_epoch']} of {phase['epochs']}"
+    return f"{phase['name']:<{width}}{figures}   {phase['best_epoch']} of {phase['epochs']}"
 
 
 def _confusion_lines(evaluation: Evaluation, classes: Sequence[str]) -> list[str]:

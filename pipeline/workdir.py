@@ -108,6 +108,11 @@ class Workdir:
         return self.root / "curves.png"
 
     @property
+    def tuned(self) -> Path:
+        """The settings that the last search has found, as `--config` takes them."""
+        return self.root / "tuned.toml"
+
+    @property
     def report(self) -> Path:
         """The report on the last run."""
         return self.root / "report" / "index.html"
@@ -146,6 +151,10 @@ class Workdir:
     def store_config(self, config: Config) -> None:
         """Keeps the resolved configuration with the run."""
         write_atomically(self._config, config.model_dump_json(indent=2))
+
+    def store_tuned(self, settings: str) -> None:
+        """Keeps what a search has found with the run."""
+        write_atomically(self.tuned, settings)
 
     def store_report(self, page: str) -> None:
         """Keeps the report with the run."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from components.errors import ComponentError
 from components.model.backbone import find, preferred
+from components.model.settings import ModelSettings
 from components.model.weights import AUTO, IMAGENET, RANDOM, imagenet_of, require_weights_file
 
 
@@ -38,6 +39,30 @@ def resolve_auto(backbone: str, weights: str) -> ResolvedBackbone:
     if weights == IMAGENET:
         imagenet_of(backbone)  # raises where there are none
     return ResolvedBackbone(backbone, weights, "as configured")
+
+
+def resolve_settings(settings: ModelSettings) -> tuple[ModelSettings, str]:
+    """The settings without `auto`, and the reason in words.
+
+    Raises:
+        ComponentError: backbone and weights do not go together, or the weights are not available.
+    """
+    if len(settings.backbones) > 1 and settings.weights not in (AUTO, IMAGENET, RANDOM):
+        raise ComponentError(
+            f"weights {settings.weights!r} fit one backbone, not {', '.join(settings.backbones)}: "
+            f"give {AUTO}, {IMAGENET} or {RANDOM}"
+        )
+    found = [resolve_auto(name, settings.weights) for name in settings.backbones]
+    first, *others = found
+    for other in others:
+        if other.weights != first.weights:
+            raise ComponentError(
+                f"weights {settings.weights!r} are {first.weights} for {first.backbone} and "
+                f"{other.weights} for {other.backbone}: set model.weights={RANDOM}, or name others"
+            )
+    backbone = tuple(each.backbone for each in found) if others else first.backbone
+    chosen = {"backbone": backbone, "weights": first.weights}
+    return settings.model_copy(update=chosen), first.reason
 
 
 def _first_available() -> ResolvedBackbone:

@@ -67,13 +67,14 @@ def build_classifier(settings: ModelSettings, classes: int) -> Classifier:
     """Builds the classifier.
 
     Args:
-        settings: backbone, weights and dropout, `auto` resolved.
+        settings: one backbone, weights and dropout, `auto` resolved.
         classes: how many classes.
 
     Raises:
         ComponentError: the weights are not available.
     """
-    backbone, origin = build_backbone(settings.backbone, settings.weights)
+    (name,) = settings.backbones
+    backbone, origin = build_backbone(name, settings.weights)
     features = keras.Input([backbone.output.shape[-1]], name="features")
     x = keras.layers.Dropout(settings.dropout, name="dropout")(features)
     x = keras.layers.Dense(classes, activation="softmax", name="probabilities")(x)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -37,8 +38,63 @@ _PNG_SIZE_END = 24
 """Where the width and height of a PNG end, four bytes each."""
 
 
+class _Seen(NamedTuple):
+    """What one classifier makes of photos.
+
+    Attributes:
+        boundary: float32 [N, height, width, channels], of the freeze boundary.
+        top: the top features, float32 [N, height, width, features].
+        pooled: their mean, float32 [N, features].
+    """
+
+    boundary: tf.Tensor
+    top: tf.Tensor
+    pooled: tf.Tensor
+
+
+class _Member(tf.Module):
+    """One classifier, whose kernel and bias are divided so that the logits of all need only be
+    added."""
+
+    def __init__(self, model: FoldedClassifier, divisor: float) -> None:
+        super().__init__()
+        self._kernel = tf.Variable(model.kernel / divisor, name="kernel")
+        self._bias = tf.Variable(model.bias / divisor, name="bias")
+        self._trunk, self._tail, self._pretrained_tail = (
+            partial(part, training=False)
+            for part in (model.trunk, model.tail, model.pretrained_tail)
+        )
+        self._tail_is_pretrained = model.tail is model.pretrained_tail
+
+    def see(self, images: tf.Tensor) -> _Seen:
+        """Photos, float32 [N, 224, 224, 3] in [0, 255], to features."""
+        boundary = self._trunk(images)
+        top = self._tail(boundary)
+        return _Seen(boundary, top, tf.reduce_mean(top, axis=[1, 2]))
+
+    def logits(self, seen: _Seen) -> tf.Tensor:
+        """What is added to the logits, float32 [N, classes]."""
+        return tf.matmul(seen.pooled, self._kernel) + self._bias
+
+    def evidence(self, seen: _Seen, classes: tf.Tensor) -> tf.Tensor:
+        """What is added to the map for one class of each photo, float32 [N, height, width].
+
+        Args:
+            seen: of the photos.
+            classes: class ids [N].
+        """
+        weights = tf.gather(self._kernel, classes, axis=1)
+        return tf.einsum("nhwf,fn->nhw", seen.top, weights)
+
+    def pretrained(self, seen: _Seen) -> tf.Tensor:
+        """The pooled features by the backbone as it was before training, float32 [N, features]."""
+        if self._tail_is_pretrained:
+            return seen.pooled
+        return tf.reduce_mean(self._pretrained_tail(seen.boundary), axis=[1, 2])
+
+
 class ServingModule(tf.Module):
-    """A Keras 3 classifier and the Transform graph in one exported object.
+    """Keras 3 classifiers, whose mean logits count, and the Transform graph in one exported object.
 
     `TransformFeaturesLayer` is a Keras 2 layer, which a Keras 3 model cannot hold. The models in
     turn are not tracked, but the variables that they read are: Keras saves copies of a tracked
@@ -47,19 +103,14 @@ class ServingModule(tf.Module):
 
     def __init__(
         self,
-        model: FoldedClassifier,
+        members: Sequence[FoldedClassifier],
         answers: Answers,
         transform: tft.TFTransformOutput,
         classes: Sequence[str],
     ) -> None:
         super().__init__()
-        self._kernel = tf.Variable(model.kernel / answers.temperature, name="kernel")
-        self._bias = tf.Variable(model.bias / answers.temperature, name="bias")
-        self._trunk, self._tail, self._pretrained_tail = (
-            partial(part, training=False)
-            for part in (model.trunk, model.tail, model.pretrained_tail)
-        )
-        self._tail_is_pretrained = model.tail is model.pretrained_tail
+        divisor = answers.temperature * len(members)
+        self._members = [_Member(member, divisor) for member in members]
         threshold = answers.certain.threshold
         self._certain_from = math.inf if threshold is None else threshold
         self._subject = answers.subject if isinstance(answers.subject, Subject) else None
@@ -72,26 +123,22 @@ class ServingModule(tf.Module):
     def _answer(self, encoded: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded photos, string [N], to all that is said about them; one graph for all.
 
-        The map is exact because nothing but a mean lies between the top features and the logits:
+        The map is exact because nothing but means lie between the top features and the logits:
         https://arxiv.org/abs/1512.04150, section 2.
         """
         images = self._layer({features.IMAGE: encoded})[features.IMAGE_XF]
-        boundary = self._trunk(images)
-        top = self._tail(boundary)
-        pooled = tf.reduce_mean(top, axis=[1, 2])
-        probabilities = tf.nn.softmax(tf.matmul(pooled, self._kernel) + self._bias)
+        seen = [member.see(images) for member in self._members]
+        pairs = list(zip(self._members, seen, strict=True))
+        probabilities = tf.nn.softmax(tf.add_n([member.logits(each) for member, each in pairs]))
         best = tf.argmax(probabilities, axis=1)
-        weights = tf.gather(self._kernel, best, axis=1)
         answer = {
             PROBABILITIES: probabilities,
             BEST_LABEL: tf.gather(tf.constant(self._classes), best),
             CERTAIN: tf.reduce_max(probabilities, axis=1) >= self._certain_from,
-            EVIDENCE: tf.einsum("nhwf,fn->nhw", top, weights),
+            EVIDENCE: tf.add_n([member.evidence(each, best) for member, each in pairs]),
         }
         if self._subject:
-            if not self._tail_is_pretrained:
-                pooled = tf.reduce_mean(self._pretrained_tail(boundary), axis=[1, 2])
-            answer[DOG] = self._subject.score(pooled)
+            answer[DOG] = self._subject.score(self._members[0].pretrained(seen[0]))
         return answer
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=PHOTO_INPUT)])
@@ -185,7 +232,7 @@ def _png_size(encoded: tf.Tensor) -> tf.Tensor:
 
 
 def export(
-    model: FoldedClassifier,
+    members: Sequence[FoldedClassifier],
     answers: Answers,
     transform: tft.TFTransformOutput,
     classes: Sequence[str],
@@ -194,13 +241,13 @@ def export(
     """Writes the SavedModel, complete or not at all.
 
     Args:
-        model: the classifier.
+        members: the classifier, or those of an ensemble, whose mean logits count.
         answers: what it says beyond its probabilities.
         transform: the Transform graph the model was trained behind.
         classes: class names in the order of the probabilities.
         folder: where to write it; must not exist.
     """
-    module = ServingModule(model, answers, transform, classes)
+    module = ServingModule(members, answers, transform, classes)
     unfinished = folder.with_name(folder.name + ".tmp")
     tf.saved_model.save(
         module,

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from tfx import types
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
@@ -20,13 +21,33 @@ from components.model.extractor import activation_shapes
 from components.model.weights import build_backbone, require_same_weights
 from components.nodes.readings import count_labels, split_files
 from components.training.augmentation_settings import AugmentationSettings
-from components.training.cache.format import CacheManifest
+from components.training.cache.format import CacheManifest, folder_of
 from components.training.cache.reuse import recipe_of
 from components.training.cache.writing import fill
 from data.contract import features
 
 SPLITS = (features.TRAIN, features.VAL)
 """Those that training looks at."""
+
+
+class Member(BaseModel):
+    """A backbone, and all of it that its activations follow from."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    backbone: str
+    """One of `backbone.names()`."""
+    weights: str
+    """As `build_backbone` takes them."""
+    weights_hash: str
+    """From `weights_fingerprint`."""
+    boundary_layer: str
+    """Name of the layer whose output is kept, from `boundary_layer_of`."""
+    code: str
+    """Hash of the code that makes them."""
+
+
+_MEMBERS = TypeAdapter(list[Member])
 
 
 class ActivationCacheSpec(ComponentSpec):
@@ -41,13 +62,9 @@ class ActivationCacheSpec(ComponentSpec):
         "activations": ChannelParameter(type=standard_artifacts.Examples),
     }
     PARAMETERS = {  # noqa: RUF012
-        "backbone": ExecutionParameter(type=str),
-        "weights": ExecutionParameter(type=str),
-        "weights_hash": ExecutionParameter(type=str),
-        "boundary_layer": ExecutionParameter(type=str),
+        "members": ExecutionParameter(type=str),
         "augmentation": ExecutionParameter(type=str),
         "classes": ExecutionParameter(type=str),
-        "code": ExecutionParameter(type=str),
     }
 
 
@@ -65,38 +82,41 @@ class ActivationCacheExecutor(BaseBeamExecutor):
         (output,) = output_dict["activations"]
         output.split_names = artifact_utils.encode_split_names(list(SPLITS))
         output.span = examples.span
-        boundary_layer = exec_properties["boundary_layer"]
         augmentation = AugmentationSettings.model_validate_json(exec_properties["augmentation"])
-
-        name, weights = exec_properties["backbone"], exec_properties["weights"]
-        require_same_weights(name, weights, exec_properties["weights_hash"])
-        backbone, origin = build_backbone(name, weights)
-        spatial_shape, pooled_size = activation_shapes(backbone, boundary_layer)
         found = {split: count_labels(statistics, split) for split in SPLITS}
-        manifest = CacheManifest(
-            backbone=name,
-            weights=origin,
-            boundary_layer=boundary_layer,
-            spatial_shape=spatial_shape,
-            pooled_size=pooled_size,
-            augmentation=augmentation,
-            photos={split: sum(counts.values()) for split, counts in found.items()},
-            label_counts=found[features.TRAIN],
-            recipe=recipe_of(backbone, boundary_layer, augmentation, code=exec_properties["code"]),
-        )
-        fill(
-            output.uri,
-            manifest,
-            sources={split: split_files(examples, split) for split in SPLITS},
-            classes=json.loads(exec_properties["classes"]),
-            transform_graph=transform_graph,
-            backbone=backbone,
-            new_pipeline=self._make_beam_pipeline,
-        )
+        members = _MEMBERS.validate_json(exec_properties["members"])
+        for member in members:
+            name, boundary_layer = member.backbone, member.boundary_layer
+            if len(members) > 1:
+                print(f"  {name}:", flush=True)
+            require_same_weights(name, member.weights, member.weights_hash)
+            backbone, origin = build_backbone(name, member.weights)
+            spatial_shape, pooled_size = activation_shapes(backbone, boundary_layer)
+            manifest = CacheManifest(
+                backbone=name,
+                weights=origin,
+                boundary_layer=boundary_layer,
+                spatial_shape=spatial_shape,
+                pooled_size=pooled_size,
+                augmentation=augmentation,
+                photos={split: sum(counts.values()) for split, counts in found.items()},
+                label_counts=found[features.TRAIN],
+                recipe=recipe_of(backbone, boundary_layer, augmentation, code=member.code),
+            )
+            fill(
+                folder_of(output.uri, name, [each.backbone for each in members]),
+                manifest,
+                artifact=output.uri,
+                sources={split: split_files(examples, split) for split in SPLITS},
+                classes=json.loads(exec_properties["classes"]),
+                transform_graph=transform_graph,
+                backbone=backbone,
+                new_pipeline=self._make_beam_pipeline,
+            )
 
 
 class ActivationCache(BaseBeamComponent):
-    """Examples to activations, through Transform's graph and the frozen layers of a backbone."""
+    """Examples to activations, through Transform's graph and the frozen layers of each backbone."""
 
     SPEC_CLASS = ActivationCacheSpec
     EXECUTOR_SPEC = BeamExecutorSpec(ActivationCacheExecutor)
@@ -107,13 +127,9 @@ class ActivationCache(BaseBeamComponent):
         examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
         statistics: types.BaseChannel,
-        backbone: str,
-        weights: str,
-        weights_hash: str,
-        boundary_layer: str,
+        members: Sequence[Member],
         augmentation: str,
         classes: Sequence[str],
-        code: str,
     ) -> None:
         """Every argument is part of the key under which TFX caches the activations.
 
@@ -121,26 +137,19 @@ class ActivationCache(BaseBeamComponent):
             examples: the photos, as ImportExampleGen leaves them.
             transform_graph: what turns them into pixels and label ids.
             statistics: StatisticsGen's of the same examples: how many photos there are.
-            backbone: one of `backbone.names()`.
-            weights: as `build_backbone` takes them.
-            weights_hash: from `weights_fingerprint`.
-            boundary_layer: name of the layer whose output is kept, from `boundary_layer_of`.
+            members: the backbone, or those of an ensemble; what an earlier run has computed of one
+                of them is taken over.
             augmentation: JSON of AugmentationSettings, its `mode` left out.
             classes: class names in the order of their ids.
-            code: hash of the code that runs inside the node.
         """
         super().__init__(
             ActivationCacheSpec(
                 examples=examples,
                 transform_graph=transform_graph,
                 statistics=statistics,
-                backbone=backbone,
-                weights=weights,
-                weights_hash=weights_hash,
-                boundary_layer=boundary_layer,
+                members=_MEMBERS.dump_json(list(members)).decode(),
                 augmentation=augmentation,
                 classes=json.dumps(list(classes)),
-                code=code,
                 activations=types.Channel(type=standard_artifacts.Examples),
             )
         )

@@ -13,6 +13,7 @@ from tfx.types import standard_artifacts
 
 from components.evaluation.figures import read_evaluation
 from components.evaluation.table import Predictions, read_table
+from components.model.settings import ModelSettings
 from components.nodes.readings import count_labels, split_files
 from components.report.cached_features import features_as_cached, training_features
 from components.report.description import DESCRIPTION
@@ -27,7 +28,9 @@ from components.report.shown import (
     surest_right,
 )
 from components.staging import readable, writable
+from components.training.cache.format import folder_of
 from components.training.history import HISTORY, SUMMARY, read_history
+from components.training.hyperparameters import lay_over
 from data.contract import features
 
 _LIBRARIES = (
@@ -78,8 +81,15 @@ def Report(  # noqa: N802 (a TFX component is named like a class)
         run = stack.enter_context(readable(model_run.uri))
         training = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
         history = read_history(run / HISTORY)
+    configuration = lay_over(configuration, training.get("tuned", {}))
     versions = _versions()
-    mistakes, right = _shown(predictions, examples, activations)
+    backbones = ModelSettings.model_validate_json(json.dumps(configuration["model"])).backbones
+    mistakes, right = _shown(
+        predictions,
+        examples,
+        # An ensemble's first member speaks for all.
+        folder_of(activations.uri, backbones[0], backbones) if activations else None,
+    )
     facts = Facts(
         classes=tuple(classes),
         counts={split: count_labels(statistics, split) for split in features.SPLITS},
@@ -101,7 +111,7 @@ def Report(  # noqa: N802 (a TFX component is named like a class)
 
 
 def _shown(
-    predictions: Predictions, examples: types.Artifact, activations: types.Artifact | None
+    predictions: Predictions, examples: types.Artifact, activations: str | None
 ) -> tuple[list[Shown], list[Shown]]:
     """The mistakes and the right answers on the page."""
     mistakes, right = surest_mistakes(predictions), surest_right(predictions)
@@ -114,7 +124,7 @@ def _shown(
     if activations and known:
         jpegs = [photos[predictions.photos[place]].jpeg for place in known]
         of_class = [int(predictions.predicted[place]) for place in known]
-        found = _neighbours(activations.uri, jpegs, of_class)
+        found = _neighbours(activations, jpegs, of_class)
         alike = dict(zip(known, found, strict=True))
         wanted = {each.sha256 for pair in found for side in pair for each in side}
         photos |= find_photos(split_files(examples, features.TRAIN), wanted)

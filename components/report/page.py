@@ -158,9 +158,13 @@ def look() -> str:
 def _curves(history: Sequence[PhaseHistory]) -> list[tuple[str, Markup]]:
     epochs = [epoch for phase in history for epoch in phase.history]
     numbers = range(1, len(epochs) + 1)
-    rules, kept, end = [], [], 0
+    rules, kept, end, member = [], [], 0, ""
     for phase in history:
-        rules.append(Rule(phase.name, x=end + 0.5))
+        whose, _, name = phase.name.rpartition(" ")
+        # Of an ensemble there is room for the names of the members alone.
+        words = name if not whose else whose if whose != member else ""
+        rules.append(Rule(words, x=end + 0.5))
+        member = whose
         kept.append(end + 1 + phase.kept)
         end += len(phase.history)
     across = number_axis("epoch", numbers, whole=True)

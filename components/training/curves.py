@@ -46,7 +46,8 @@ def _draw(axes: Axes, phases: Sequence[PhaseHistory], metric: str, title: str) -
         axes.text(
             (start + end) / 2,
             1.01,
-            phase.name,
+            phase.name.replace(" ", "\n"),  # a member of an ensemble, and its phase
+            fontsize="medium" if len(phases) <= 2 else "x-small",
             transform=axes.get_xaxis_transform(),
             ha="center",
             va="bottom",
@@ -55,7 +56,7 @@ def _draw(axes: Axes, phases: Sequence[PhaseHistory], metric: str, title: str) -
         start = end
     axes.plot(*zip(*kept, strict=True), "o", color=_VAL_COLOUR, ms=9, label="kept by the phase")
     axes.set_xlim(0.5, start)
-    axes.set_title(title, loc="left", fontweight="bold", pad=20)
+    axes.set_title(title, loc="left", fontweight="bold", pad=20 if len(phases) <= 2 else 28)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)

@@ -18,7 +18,8 @@ class Splits:
     """The photos to learn from as datasets of (what the phase's model takes, int64 [N]) batches."""
 
     train: tf.data.Dataset
-    """Shuffled and augmented, one epoch after the other, endlessly."""
+    """Shuffled and augmented, one epoch after the other, endlessly. In place of the class ids there
+    may be probabilities, float32 [N, classes]."""
     train_steps: int
     """Batches per epoch of `train`."""
     val: tf.data.Dataset
@@ -176,6 +177,8 @@ def _with_one_hot_labels(
     batches: tf.data.Dataset, classes: int, smoothing: float
 ) -> tf.data.Dataset:
     """Labels as float32 [N, classes]; smoothed here, not in the loss, which validation shares."""
+    if batches.element_spec[1].dtype.is_floating:  # as those of a classifier that is taught
+        return batches
     return batches.map(
         lambda inputs, labels: (
             inputs,

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
@@ -24,7 +25,11 @@ from components.model.freezing import boundary_layer_name, unfreeze_last
 from components.model.settings import ModelSettings
 from components.model.weights import build_backbone
 from components.training.cache.format import POOLED, SPATIAL, WEIGHTS, Feature, read_manifest
-from components.training.cache.reading import training_batches, validation_batches
+from components.training.cache.reading import (
+    recorded_batches,
+    training_batches,
+    validation_batches,
+)
 from components.training.head import Labelled, solve_head
 from components.training.history import PhaseHistory
 from components.training.phases import Phase, Splits
@@ -64,6 +69,9 @@ class Recipe:
     many as the settings say and `MAX_FEATURES` allow, and of `val` the photos as they are."""
     validate: Callable[[FoldedClassifier], Labelled]
     """What a trained classifier makes of the validation photos, pooled, and their class ids."""
+    recall: Callable[[FoldedClassifier], list[Labelled]] | None = None
+    """The same of each view of the training photos, with the validation photos behind them, in the
+    order of `recorded_batches`; None where views are made anew in each epoch."""
 
 
 def on_the_fly(
@@ -79,7 +87,7 @@ def on_the_fly(
     """The classical recipe: every photo is changed and seen by the whole model in every epoch.
 
     Args:
-        model_settings: the classifier.
+        model_settings: the classifier, of one backbone.
         settings: the phases and the augmentation.
         classes: class names in the order of their ids.
         files: of each split, the pattern of its gzipped TFRecords of tf.train.Example.
@@ -90,6 +98,7 @@ def on_the_fly(
     Raises:
         ComponentError: the backbone's weights are not available.
     """
+    (backbone_name,) = model_settings.backbones
     classifier = build_classifier(model_settings, len(classes))
     counts = label_counts(files[TRAIN])
     batch_size = settings.batch_size
@@ -116,7 +125,7 @@ def on_the_fly(
 
     @cache
     def pretrained() -> keras.Model:
-        return build_backbone(model_settings.backbone, model_settings.weights)[0]
+        return build_backbone(backbone_name, model_settings.weights)[0]
 
     @cache
     def pretrained_views(split: str) -> list[Labelled]:
@@ -160,21 +169,25 @@ def cached(
     seed: int,
     first_epoch: int,
     with_val: bool = False,
+    targets: NDArray[np.float32] | None = None,
 ) -> Recipe:
     """The same phases on cached activations: the head alone, then from the freeze boundary on.
 
     Args:
-        model_settings: the classifier; its weights are those that the activations come from.
+        model_settings: the classifier, of one backbone; its weights are those that the activations
+            come from.
         settings: the phases.
         classes: class names in the order of their ids.
-        activations: the folder of ActivationCache's artifact.
+        activations: the folder of the backbone's activations.
         seed: of the order of the photos.
         first_epoch: how many epochs were finished before a kill: it decides which view comes next.
         with_val: whether the validation photos are trained on as well.
+        targets: what phase `unfrozen` learns in place of the labels, as for `training_batches`.
 
     Raises:
         ComponentError: the cache is incomplete, or holds the activations of another layer.
     """
+    (backbone_name,) = model_settings.backbones
     manifest = read_manifest(activations)
     weights = f"{activations}/{WEIGHTS}"
     classifier = build_classifier(
@@ -199,6 +212,7 @@ def cached(
                 seed=seed,
                 first_epoch=first_epoch,
                 with_val=with_val,
+                targets=targets if feature == SPATIAL else None,
             ),
             train_steps=math.ceil(manifest.photos[TRAIN] / batch_size),
             val=validation_batches(activations, feature, batch_size=batch_size),
@@ -228,6 +242,15 @@ def cached(
     def validate(model: FoldedClassifier) -> Labelled:
         return _joined(splits(SPATIAL).val, lambda spatial: _pooled(model.tail(spatial)))
 
+    def recall(model: FoldedClassifier) -> list[Labelled]:
+        return [
+            _joined(
+                recorded_batches(activations, SPATIAL, view=view, batch_size=settings.batch_size),
+                lambda spatial: _pooled(model.tail(spatial)),
+            )
+            for view in range(manifest.views)
+        ]
+
     return Recipe(
         classifier=classifier,
         origin=manifest.weights,
@@ -237,9 +260,10 @@ def cached(
         ],
         label_counts=manifest.label_counts,
         boundary_layer=layer,
-        pretrained=lambda: build_backbone(model_settings.backbone, weights)[0],
+        pretrained=lambda: build_backbone(backbone_name, weights)[0],
         pretrained_views=pretrained_views,
         validate=validate,
+        recall=recall,
     )
 
 

@@ -39,9 +39,14 @@ class TrainingSettings(Section):
     refit: bool = False
     """Once the validation photos have chosen the epochs, trains anew on them too, for as many
     steps; the figures of training, and what the answers rest on, are those of before."""
+    distill: bool = False
+    """Lets an ensemble teach one classifier on its first backbone, which alone is exported: in its
+    phase `unfrozen`, half of each label is what the ensemble says of the same view."""
     warm_start: bool = False
     """Goes on from the model that was pushed last, if there is one, and then leaves out phase
     `frozen`. For a few changes among many photos, on this machine only."""
+    tune: bool = False
+    """Searches better values of some of these settings, before training with them."""
     frozen: FrozenSettings = FrozenSettings(epochs=10, learning_rate=1e-3)
     unfrozen: PhaseSettings = PhaseSettings(epochs=10, learning_rate=1e-4)
     augmentation: AugmentationSettings = AugmentationSettings()

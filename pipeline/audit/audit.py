@@ -67,7 +67,7 @@ def audit(
             findings = find_out(
                 facts,
                 find_padded(usable, tenths("measured")),
-                find_doubts(usable, model.backbone, model.weights, tenths("judged")),
+                find_doubts(usable, model.backbones[0], model.weights, tenths("judged")),
                 refusal=_refusal(source, facts, data.max_reject_share),
                 radius=surveyed.radius,
             )

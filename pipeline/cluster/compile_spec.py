@@ -13,10 +13,10 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
     KubeflowV2DagRunnerConfig,
 )
 
-from components.model.auto import resolve_auto
+from components.model.auto import resolve_settings
 from components.model.weights import AUTO, IMAGENET, RANDOM
 from data.contract.model import MODEL_NAME, push_destination
-from data.contract.nodes import ACTIVATION_CACHE, MODEL_GATE, NEWEST_SPAN, TRAINER
+from data.contract.nodes import ACTIVATION_CACHE, MODEL_GATE, NEWEST_SPAN, TRAINER, TUNER
 from data.served import tabulate
 from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.cluster.gate_tasks import add_gate_tasks
@@ -41,7 +41,7 @@ Target = Literal["kubeflow", "vertex"]
 
 _KUBEFLOW_COMMAND = ("python", "-m", KUBEFLOW_TASK)
 
-_NOT_ALWAYS_THERE = {ACTIVATION_CACHE}
+_NOT_ALWAYS_THERE = {ACTIVATION_CACHE, TUNER}
 """Resources for these are not a mistake where the configuration does without the node."""
 
 _SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
@@ -199,9 +199,9 @@ def _require_nothing_of_kubernetes(config: Config) -> None:
 
 def _resolved(config: Config) -> Config:
     """Fills in `auto`: the weights by what is available here, the rest by what is asked for."""
-    found = resolve_auto(config.model.backbone, config.model.weights)
+    model, _ = resolve_settings(config.model)
     gpu = config.resources.get(TRAINER, Resources()).gpu > 0
-    return config.with_backbone(found.backbone, found.weights).with_augmentation_mode(gpu=gpu)
+    return config.model_copy(update={"model": model}).with_augmentation_mode(gpu=gpu)
 
 
 def _containers(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -157,7 +157,7 @@ def _backbone(workdir: "Workdir", stored: "Config | None") -> "Backbone":
     from pipeline.review.photos import Backbone, kept_backbone
 
     if stored:
-        return Backbone(stored.model.backbone, stored.model.weights)
+        return Backbone(stored.model.backbones[0], stored.model.weights)
     if kept := kept_backbone(workdir.review):
         return kept
     from components.model.auto import resolve_auto

@@ -42,6 +42,12 @@ def add_run(commands: "Commands") -> None:
     )
     add_configuration(parser, "demo, photos; default: photos with --photos, else demo")
     parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="search better settings first, and train with them; `tuned.toml` in the workdir "
+        "keeps them for --config (the same as --set training.tune=true)",
+    )
+    parser.add_argument(
         "--workdir",
         type=Path,
         metavar="DIR",
@@ -56,6 +62,8 @@ def _run(options: argparse.Namespace) -> int:
 
     options.default_profiles = ["photos" if options.photos else "demo"]
     profile = (options.profiles or options.default_profiles)[0]
+    if options.tune:
+        options.overrides.append("training.tune=true")
     config = configuration(options)
     if profile == "photos" and options.photos is None:
         raise UsageError("--profile photos needs --photos DIR")
@@ -89,6 +97,8 @@ def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
         raise _in_our_words(error, workdir) from error
     print(as_text(summary))
     print(f"report    {workdir.report}\ncurves    {workdir.curves}\nmetrics   {workdir.metrics}")
+    if summary.tuned is not None:
+        print(f"tuned     {workdir.tuned}, for --config:\n\n{summary.tuned}")
     if summary.model is None:
         complain("the gate blocked the model; nothing was pushed")
         return Exit.BLOCKED

@@ -11,10 +11,11 @@ from ml_metadata import MetadataStore
 
 from components.errors import ComponentError
 from data import relabels, span_photos, spans
-from data.contract.nodes import ACTIVATION_CACHE
+from data.contract.nodes import ACTIVATION_CACHE, REPORT
 from data.errors import DataError
 from pipeline.lineage.history import PastRun
 from pipeline.outputs import read_outputs, run_that_pushed
+from pipeline.report.runs import read_description
 from pipeline.workdir import Workdir
 
 NEAREST = 3
@@ -147,16 +148,23 @@ def find_nearest(
         Up to `NEAREST`, the most similar first; or why there are none.
     """
     # TensorFlow takes seconds.
+    from components.model.settings import ModelSettings
     from components.report.cached_features import features_as_cached, training_features
     from components.report.neighbours import nearest
+    from components.training.cache.format import folder_of
 
     run = None if served is None else run_that_pushed(store, served)
     if run is None:
         return "no run in this folder has made the version served now"
     outputs = read_outputs(store, run)
+    if (REPORT, "report") not in outputs.artifacts:
+        return "the run that made the version served now ended before its report"
     if (ACTIVATION_CACHE, "activations") not in outputs.artifacts:
         return "training.augmentation.mode was on_the_fly, and no features were kept"
-    cache = str(outputs.uri(ACTIVATION_CACHE, "activations"))
+    settings = json.dumps(read_description(outputs)["settings"]["model"])
+    backbones = ModelSettings.model_validate_json(settings).backbones
+    # An ensemble's first member speaks for all.
+    cache = folder_of(str(outputs.uri(ACTIVATION_CACHE, "activations")), backbones[0], backbones)
     try:
         (found,) = nearest(
             features_as_cached(cache, [jpeg]),

@@ -1,6 +1,5 @@
 """Where a pushed version came from: photos, corrections, settings, code, weights and figures."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from data.errors import DataError
 from pipeline.gate_table import gate_lines
 from pipeline.lineage.history import began
 from pipeline.outputs import Outputs, pushed_version, read_outputs, run_that_pushed
+from pipeline.report.runs import read_description
 from pipeline.workdir import Workdir
 
 
@@ -60,6 +60,8 @@ class Origin:
     """The version that it had to be no worse than; None if nothing was pushed before."""
     settings: Mapping[str, Any] | None
     """None if the run ended before its report."""
+    libraries: Mapping[str, str] | None
+    """The versions of what made the model; None as for the settings."""
     code: Mapping[str, str]
     """A hash of the code of each node that has one."""
 
@@ -83,6 +85,7 @@ def find_origin(workdir: Workdir, store: MetadataStore, version: str, served: st
             "lists those that were"
         )
     outputs = read_outputs(store, run)
+    described = read_description(outputs) if (REPORT, "report") in outputs.artifacts else {}
     model = outputs.artifacts[TRAINER, "model"].custom_properties
     return Origin(
         version=version,
@@ -98,7 +101,8 @@ def find_origin(workdir: Workdir, store: MetadataStore, version: str, served: st
         },
         evaluation=read_evaluation(str(outputs.uri(EVALUATOR, "evaluation"))),
         baseline=_baseline(store, outputs),
-        settings=_settings(outputs),
+        settings=described.get("settings"),
+        libraries=described.get("versions"),
         code=outputs.code,
     )
 
@@ -148,13 +152,6 @@ def _baseline(store: MetadataStore, outputs: Outputs) -> str | None:
     return next((version for version in found if version is not None), None)
 
 
-def _settings(outputs: Outputs) -> Mapping[str, Any] | None:
-    report = outputs.executions.get(REPORT)
-    said = "" if report is None else report.custom_properties["settings"].string_value
-    found: Mapping[str, Any] | None = json.loads(said or "null")
-    return found
-
-
 def as_json(origin: Origin) -> dict[str, Any]:
     """The same as JSON values."""
     evaluation = EVALUATION.dump_python(origin.evaluation, mode="json")
@@ -171,6 +168,7 @@ def as_json(origin: Origin) -> dict[str, Any]:
         "figures": {key: value for key, value in evaluation.items() if key not in _GATE},
         "gate": {key: evaluation[key] for key in _GATE},
         "settings": origin.settings,
+        "libraries": origin.libraries,
         "code": dict(origin.code),
     }
 
@@ -182,9 +180,9 @@ def as_text(origin: Origin) -> str:
     """The same as the terminal shows it."""
     evaluation, span, weights = origin.evaluation, origin.span, origin.weights
     low, high = evaluation.interval
-    settings = [("not known: the run ended before its report", "")]
-    if origin.settings is not None:
-        settings = list(leaves(origin.settings))
+    unknown = [("not known: the run ended before its report", "")]
+    settings = unknown if origin.settings is None else list(leaves(origin.settings))
+    libraries = unknown if origin.libraries is None else list(origin.libraries.items())
     return "\n".join(
         [
             f"version   {origin.version}{', served now' if origin.served else ''}",
@@ -202,6 +200,9 @@ def as_text(origin: Origin) -> str:
             "",
             "settings",
             *(f"  {name:<40}{value}".rstrip() for name, value in settings),
+            "",
+            "libraries",
+            *(f"  {name:<40}{version}".rstrip() for name, version in libraries),
             "",
             "code",
             *(f"  {node:<22}{sha256}" for node, sha256 in sorted(origin.code.items())),

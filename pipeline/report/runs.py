@@ -99,13 +99,7 @@ def _find(path: Path) -> tuple[Workdir, str | None]:
 
 
 def _read(name: str, workdir: Workdir, outputs: Outputs, context: mlmd.Context) -> Run:
-    report = outputs.uri(REPORT, "report") / DESCRIPTION
-    try:
-        description = json.loads(report.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{report} is missing or damaged: delete its folder and run again") from (
-            error
-        )
+    description = read_description(outputs)
     classes = description["settings"]["classes"]
     evaluation = outputs.uri(EVALUATOR, "evaluation")
     span = context.custom_properties["span"].int_value
@@ -124,6 +118,20 @@ def _read(name: str, workdir: Workdir, outputs: Outputs, context: mlmd.Context) 
         test_records=tuple(sorted(map(str, records.glob("*")))),
         pushed=pushed_version(outputs.artifacts[PUSHER, "pushed_model"]) or "",
     )
+
+
+def read_description(outputs: Outputs) -> dict[str, Any]:
+    """The `settings` and `versions` of a run that has come to its report.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    file = outputs.uri(REPORT, "report") / DESCRIPTION
+    try:
+        description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is missing or damaged: delete its folder and run again") from error
+    return description
 
 
 def read_photos(span: Path) -> dict[tuple[str, int], Photo] | None:

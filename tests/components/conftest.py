@@ -243,7 +243,7 @@ def export_plainly(config: Config, transform: Any) -> Export:
     def run(classifier: Any, folder: Path) -> None:
         boundary = boundary_layer_name(classifier.backbone, config.model.unfreeze_layers)
         model = fold_classifier(classifier, boundary, pretrained=None)
-        export(model, silent, transform, config.classes, folder)
+        export([model], silent, transform, config.classes, folder)
 
     return run
 

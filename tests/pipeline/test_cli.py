@@ -127,6 +127,7 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(
         (["--set", "training.batch_size=0"], "training.batch_size = 0: should be greater"),
         (["--profile", "cats"], "--profile cats: choose from corrections, dataflow, demo, photos"),
         (["--profile", "photos"], "--profile photos needs --photos DIR"),
+        (["--tune", "--profile", "tiny", "--profile", "corrections"], "tune and warm_start cannot"),
         (["--photos", "none"], "--photos none: there is no such folder"),
         (["--config", "none.toml"], "--config none.toml: No such file"),
     ],

@@ -139,6 +139,12 @@ def test_a_wrong_type_is_named_with_the_one_wanted(override: str, said: list[str
         ("model.dropout=1", ["model.dropout = 1", "less than 1"]),
         ("model.unfreeze_layers=0", ["model.unfreeze_layers = 0", "or equal to 1"]),
         ("model.backbone=resnet", ["model.backbone", "resnet", "efficientnet_b0"]),
+        (
+            'model.backbone=["tiny", "tiny"]',
+            ["model.backbone", "different ones of efficientnet_b0"],
+        ),
+        ('model.backbone=["tiny"]', ["model.backbone", "different ones of efficientnet_b0"]),
+        ('model.backbone=["tiny", "auto"]', ["model.backbone", "different ones of"]),
         ("gate.accuracy_floor=1.5", ["gate.accuracy_floor = 1.5", "less than or equal to 1"]),
         ("gate.error_rate=-0.1", ["gate.error_rate = -0.1", "or equal to 0"]),
         ("data.max_reject_share=2", ["data.max_reject_share = 2", "or equal to 1"]),
@@ -153,11 +159,49 @@ def test_an_impossible_value_is_named_with_the_range(override: str, said: list[s
     assert all(part in message for part in said), message
 
 
+def test_several_backbones_are_an_ensemble_that_cannot_be_warm_started() -> None:
+    several = 'model.backbone=["efficientnet_lite0", "tiny"]'
+    assert load_config(overrides=[several]).model.backbones == ("efficientnet_lite0", "tiny")
+    assert load_config(overrides=["model.backbone=tiny"]).model.backbones == ("tiny",)
+    message = error_of(several, "training.warm_start=true")
+    assert "warm_start goes on with one model.backbone" in message
+
+
+def test_what_teaches_is_an_ensemble_that_sees_the_same_views_again() -> None:
+    several = 'model.backbone=["efficientnet_lite0", "tiny"]'
+    distill = "training.distill=true"
+    assert "name several model.backbone" in error_of(distill, "model.backbone=tiny")
+    on_the_fly = "training.augmentation.mode=on_the_fly"
+    assert "set augmentation.mode=cached" in error_of(several, distill, on_the_fly)
+    assert "unfrozen.epochs cannot be 0" in error_of(several, distill, "training.unfrozen.epochs=0")
+    config = load_config(overrides=[several, distill])
+    assert config.with_augmentation_mode(gpu=True).training.augmentation.mode == "cached"
+
+
 def test_training_for_no_epoch_at_all_is_refused() -> None:
     message = error_of("training.frozen.epochs=0", "training.unfrozen.epochs=0")
     assert "frozen.epochs and unfrozen.epochs cannot both be 0" in message
     message = error_of("training.warm_start=true", "training.unfrozen.epochs=0")
     assert "unfrozen.epochs cannot be 0 with warm_start" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.warm_start=true", "tune and warm_start cannot both be"),
+        ("training.frozen.epochs=0", "frozen.epochs and unfrozen.epochs cannot be 0 with tune"),
+        ("training.unfrozen.epochs=0", "frozen.epochs and unfrozen.epochs cannot be 0 with tune"),
+        ("training.augmentation.mode=on_the_fly", "mode cannot be on_the_fly with tune"),
+    ],
+)
+def test_tuning_what_cannot_be_tuned_is_refused(override: str, said: str) -> None:
+    assert said in error_of("training.tune=true", override)
+
+
+def test_tuning_takes_the_cache_on_a_gpu_too() -> None:
+    for tune, mode in ((False, "on_the_fly"), (True, "cached")):
+        config = load_config("photos", overrides=[f"training.tune={str(tune).lower()}"])
+        assert config.with_augmentation_mode(gpu=True).training.augmentation.mode == mode
 
 
 @pytest.mark.parametrize("phase", ["frozen", "unfrozen"])

@@ -36,6 +36,7 @@ def modules() -> Rows:
                         f"model.backbone={BACKBONE}",
                         "model.weights=random",
                         "training.augmentation.mode=cached",
+                        "training.tune=true",
                     )
                 ),
                 pipeline_root="/nowhere",
@@ -53,8 +54,9 @@ def modules() -> Rows:
             for key, parameter in node.parameters.parameters.items()
         }
         custom = json.loads(values.get("custom_config") or "null") or {}
-        code = values.get("code") or custom.get("code") or ""
-        found[node.node_info.id] = set(code.split())
+        members = json.loads(values.get("members") or "[]")
+        codes = [each.get("code", "") for each in (values, custom, *members)]
+        found[node.node_info.id] = set(" ".join(codes).split())
     return found
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_conf
 
 from components.errors import ComponentError
 from components.evaluation.figures import Comparison
+from components.training import tuning
+from components.training.hyperparameters import current_values
 from data import relabels, span_photos, spans
 from data.contract.errors import Exit, UserError
 from data.drawn_dogs import draw_dataset
@@ -279,3 +282,50 @@ def test_a_warm_start_goes_on_from_the_model_that_was_pushed_last(run: Run, tmp_
     assert phase["name"] == "unfrozen"
     (pushed,) = (each for each in cold["phases"] if each["name"] == cold["exported_phase"])
     assert phase["val"] == pytest.approx(pushed["val"], rel=1e-3)
+
+
+def test_a_search_that_was_interrupted_starts_over_and_what_it_finds_stays_found(
+    run: Run,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    folder, tune = tmp_path / "run", "training.tune=true"
+    with monkeypatch.context() as patches:
+        patches.setattr(tuning, "train_in_phases", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(folder, tune)
+    assert not Workdir(folder).tuned.exists()
+
+    first = run(folder, tune)
+    assert {"Tuner", "Trainer"} <= again(first)
+    assert "ActivationCache" not in again(first)
+    tuned = first.training["tuned"]
+    found = Workdir(folder).tuned.read_text()
+    assert current_values(tomllib.loads(found)) == tuned
+    assert first.tuned == found
+    settings = read_run(folder).settings
+    assert current_values(settings) == tuned
+
+    capsys.readouterr()
+    options = [f"--set={setting}" for setting in SETTINGS]
+    places = [f"--photos={photos}", f"--workdir={folder}"]
+    assert main(["run", "--profile=tiny", *options, *places, "--tune"]) == 0
+    output = capsys.readouterr().out
+    assert "tuning:" not in output
+    assert f"tuned     {folder / 'tuned.toml'}, for --config:\n\n{found}\n" in output
+    nodes = json.loads(Workdir(folder).metrics.read_text())["nodes"]
+    cached = {row["node"] for row in nodes if row["cached"]}
+    assert {"Tuner", "Trainer"} <= cached
+
+    given = (f"{name}={json.dumps(value)}" for name, value in tuned.items())
+    plain = run(folder, *given)
+    assert plain.tuned is None
+    assert Workdir(folder).tuned.read_text() == found
+    assert [phase["val"] for phase in plain.training["phases"]] == [
+        pytest.approx(phase["val"], rel=1e-3) for phase in first.training["phases"]
+    ]

@@ -206,16 +206,41 @@ def test_without_a_cache_there_is_no_node_for_it() -> None:
     assert {*NODES} - {*nodes_of(compiled(ON_THE_FLY))} == {"ActivationCache"}
 
 
+def test_tuning_is_a_node_between_the_cache_and_the_trainer_and_changes_no_other() -> None:
+    before, after = nodes_of(compiled()), nodes_of(compiled("training.tune=true"))
+    assert {*after} - {*before} == {"Tuner"}
+    tuner, trainer = after["Tuner"], after["Trainer"]
+    assert producers(tuner, "examples") == ["ActivationCache"]
+    assert parameter(tuner, "tuner_fn") == "components.nodes.tuner.tuner_fn"
+    assert parsed(tuner, "train_args")["splits"] == ["train"]
+    assert parsed(tuner, "eval_args")["splits"] == ["val"]
+    code = code_hash("components.nodes.tuner", TINY)
+    assert parsed(tuner, "custom_config")["code"] == code
+    assert producers(trainer, "hyperparameters") == ["Tuner"]
+    assert "hyperparameters" not in before["Trainer"].inputs.inputs
+    concerned = {name for name in before if parameters(before[name]) != parameters(after[name])}
+    assert concerned == {"Trainer", "Report"}
+
+
+def parameters(node: pipeline_pb2.PipelineNode) -> str:
+    return str(node.parameters)
+
+
 def test_the_cache_is_keyed_by_all_that_its_content_depends_on(nodes: Nodes) -> None:
     node = nodes["ActivationCache"]
-    assert parameter(node, "backbone") == "tiny"
-    assert parameter(node, "weights_hash") == "none"
-    assert parameter(node, "boundary_layer") == "block4_add"  # 5 layers: within the fifth block
+    assert json.loads(parameter(node, "members")) == [
+        {
+            "backbone": "tiny",
+            "weights": "random",
+            "weights_hash": "none",
+            "boundary_layer": "block4_add",  # 5 layers: within the fifth block
+            "code": code_hash(
+                "components.nodes.activation_cache", "components.model.preprocessing", TINY
+            ),
+        }
+    ]
     settings = AugmentationSettings.model_validate_json(parameter(node, "augmentation"))
     assert settings == AugmentationSettings()
-    assert parameter(node, "code") == code_hash(
-        "components.nodes.activation_cache", "components.model.preprocessing", TINY
-    )
 
 
 def test_a_setting_that_nobody_resolved_is_refused() -> None:

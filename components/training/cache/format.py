@@ -5,6 +5,8 @@
     Split-train/view-KK-NNNNN-of-NNNNN.tfrecord           one record per photo, augmented
     Split-val/view-00-NNNNN-of-NNNNN.tfrecord             one record per photo, as it is
 
+Where there are several backbones, each has a folder of this kind, named after it.
+
 A record is a tf.train.Example of `spatial` and `pooled` (float16, little endian, C order),
 `label_xf`, `image/sha256` and `photo_key`. float16 halves the disk and rounds each value by at most
 2**-11 of itself.
@@ -12,6 +14,7 @@ A record is a tf.train.Example of `spatial` and `pooled` (float16, little endian
 
 import hashlib
 import re
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -67,6 +70,17 @@ class CacheManifest(BaseModel):
     def shape(self, feature: Feature) -> tuple[int, ...]:
         """The shape of a feature of one photo."""
         return self.spatial_shape if feature == SPATIAL else (self.pooled_size,)
+
+
+def folder_of(artifact: str, backbone: str, backbones: Sequence[str]) -> str:
+    """The folder of one backbone's activations.
+
+    Args:
+        artifact: ActivationCache's folder.
+        backbone: whose.
+        backbones: all of whose activations are there.
+    """
+    return artifact if len(backbones) == 1 else f"{artifact}/{backbone}"
 
 
 def write_manifest(folder: str, manifest: CacheManifest) -> None:

@@ -1,6 +1,10 @@
 """Reading the activation cache: its files as the datasets that training takes."""
 
+from collections.abc import Callable
+
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components.training.cache.format import (
     CacheManifest,
@@ -23,6 +27,7 @@ def training_batches(
     seed: int,
     first_epoch: int,
     with_val: bool = False,
+    targets: NDArray[np.float32] | None = None,
 ) -> tf.data.Dataset:
     """The training photos, epoch after epoch, endlessly.
 
@@ -37,9 +42,12 @@ def training_batches(
         seed: makes the orders repeatable.
         first_epoch: the epoch to begin with; not 0 after a kill.
         with_val: whether the photos of `val` are learnt from as well, as they are.
+        targets: what is learnt in place of the labels, float32 [views, photos, classes], in the
+            order of `recorded_batches`.
 
     Returns:
-        A dataset of (float32 [N, *manifest.shape(feature)], int64 [N]).
+        A dataset of (float32 [N, *manifest.shape(feature)], int64 [N]), or of the targets,
+        float32 [N, classes], in place of the class ids.
 
     Raises:
         ComponentError: the folder is not complete.
@@ -54,11 +62,41 @@ def training_batches(
         # For this function alone: if the process's seed is 0, TensorFlow does not take an
         # operation's seed from a tensor.
         tf.random.set_seed(1)
-        records = tf.data.TFRecordDataset(files[number % manifest.views])
+        view = number % manifest.views
+        records = tf.data.TFRecordDataset(files[view])
+        if targets is not None:
+            told = tf.data.Dataset.from_tensor_slices(tf.constant(targets)[view])
+            records = tf.data.Dataset.zip(records, told)
         return records.shuffle(SHUFFLE_BUFFER, seed=seed + number).batch(batch_size)
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)
-    return _parsed(epochs.flat_map(epoch), manifest, feature)
+    batches = epochs.flat_map(epoch)
+    if targets is None:
+        return _parsed(batches, manifest, feature)
+    parse = _parser(manifest, feature)
+    return prefetched(batches.map(lambda serialized, told: (parse(serialized)[0], told)))
+
+
+def recorded_batches(
+    folder: str, feature: Feature, *, view: int, batch_size: int
+) -> tf.data.Dataset:
+    """One view of the training photos, and behind them those of `val` as they are, in their order.
+
+    Args:
+        folder: complete activations.
+        feature: `spatial` or `pooled`.
+        view: its number.
+        batch_size: photos per batch.
+
+    Returns:
+        A dataset of (float32 [N, *manifest.shape(feature)], int64 [N]).
+
+    Raises:
+        ComponentError: the folder is not complete.
+    """
+    files = [*view_files(folder, features.TRAIN, view), *view_files(folder, features.VAL, 0)]
+    records = tf.data.TFRecordDataset(files)
+    return _parsed(records.batch(batch_size), read_manifest(folder), feature)
 
 
 def validation_batches(folder: str, feature: Feature, *, batch_size: int) -> tf.data.Dataset:
@@ -81,6 +119,13 @@ def validation_batches(folder: str, feature: Feature, *, batch_size: int) -> tf.
 
 
 def _parsed(batches: tf.data.Dataset, manifest: CacheManifest, feature: Feature) -> tf.data.Dataset:
+    return prefetched(batches.map(_parser(manifest, feature)))
+
+
+def _parser(
+    manifest: CacheManifest, feature: Feature
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Serialized records to the feature and the class ids."""
     spec = {
         feature: tf.io.FixedLenFeature([], tf.string),
         features.LABEL_XF: tf.io.FixedLenFeature([], tf.int64),
@@ -92,4 +137,4 @@ def _parsed(batches: tf.data.Dataset, manifest: CacheManifest, feature: Feature)
         values = tf.reshape(values, [-1, *manifest.shape(feature)])
         return tf.cast(values, tf.float32), parsed[features.LABEL_XF]
 
-    return prefetched(batches.map(parse))
+    return parse

@@ -129,14 +129,14 @@ class EarlierRecords:
 
 @contextmanager
 def find_earlier(folder: str, recipe: str) -> Iterator[Earlier]:
-    """The newest whole activations of the same recipe that lie beside a folder, for as long as the
-    block takes.
+    """The newest whole activations of the same recipe that lie beside a folder, one of several
+    backbones included, for as long as the block takes.
 
     All of them are read, as each record has a checksum. Where one is damaged, that is said, and
     the folder is left alone.
 
     Args:
-        folder: of the activations to be made. Beside a remote one, nothing is looked for.
+        folder: the artifact to be made. Beside a remote one, nothing is looked for.
         recipe: from `recipe_of`.
 
     Raises:
@@ -162,8 +162,9 @@ def _newest_beside(folder: Path, recipe: str, index: str) -> Earlier:
 
 def _finished_beside(folder: Path) -> Iterator[str]:
     """The other folders with a manifest, the newest first."""
-    manifests = sorted(folder.parent.glob(f"*/{MANIFEST}"), key=_time, reverse=True)
-    return (str(file.parent) for file in manifests if file.parent != folder)
+    found = (file for depth in ("*", "*/*") for file in folder.parent.glob(f"{depth}/{MANIFEST}"))
+    others = (file for file in found if folder not in file.parents)
+    return (str(file.parent) for file in sorted(others, key=_time, reverse=True))
 
 
 def _time(file: Path) -> float:

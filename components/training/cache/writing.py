@@ -51,6 +51,7 @@ def fill(
     folder: str,
     manifest: CacheManifest,
     *,
+    artifact: str,
     sources: Mapping[str, Sequence[str]],
     classes: Sequence[str],
     transform_graph: str,
@@ -62,6 +63,7 @@ def fill(
     Args:
         folder: where to write, local or remote (`gs://…`).
         manifest: what the folder is to hold.
+        artifact: the folder that it is, or is in; earlier ones lie beside this one.
         sources: the gzipped TFRecords of tf.train.Example of each split.
         classes: class names in the order of their ids.
         transform_graph: the folder of Transform's graph.
@@ -73,6 +75,7 @@ def fill(
             not fit float16, or the photos are not those that the manifest counts.
         OSError: a file cannot be written.
     """
+    tf.io.gfile.makedirs(folder)
     _announce_disk_use(manifest, folder, weights_bytes=4 * backbone.count_params())
     weights_file = f"{folder}/{WEIGHTS}"
     save_weights(backbone, weights_file)
@@ -81,7 +84,7 @@ def fill(
     _frozen_layers[weights_file] = _FrozenLayers(lambda: backbone, manifest.boundary_layer)
     try:
         with (
-            find_earlier(folder, manifest.recipe) as earlier,
+            find_earlier(artifact, manifest.recipe) as earlier,
             step_errors_raised(),
             new_pipeline() as pipeline,
         ):

@@ -16,7 +16,7 @@ def test_each_module_of_the_folder_is_a_backbone() -> None:
         assert isinstance(backbone.find(name), backbone.Backbone)
 
 
-def test_auto_prefers_b0_to_lite0_and_never_takes_the_one_for_tests() -> None:
+def test_auto_prefers_b0_to_lite0_and_takes_no_other() -> None:
     assert backbone.preferred() == ["efficientnet_b0", "efficientnet_lite0"]
 
 

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from components.model.answers import Answers
 from components.model.certainty import Certainty
@@ -56,7 +57,7 @@ def classifier(config: Config) -> Classifier:
 
 @pytest.fixture(scope="module")
 def pretrained(config: Config) -> keras.Model:
-    return build_backbone(config.model.backbone, config.model.weights)[0]
+    return build_backbone(config.model.backbones[0], config.model.weights)[0]
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +121,7 @@ def exported(
     boundary = boundary_layer_name(classifier.backbone, config.model.unfreeze_layers)
     model = fold_classifier(classifier, boundary, pretrained)
     transform = tft.TFTransformOutput(str(graph))
-    export(model, answers, transform, config.classes, folder / "model")
+    export([model], answers, transform, config.classes, folder / "model")
     assert sorted(path.name for path in folder.iterdir()) == ["graph", "model"]
     shutil.rmtree(graph)
     return (folder / "model").rename(tmp_path_factory.mktemp("elsewhere") / "1")
@@ -248,6 +249,51 @@ def test_the_score_for_a_dog_is_that_of_the_layers_before_training(
     np.testing.assert_allclose(answer["dog"], wanted, atol=1e-4)
 
 
+def test_an_ensemble_answers_by_the_mean_of_its_members_logits(
+    classifier: Classifier,
+    pretrained: keras.Model,
+    answers: Answers,
+    transform: Any,
+    config: Config,
+    split_files: dict[str, str],
+    records: dict[str, list[bytes]],
+    loaded: Any,
+    tmp_path: Path,
+) -> None:
+    """Its map is the mean of theirs, and the first of them tells dogs from other things."""
+    keras.utils.set_random_seed(1)
+    other = build_classifier(config.model, len(config.classes))
+    kernel, bias = other.head.get_layer("probabilities").get_weights()
+    other.head.get_layer("probabilities").set_weights(
+        [3 * kernel, bias + np.linspace(0, 0.3, len(bias))]
+    )
+    boundary = boundary_layer_name(classifier.backbone, config.model.unfreeze_layers)
+    members = [
+        fold_classifier(classifier, boundary, pretrained),
+        fold_classifier(other, boundary, None),
+    ]
+    export(members, answers, transform, config.classes, tmp_path / "1")
+    assert [check for check in check_export(tmp_path / "1") if check.problems] == []
+
+    ((images, _),) = labelled_images(split_files["test"], transform, batch_size=99)
+    tops = [each.backbone(images, training=False).numpy() for each in (classifier, other)]
+    pooled = [top.mean(axis=(1, 2)) for top in tops]
+    pairs = list(zip(members, pooled, strict=True))
+    logits = np.mean([x @ each.kernel + each.bias for each, x in pairs], axis=0) / TEMPERATURE
+    photos = tf.constant(photos_of(records["test"]))
+    ensemble = tf.saved_model.load(str(tmp_path / "1"))
+    answer = signature(ensemble, "serving_default")(photos)
+    np.testing.assert_allclose(answer["probabilities"], softmax(logits, axis=1), atol=1e-4)
+    alone = signature(loaded, "serving_default")(photos)
+    np.testing.assert_allclose(answer["dog"], alone["dog"], atol=1e-5)
+
+    evidence = signature(ensemble, "explain")(photos)["map"].numpy()
+    bias = np.mean([each.bias for each in members], axis=0)[logits.argmax(axis=1)] / TEMPERATURE
+    np.testing.assert_allclose(
+        evidence.mean(axis=(1, 2)) + bias, logits.max(axis=1), rtol=1e-3, atol=1e-3
+    )
+
+
 def test_the_map_is_what_each_part_contributes_to_the_logit_of_the_label(
     classifier: Classifier,
     loaded: Any,
@@ -353,7 +399,7 @@ def pixel_probe(transform: Any, tmp_path_factory: pytest.TempPathFactory) -> Any
         kernel=np.array([[1], [10], [100]], np.float32),
         bias=np.zeros(1, np.float32),
     )
-    export(model, UNSURE, transform, ["seen"], folder)
+    export([model], UNSURE, transform, ["seen"], folder)
     return tf.saved_model.load(str(folder))
 
 
@@ -458,5 +504,5 @@ def test_a_failed_export_leaves_no_model(
     kernel, bias = np.zeros((3, 4), np.float32), np.zeros(4, np.float32)
     model = FoldedClassifier(nothing, nothing, nothing, kernel, bias)
     with pytest.raises(KeyboardInterrupt):
-        export(model, UNSURE, transform, config.classes, tmp_path / "model")
+        export([model], UNSURE, transform, config.classes, tmp_path / "model")
     assert not (tmp_path / "model").exists()

@@ -37,6 +37,8 @@ def relative_deviation(found: Any, wanted: Array) -> float:
     [
         ("tiny", "random", "stem3_pool", 64, 64),
         ("efficientnet_lite0", "imagenet", "block6b_add", 192, 1280),
+        ("efficientnet_lite1", "imagenet", "block6c_add", 192, 1280),
+        ("efficientnet_lite2", "imagenet", "block6c_add", 208, 1280),
         ("efficientnet_b0", "random", "block6c_add", 192, 1280),
     ],
 )

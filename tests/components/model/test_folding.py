@@ -78,7 +78,9 @@ def test_a_frozen_convolution_is_kept_as_it_was() -> None:
     np.testing.assert_array_equal(folded.predict(PIXELS, verbose=0), before)
 
 
-@pytest.mark.parametrize("name", ["tiny", "efficientnet_lite0", "efficientnet_b0"])
+@pytest.mark.parametrize(
+    "name", ["tiny", "efficientnet_lite0", "efficientnet_lite2", "efficientnet_b0"]
+)
 def test_each_backbone_is_folded_whole(name: str) -> None:
     backbone, _ = build_backbone(name, "random")
     unfreeze_last(backbone, 30)

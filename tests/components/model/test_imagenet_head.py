@@ -6,18 +6,17 @@ import pytest
 import tensorflow as tf
 
 from components.errors import ComponentError
-from components.model.backbones import efficientnet_lite0 as lite0
+from components.model.backbones.efficientnet_lite0 import LITE
 from components.model.imagenet_head import DOGS, DOUBTFUL, class_names, dog_share, find_head
 from components.model.photo_features import photo_features
-from components.model.torch_checkpoint import read_state_dict
 from data.photos import prepare_photo
 
 LITE0 = "efficientnet_lite0"
 
 
 def test_the_head_says_what_the_whole_network_says() -> None:
-    whole = lite0.build_lite0(include_top=True)
-    lite0.assign_weights(whole, read_state_dict(lite0.weights_file(), lite0.SHA256))
+    whole = LITE.build(include_top=True)
+    LITE.assign_weights(whole, LITE.arrays())
     pooled = keras.Model(whole.input, whole.get_layer("avg_pool").output)
     images = np.random.default_rng(0).uniform(0, 255, (2, 224, 224, 3)).astype(np.float32)
     wanted = tf.nn.softmax(whole(images, training=False)).numpy()

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 
 from components.errors import ComponentError
-from components.model.auto import resolve_auto
-from components.model.backbones import efficientnet_lite0
+from components.model.auto import resolve_auto, resolve_settings
+from components.model.efficientnet_lite import Lite
 from components.model.files import sha256
+from components.model.settings import ModelSettings
 from components.model.weights import build_backbone
 
 pytestmark = pytest.mark.usefixtures("no_cache_and_no_host")
@@ -27,6 +28,7 @@ def tiny() -> keras.Model:
         ("efficientnet_b0", "random", ("efficientnet_b0", "random")),
         ("efficientnet_lite0", "auto", ("efficientnet_lite0", "imagenet")),
         ("efficientnet_lite0", "random", ("efficientnet_lite0", "random")),
+        ("efficientnet_lite2", "auto", ("efficientnet_lite2", "imagenet")),
         ("tiny", "auto", ("tiny", "random")),
         ("auto", "imagenet", ("efficientnet_lite0", "imagenet")),
         ("auto", "random", ("efficientnet_b0", "random")),
@@ -64,9 +66,22 @@ def test_what_cannot_be_is_named(backbone: str, given: str, message: str) -> Non
 
 
 def test_a_missing_package_is_named_with_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no-such-package-of-weights")
+    monkeypatch.setattr(Lite, "package", "no-such-package-of-weights")
     with pytest.raises(ComponentError, match=r"no-such-package\S* is not installed; .*--set"):
         resolve_auto("auto", "auto")
+
+
+def test_the_weights_of_several_backbones_are_of_one_kind() -> None:
+    def resolve(*backbones: str, weights: str = "auto") -> ModelSettings:
+        return resolve_settings(ModelSettings(backbone=backbones, weights=weights))[0]
+
+    lites = ("efficientnet_lite0", "efficientnet_lite2")
+    assert resolve(*lites) == ModelSettings(backbone=lites, weights="imagenet")
+    assert resolve("tiny", *lites, weights="random").weights == "random"
+    with pytest.raises(ComponentError, match=r"'auto' are random for tiny and imagenet for eff"):
+        resolve("tiny", *lites)
+    with pytest.raises(ComponentError, match=r"'own\.keras' fit one backbone, not efficientnet_l"):
+        resolve(*lites, weights="own.keras")
 
 
 def test_tiny_is_the_same_each_time(tiny: keras.Model) -> None:

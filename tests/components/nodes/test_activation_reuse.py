@@ -51,12 +51,13 @@ def run_in(run_node: Any, config: Config, transform_graph: Any, new_artifact: An
         node_folder: Path,
         photos: Mapping[str, list[bytes]],
         *,
+        backbone: str | tuple[str, ...] = "tiny",
         weights: str = "random",
         code: str = "",
         **augmentation: Any,
     ) -> Path:
         """`code` stands for the hash of the node's code after an edit."""
-        model = config.model.model_copy(update={"weights": weights})
+        model = config.model.model_copy(update={"backbone": backbone, "weights": weights})
         settings = AugmentationSettings(mode="cached", **augmentation)
         training = config.training.model_copy(update={"augmentation": settings})
         output = standard_artifacts.Examples()
@@ -182,6 +183,26 @@ def test_the_same_photos_are_all_reused(
     assert reused() == (count(photos), 0)
     assert activations(again) == activations(first)
     assert read_manifest(str(again)) == read_manifest(str(first))
+
+
+def test_another_backbone_has_only_its_own_activations_computed(
+    first: Path, run: Run, photos: Photos, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what an ensemble has computed is there for each of its members alone."""
+    several = run(backbone=("tiny", "efficientnet_lite0"))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.endswith(("computed", ":"))] == [
+        "  tiny:",
+        f"  activations: {count(photos)} photos reused, 0 computed",
+        "  efficientnet_lite0:",
+        f"  activations: 0 photos reused, {count(photos)} computed",
+    ]
+    assert activations(several / "tiny") == activations(first)
+    assert not (several / MANIFEST).exists()
+    (first / MANIFEST).unlink()
+    alone = run()
+    assert f"{count(photos)} photos reused, 0 computed" in capsys.readouterr().out
+    assert activations(alone) == activations(several / "tiny")
 
 
 @pytest.mark.usefixtures("first")

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from html import unescape
 
@@ -88,6 +89,19 @@ def test_each_section_tells_the_figures_it_was_given(new_facts: NewFacts) -> Non
     assert "model.backbone efficientnet_lite0" in section(page, "settings")
     assert "tfx 1.16.0" in section(page, "versions")
     assert "61 of 100 labels" in section(page, "card")
+
+
+def test_the_curves_of_an_ensemble_name_each_member_once(new_facts: NewFacts) -> None:
+    facts = new_facts()
+    history = [
+        dataclasses.replace(phase, name=f"{member} {phase.name}")
+        for member in ("lite0", "lite2", "student")
+        for phase in facts.history
+    ]
+    said = section(make_page(dataclasses.replace(facts, history=history)), "training")
+    assert [said.count(member) for member in ("lite0", "lite2", "student")] == [2, 2, 2]
+    alone = section(make_page(facts), "training")
+    assert alone.index("frozen") < alone.index("unfrozen")
 
 
 def test_the_curves_say_every_epoch_of_both_phases(new_facts: NewFacts) -> None:

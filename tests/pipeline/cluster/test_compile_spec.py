@@ -173,6 +173,16 @@ def test_photos_served_are_counted_where_it_is_compiled(target: Target, tmp_path
     assert "drift" not in tasks(job)["DataGate"]["inputs"]["artifacts"]
 
 
+@pytest.mark.parametrize("target", ["kubeflow", "vertex"])
+def test_the_tuner_compiles_and_the_trainer_takes_what_it_finds(target: Target) -> None:
+    job = compiled(target, "training.tune=true", "resources.Tuner.cpu=8")
+    assert producer(job, "Tuner", "examples") == "ActivationCache"
+    assert producer(job, "Trainer", "hyperparameters") == "Tuner"
+    assert containers(job)["Tuner"]["resources"] == {"cpuLimit": 8.0}
+    assert argument(job, "Tuner", "--executor_class_path").startswith("tfx.components.tuner.")
+    assert {*tasks(job)} - {*tasks(compiled(target, "resources.Tuner.cpu=8"))} == {"Tuner"}
+
+
 def test_a_run_may_name_places_other_than_the_compiled_ones(job: Job) -> None:
     parameters = job["pipelineSpec"]["root"]["inputDefinitions"]["parameters"]
     defaults = {name: each["defaultValue"] for name, each in parameters.items()}

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from components.evaluation.figures import Evaluation
+from components.report.description import DESCRIPTION
 from data import spans
 from data.contract.errors import Exit
 from data.contract.nodes import EVALUATOR, REPORT, TRAINER
@@ -63,7 +64,11 @@ class Made:
             (version / name).touch()
         recorder.push(run, version, self.model)
         settings = {"training": {"seed": number}, "classes": CLASSES}
-        recorder.run(run, REPORT, recorder.artifact("ModelRun"), settings=json.dumps(settings))
+        report = self.workdir.pipeline_root / f"report-{number}"
+        report.mkdir()
+        described = {"settings": settings, "versions": {"tfx": "1.2.3"}}
+        (report / DESCRIPTION).write_text(json.dumps(described))
+        recorder.run(run, REPORT, recorder.artifact("ModelRun", str(report)))
 
 
 @pytest.fixture
@@ -96,6 +101,7 @@ def test_a_version_is_followed_back_to_all_that_it_was_made_of(
     ]
     assert said["weights"] == {"backbone": "tiny", "source": "file.pth", "sha256": "abc"}
     assert said["settings"] == {"training": {"seed": 2}, "classes": ["happy", "sad"]}
+    assert said["libraries"] == {"tfx": "1.2.3"}
     assert said["code"] == {"Trainer": "c0de", "Evaluator": "e2"}
     assert said["baseline"] == "17"
     assert said["figures"]["accuracy"] == made.evaluations[1].accuracy
@@ -114,6 +120,7 @@ def test_the_text_says_the_same(made: Made, capsys: pytest.CaptureFixture[str]) 
         "weights   tiny from file.pth abc",
         "baseline  version 17, accuracy",
         "  training.seed                           2",
+        "  tfx                                     1.2.3",
         "  Trainer               c0de",
     ):
         assert part in said

@@ -21,7 +21,11 @@ from components.training.cache.format import (
     view_file,
     write_manifest,
 )
-from components.training.cache.reading import training_batches, validation_batches
+from components.training.cache.reading import (
+    recorded_batches,
+    training_batches,
+    validation_batches,
+)
 
 SHAPE, POOLED_SIZE, VIEWS, SHARDS = (2, 3, 4), 5, 3, 2
 PHOTOS = {"train": 10, "val": 5}
@@ -107,6 +111,30 @@ def test_every_epoch_has_an_order_of_its_own_and_a_seed_repeats_it(folder: str) 
     tf.random.set_seed(1)
     assert orders(seed=5) == again
     assert orders(seed=50) != again
+
+
+def test_each_view_of_a_photo_comes_with_the_target_of_its_place(folder: str) -> None:
+    recorded = [
+        [
+            (int(value), int(label))
+            for values, labels in recorded_batches(folder, "pooled", view=view, batch_size=3)
+            for value, label in zip(values[:, 0], labels, strict=True)
+        ]
+        for view in range(VIEWS)
+    ]
+    assert [len(view) for view in recorded] == [PHOTOS["train"] + PHOTOS["val"]] * VIEWS
+    targets = np.array(recorded, np.float32)
+    batches = training_batches(
+        folder, "pooled", batch_size=4, seed=0, first_epoch=0, targets=targets
+    )
+    for number, (values, told) in enumerate(batches.take(3 * 2 * VIEWS)):
+        assert told.shape == (len(values), 2)
+        np.testing.assert_array_equal(told[:, 0], values[:, 0], str(number))
+    whole = training_batches(
+        folder, "pooled", batch_size=4, seed=0, first_epoch=0, with_val=True, targets=targets
+    )
+    for values, told in whole.take(4 * VIEWS):
+        np.testing.assert_array_equal(told[:, 0], values[:, 0])
 
 
 def test_training_goes_on_with_the_epoch_it_was_killed_in(folder: str) -> None:
