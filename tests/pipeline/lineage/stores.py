@@ -108,7 +108,7 @@ class Recorder:
         self, run: mlmd.Context, accuracy: float, said: str = verdict.PASSED
     ) -> list[mlmd.Artifact]:
         """The Evaluator's outputs in a run."""
-        figures = {
+        figures: dict[str, Any] = {
             ACCURACY: accuracy,
             verdict.ACCURACY_LOWER: accuracy - 0.04,
             verdict.ACCURACY_UPPER: accuracy + 0.04,
@@ -122,7 +122,7 @@ class Recorder:
         self, run: mlmd.Context, version: Path | None, model: mlmd.Artifact | None = None
     ) -> mlmd.Artifact:
         """Pusher's output in a run; no version if the gate blocked the model."""
-        said = {} if version is None else {"pushed_destination": str(version)}
+        said: dict[str, Any] = {} if version is None else {"pushed_destination": str(version)}
         output = self.artifact("PushedModel", pushed=int(version is not None), **said)
         self.run(run, PUSHER, output, read=model)
         return output

@@ -115,7 +115,7 @@ def test_a_thousand_runs_take_few_queries() -> None:
         recorder.measure(run, 0.5)
         recorder.push(run, Path(f"/serving/{number}"))
     counted = Counted(store)
-    runs = read_history(counted, "999")  # type: ignore[arg-type]
+    runs = read_history(counted, "999")
     assert [run.version for run in runs] == [str(number) for number in range(1000)]
     assert [run.name for run in runs if run.served] == ["run-999"]
     assert counted.queries <= 30

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.evaluation.figures import Evaluation
 from components.report.description import DESCRIPTION
@@ -26,7 +27,7 @@ class Made:
         self.workdir = Workdir(root)
         root.mkdir()
         self._recorder = Recorder(open_store(self.workdir.metadata))
-        self.model = None
+        self.model: mlmd.Artifact | None = None
         self.evaluations: list[Evaluation] = []
         for number in (1, 2):
             self._run(number, last=number > 1)
@@ -53,10 +54,9 @@ class Made:
         recorder.run(run, TRAINER, self.model, custom_config=json.dumps({"code": "c0de"}))
         folder = self.workdir.pipeline_root / f"evaluation-{number}"
         self.evaluations.append(write_evaluation(folder, CLASSES, photos=50, last=last))
-        said = {} if before is None else {"baseline_model_id": before.id}
         outputs = [recorder.artifact(kind, str(folder)) for kind in KINDS[EVALUATOR].values()]
-        for name, value in said.items():
-            outputs[1].custom_properties[name].int_value = value
+        if before is not None:
+            outputs[1].custom_properties["baseline_model_id"].int_value = before.id
         recorder.run(run, EVALUATOR, *outputs, code=f"e{number}")
         version = self.workdir.serving / str(16 + number)
         for name in NEEDED_FILES:
