@@ -223,7 +223,7 @@ def _sighting(each: Sighting) -> str:
 
 def _decision(made: Decision | None) -> str:
     if made is None:
-        return "nothing that is in the table which the last run read"
+        return "no decision about it was found"
     before = f"{made.before}: " if made.before else ""
     reason = f" ({made.reason})" if made.reason else ""
     return f"{before}{made.to or 'left out'}{reason}, {made.when}"
