@@ -10,11 +10,13 @@ from pipeline.commands.audit import add_audit
 from pipeline.commands.common import EXIT_STATUS, complain
 from pipeline.commands.data import add_data
 from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
+from pipeline.commands.history import add_history
 from pipeline.commands.predict import add_predict
 from pipeline.commands.report import add_report
 from pipeline.commands.review import add_review
 from pipeline.commands.run import add_run
 from pipeline.commands.serve import add_check, add_serve
+from pipeline.commands.why import add_why
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     add_audit(commands)
     add_review(commands)
     add_report(commands)
+    add_history(commands)
+    add_why(commands)
     add_predict(commands)
     add_serve(commands)
     add_check(commands)

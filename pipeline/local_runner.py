@@ -25,7 +25,7 @@ from data.served import tabulate
 from pipeline import artifacts
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
-from pipeline.lineage import describe_run
+from pipeline.lineage.recording import describe_run
 from pipeline.live_line import LiveLine
 from pipeline.outputs import newest_run, read_outputs
 from pipeline.pipeline import UNCACHED, create_pipeline

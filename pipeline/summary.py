@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,14 @@ from typing import Any
 from components.data_gate import checks
 from components.data_gate.checks import Check
 from components.data_gate.settings import Waiver
-from components.evaluation.figures import EVALUATION, Condition, Evaluation, read_evaluation
+from components.evaluation.figures import EVALUATION, Evaluation, read_evaluation
 from components.nodes.curves import PICTURE
 from components.nodes.data_gate import CHECKS
 from components.report.page import PAGE, NodeCost, RunFacts, complete
 from components.training.history import SUMMARY
 from data.contract.nodes import CURVES, DATA_GATE, EVALUATOR, PUSHER, REPORT, TRAINER
 from data.ingest import IngestResult
+from pipeline.gate_table import gate_lines
 from pipeline.outputs import Outputs
 from pipeline.progress import NodeTimes, describe_alike
 from pipeline.tuned import tuned_toml
@@ -137,9 +137,7 @@ def as_text(summary: Summary) -> str:
             "",
             checks.as_table(summary.data_checks, summary.idle_waivers),
             "",
-            f"{'gate':<34}{'limit':>18}{'measured':>12}",
-            *(line for condition in evaluation.conditions for line in _condition_lines(condition)),
-            _looks_line(evaluation.test_looks),
+            *gate_lines(evaluation),
             "",
         ]
     )
@@ -147,29 +145,6 @@ def as_text(summary: Summary) -> str:
 
 def _megabytes(number: float | None) -> str:
     return "-" if number is None else f"{number:,.0f}"
-
-
-def _condition_lines(condition: Condition) -> list[str]:
-    """A row of the table and, below it, what the verdict is worth."""
-    sign = "at least" if condition.at_least else "at most"
-    limit = "-" if condition.limit is None else f"{sign} {_value(condition, condition.limit)}"
-    measured = "-" if condition.measured is None else _value(condition, condition.measured)
-    verdict = "passed" if condition.passed else "FAILED"
-    row = f"{condition.name:<34}{limit:>18}{measured:>12}   {verdict}"
-    return [
-        row,
-        *textwrap.wrap(condition.remark, 92, initial_indent="    ", subsequent_indent="    "),
-    ]
-
-
-def _value(condition: Condition, value: float) -> str:
-    return f"{value:.0f} {condition.unit}" if condition.unit else f"{value:.3f}"
-
-
-def _looks_line(looks: int | None) -> str:
-    if looks is None:
-        return "how often the test photos were looked at before is not known here"
-    return f"the test photos have been looked at {looks} {'time' if looks == 1 else 'times'}"
 
 
 def _phase_line(phase: dict[str, Any], width: int) -> str:

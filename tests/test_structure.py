@@ -54,8 +54,10 @@ PARTS_OF_COMPONENTS: dict[str, set[str]] = {
     "report": {
         CONTRACT,
         "components.evaluation",
+        "components.model",
         "components.pages",
         "components.reliability",
+        "components.staging",
         "components.training",
     },
     "nodes": {

@@ -3,11 +3,9 @@
 import importlib.metadata
 import json
 import platform
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import numpy as np
-import tensorflow as tf
 from tfx import types
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -15,11 +13,12 @@ from tfx.types import standard_artifacts
 
 from components.evaluation.figures import read_evaluation
 from components.evaluation.table import Predictions, read_table
-from components.model.photo_features import photo_features
 from components.model.settings import ModelSettings
 from components.nodes.readings import count_labels, split_files
-from components.report.neighbours import SEARCHED, Batch, Neighbour, nearest
-from components.report.page import DESCRIPTION, PAGE, Facts, make_page
+from components.report.cached_features import features_as_cached, training_features
+from components.report.description import DESCRIPTION
+from components.report.neighbours import Neighbour, nearest
+from components.report.page import PAGE, Facts, make_page
 from components.report.records import find_photos
 from components.report.shown import (
     NEIGHBOURS,
@@ -29,7 +28,7 @@ from components.report.shown import (
     surest_right,
 )
 from components.staging import readable, writable
-from components.training.cache.format import POOLED, WEIGHTS, folder_of, read_manifest, view_files
+from components.training.cache.format import folder_of
 from components.training.history import HISTORY, SUMMARY, read_history
 from components.training.hyperparameters import lay_over
 from data.contract import features
@@ -46,7 +45,6 @@ _LIBRARIES = (
     "opencv-python-headless",
 )
 _NOT_CACHED = "training.augmentation.mode is on_the_fly, and no features were kept"
-_BATCH = 1024
 
 
 @component
@@ -144,40 +142,14 @@ def _neighbours(
     activations: str, jpegs: list[bytes], of_class: list[int]
 ) -> list[tuple[list[Neighbour], list[Neighbour]]]:
     """The training photos most like each photo: of one class, and of any."""
-    manifest = read_manifest(activations)
-    with readable(f"{activations}/{WEIGHTS}") as weights:
-        found = photo_features(
-            jpegs,
-            count=len(jpegs),
-            backbone=manifest.backbone,
-            weights=str(weights),
-            tell=lambda done, total: None,
-        )
+    found = features_as_cached(activations, jpegs)
     neighbours = nearest(
         np.concatenate([found, found]),
-        _training_features(activations, manifest.pooled_size),
+        training_features(activations),
         number=NEIGHBOURS,
         of_class=[*of_class, *[None] * len(jpegs)],
     )
     return list(zip(neighbours[: len(jpegs)], neighbours[len(jpegs) :], strict=True))
-
-
-def _training_features(activations: str, size: int) -> Iterator[Batch]:
-    """The first view of each training photo, of the first `SEARCHED` photos."""
-    spec = {
-        POOLED: tf.io.FixedLenFeature([], tf.string),
-        features.LABEL_XF: tf.io.FixedLenFeature([], tf.int64),
-        features.SHA256: tf.io.FixedLenFeature([], tf.string),
-    }
-    records = tf.data.TFRecordDataset(view_files(activations, features.TRAIN, 0))
-    for batch in records.take(SEARCHED).batch(_BATCH):
-        parsed = tf.io.parse_example(batch, spec)
-        pooled = tf.io.decode_raw(parsed[POOLED], tf.float16, little_endian=True)
-        yield Batch(
-            tf.reshape(pooled, [-1, size]).numpy(),
-            parsed[features.LABEL_XF].numpy(),
-            [each.decode() for each in parsed[features.SHA256].numpy()],
-        )
 
 
 def _versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,13 @@ from components.report.calibration import (
     uncalibrated,
 )
 from components.report.classes import class_rows, confusions
+from components.report.description import leaves
 from components.report.neighbours import SEARCHED
 from components.report.shown import Shown, no_dog
 from components.training.history import PhaseHistory
 from data.contract.features import SPLITS
 
 PAGE = "index.html"
-DESCRIPTION = "run.json"
-"""The file beside the page with the settings and versions of the run, as JSON."""
 
 TEMPLATE, RUN = (Path(__file__).with_name(name) for name in ("page.html", "run.html"))
 
@@ -262,17 +261,6 @@ def _coverage(predictions: Predictions, answers: Mapping[str, Any] | None) -> _C
         rules=rules,
     )
     return _Coverage(chart, certain)
-
-
-def leaves(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str]]:
-    """The settings one by one, as `--set` names them."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{before}{key}.")
-        elif isinstance(value, list | tuple):
-            yield f"{before}{key}", ", ".join(map(str, value)) or "none"
-        else:
-            yield f"{before}{key}", "none" if value in (None, {}) else str(value)
 
 
 def _value(condition: Any, value: float | None) -> str:

@@ -10,6 +10,7 @@ from data.contract.errors import UsageError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.workdir import Workdir
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -76,6 +77,47 @@ def configuration(options: argparse.Namespace) -> "Config":
 
     profiles = options.profiles or options.default_profiles
     return load_config(*profiles, file=options.config, overrides=options.overrides)
+
+
+def add_past_workdir(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that `past_workdir` reads."""
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        metavar="DIR",
+        help="that of `run` (default: the folder under runs/ that was used last)",
+    )
+
+
+def past_workdir(named: Path | None) -> "Workdir":
+    """The folder in which something has run: the one named, or the one under runs/ used last.
+
+    Raises:
+        UsageError: nothing has run there.
+    """
+    from pipeline.workdir import Workdir
+
+    if named is not None:
+        workdir = Workdir(named.absolute())
+        if not workdir.metadata.is_file():
+            raise UsageError(f"--workdir {named}: nothing has run there; name that of a run")
+        return workdir
+    found = [each for folder in RUNS.glob("*") if (each := Workdir(folder)).metadata.is_file()]
+    if not found:
+        raise UsageError(f"nothing has run under {RUNS}/: name a folder by --workdir")
+    newest = max(found, key=lambda workdir: workdir.metadata.stat().st_mtime)
+    return Workdir(newest.root.absolute())
+
+
+def served_version(workdir: "Workdir") -> str | None:
+    """The version that is served now: the newest complete one, as servers take it."""
+    from serving.asking.errors import ModelError
+    from serving.asking.pushed import find_version
+
+    try:
+        return find_version(workdir.serving).name
+    except ModelError:
+        return None
 
 
 def require_there(option: str, photos: Path) -> None:

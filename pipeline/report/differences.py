@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 
 from components.report.calibration import certain_share
 from components.report.classes import class_rows
-from components.report.page import leaves
+from components.report.description import leaves
 from data.contract.features import SPLITS
 from pipeline.report.runs import Run
 

@@ -7,18 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.evaluation.figures import Evaluation, read_evaluation
 from components.evaluation.table import Predictions, read_table
-from components.report.page import DESCRIPTION
+from components.report.description import DESCRIPTION
 from data import span_photos
 from data.contract.errors import UserError
 from data.contract.features import TEST
 from data.contract.nodes import EVALUATOR, IMPORT_EXAMPLE_GEN, PUSHER, REPORT
 from data.errors import DataError
-from pipeline.outputs import Outputs, newest_run, open_store, read_outputs
+from pipeline.outputs import (
+    PIPELINE_RUN,
+    Outputs,
+    newest_run,
+    open_store,
+    pushed_version,
+    read_outputs,
+    run_that_pushed,
+)
 from pipeline.workdir import Workdir
 
 
@@ -65,15 +72,16 @@ def read_run(path: Path) -> Run:
     """
     workdir, version = _find(path)
     store = open_store(workdir.metadata)
-    if not store.get_contexts_by_type("pipeline_run"):
+    if not store.get_contexts_by_type(PIPELINE_RUN):
         raise UserError(f"{path}: no run has begun there; run one first")
-    context = newest_run(store) if version is None else _of_version(store, version, path)
+    context = newest_run(store) if version is None else run_that_pushed(store, version)
+    if context is None:
+        raise UserError(f"{path}: no run in that folder is known to have pushed it; name another")
     outputs = read_outputs(store, context)
-    code = dict(_code(store, context))
     for needed in ((EVALUATOR, "evaluation"), (REPORT, "report"), (PUSHER, "pushed_model")):
         if needed not in outputs.artifacts:
             raise UserError(f"{path}: that run has not come to its {needed[0]}: run it again")
-    return _read(str(path), workdir, outputs, context, code)
+    return _read(str(path), workdir, outputs, context)
 
 
 def _find(path: Path) -> tuple[Workdir, str | None]:
@@ -90,31 +98,10 @@ def _find(path: Path) -> tuple[Workdir, str | None]:
     )
 
 
-def _of_version(store: MetadataStore, version: str, path: Path) -> mlmd.Context:
-    """The run that has pushed a version."""
-    for artifact in store.get_artifacts_by_type("PushedModel"):
-        pushed = artifact.custom_properties["pushed_destination"].string_value
-        if Path(pushed).name == version and artifact.custom_properties["pushed"].int_value:
-            (event, *_) = store.get_events_by_artifact_ids([artifact.id])
-            for context in store.get_contexts_by_execution(event.execution_id):
-                if context.type == "pipeline_run":
-                    return context
-    raise UserError(f"{path}: no run in that folder is known to have pushed it; name another")
-
-
-def _read(
-    name: str, workdir: Workdir, outputs: Outputs, context: mlmd.Context, code: Mapping[str, str]
-) -> Run:
-    report = outputs.uri(REPORT, "report") / DESCRIPTION
-    try:
-        description = json.loads(report.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{report} is missing or damaged: delete its folder and run again") from (
-            error
-        )
+def _read(name: str, workdir: Workdir, outputs: Outputs, context: mlmd.Context) -> Run:
+    description = read_description(outputs)
     classes = description["settings"]["classes"]
     evaluation = outputs.uri(EVALUATOR, "evaluation")
-    pushed = outputs.artifacts[PUSHER, "pushed_model"].custom_properties
     span = context.custom_properties["span"].int_value
     records = outputs.uri(IMPORT_EXAMPLE_GEN, "examples") / f"Split-{TEST}"
     return Run(
@@ -124,17 +111,27 @@ def _read(
         predictions=read_table(evaluation, classes),
         settings=description["settings"],
         versions=description["versions"],
-        code=code,
+        code=outputs.code,
         span=span,
         manifest_sha256=context.custom_properties["manifest_sha256"].string_value,
         photos=read_photos(workdir.data / f"span-{span}"),
         test_records=tuple(sorted(map(str, records.glob("*")))),
-        pushed=(
-            Path(pushed["pushed_destination"].string_value).name
-            if pushed["pushed"].int_value
-            else ""
-        ),
+        pushed=pushed_version(outputs.artifacts[PUSHER, "pushed_model"]) or "",
     )
+
+
+def read_description(outputs: Outputs) -> dict[str, Any]:
+    """The `settings` and `versions` of a run that has come to its report.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    file = outputs.uri(REPORT, "report") / DESCRIPTION
+    try:
+        description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is missing or damaged: delete its folder and run again") from error
+    return description
 
 
 def read_photos(span: Path) -> dict[tuple[str, int], Photo] | None:
@@ -149,14 +146,3 @@ def read_photos(span: Path) -> dict[tuple[str, int], Photo] | None:
         found[sha256, seen[sha256]] = Photo(split, label)
         seen[sha256] += 1
     return found
-
-
-def _code(store: MetadataStore, context: mlmd.Context) -> Any:
-    """The hash of the code of each node that is keyed by one."""
-    for execution in store.get_executions_by_context(context.id):
-        contexts = store.get_contexts_by_execution(execution.id)
-        (node,) = (each.name.split(".", 1)[1] for each in contexts if each.type == "node")
-        values = execution.custom_properties
-        custom = json.loads(values["custom_config"].string_value or "null") or {}
-        if found := values["code"].string_value or custom.get("code", ""):
-            yield node, found

@@ -1,6 +1,6 @@
 """Finds the model to ask: that of a folder, or the newest one pushed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from data.contract.model import MODEL_NAME
@@ -25,7 +25,7 @@ def find_version(model_dir: Path) -> Path:
                 f"{model_dir} is an incomplete model (no variables/variables.index): copy the "
                 "whole folder again, or make a new model with `dog-emotion run`"
             )
-        versions = _complete_versions(model_dir.glob("*"))
+        versions = complete_versions(model_dir.glob("*"))
     except OSError as error:
         raise ModelError(
             f"{model_dir} cannot be read ({error.strerror}): choose another"
@@ -46,7 +46,7 @@ def newest_model(runs: Path) -> Path:
         ModelError: no run has pushed a model.
     """
     try:
-        versions = _complete_versions(runs.glob(f"*/serving/{MODEL_NAME}/*"))
+        versions = complete_versions(runs.glob(f"*/serving/{MODEL_NAME}/*"))
     except OSError as error:
         raise ModelError(f"{runs} cannot be read ({error.strerror}): name a model") from error
     if not versions:
@@ -54,7 +54,8 @@ def newest_model(runs: Path) -> Path:
     return max(versions, key=_number)
 
 
-def _complete_versions(folders: Iterator[Path]) -> list[Path]:
+def complete_versions(folders: Iterable[Path]) -> list[Path]:
+    """Those of some folders that are versions and lack no file, in their order."""
     return [
         folder
         for folder in folders

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tfx.orchestration.metadata import Metadata, sqlite_metadata_connection_config
@@ -14,8 +15,8 @@ from components.errors import ComponentError
 from components.evaluation.figures import Comparison
 from components.training import tuning
 from components.training.hyperparameters import current_values
-from data import relabels, spans
-from data.contract.errors import UserError
+from data import relabels, span_photos, spans
+from data.contract.errors import Exit, UserError
 from data.drawn_dogs import draw_dataset
 from data.relabels import Relabel
 from pipeline import code_hash
@@ -114,6 +115,42 @@ def test_two_versions_of_one_folder_are_compared(workdir: Path, tmp_path: Path) 
     page = (tmp_path / "comparison.html").read_text(encoding="utf-8")
     assert "training.seed" in page
     assert "not at hand" not in page
+
+
+def test_where_versions_and_a_photo_came_from_is_told(
+    workdir: Path, photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(*arguments: str) -> Any:
+        assert main([*arguments, "--json", "--workdir", str(workdir)]) == Exit.DONE
+        return json.loads(capsys.readouterr().out)
+
+    capsys.readouterr()
+    versions = [version.name for version in sorted(Workdir(workdir).serving.iterdir())]
+    runs = ask("history")
+    assert [run["version"] for run in runs] == versions
+    assert [run["served_now"] for run in runs] == [False] * (len(runs) - 1) + [True]
+    assert all(low <= run["accuracy"] <= high for run in runs for low, high in [run["interval"]])
+    origin = ask("why", versions[1])
+    assert origin["baseline"] == versions[0]
+    assert origin["figures"]["accuracy"] == pytest.approx(runs[1]["accuracy"])
+    assert origin["settings"]["training"]["seed"] == 1
+    assert [(span["number"], span["now"]) for span in origin["spans"]] == [(1, "unchanged")]
+    rows = list(span_photos.read_table(Workdir(workdir).data / "span-1"))
+    name, label = next((row[0], row[1]) for row in rows if row[2] == "train")
+    photo = ask("why", str(photos / name))
+    (sighting,) = photo["sightings"]
+    assert (sighting["label"], sighting["split"]) == (label, "train")
+    assert sighting["versions"] == versions
+    assert [each["version"] for each in photo["opinions"]] == versions[::-1]
+    assert all(
+        sum(each["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+        for each in photo["opinions"]
+    )
+    training = {row[5]: [row[0], row[1]] for row in rows if row[2] == "train"}
+    assert len(photo["nearest"]) == 3
+    for each in photo["nearest"]:
+        assert training[each["sha256"]] == [each["filename"], each["label"]]
+        assert each["sha256"] != photo["sha256"]
 
 
 def test_a_folder_stands_for_the_last_run_and_its_report_tells_what_the_nodes_took(

@@ -1,0 +1,41 @@
+"""`history`: the runs of a folder, and what became of their models."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from data.contract.errors import Exit
+from pipeline.commands.common import add_command, add_past_workdir, past_workdir, served_version
+
+if TYPE_CHECKING:
+    from pipeline.commands.common import Commands
+
+
+def add_history(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "history",
+        help="the runs of a folder, and what became of their models",
+        description="A line for each run, the oldest first: when it began, which span it read, "
+        "its accuracy on the test photos with the 95 % interval, the version that it pushed, the "
+        "gate's verdict, and which version is served now: the newest one.",
+    )
+    add_past_workdir(parser)
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help='print a list of {"run", "when", "span", "accuracy", "interval", "verdict", "pushed", '
+        '"version", "served_now"}',
+    )
+    parser.set_defaults(command=_history)
+
+
+def _history(options: argparse.Namespace) -> int:
+    import json
+
+    from pipeline.lineage.history import as_json, as_text, read_history
+    from pipeline.outputs import open_store
+
+    workdir = past_workdir(options.workdir)
+    runs = read_history(open_store(workdir.metadata), served_version(workdir))
+    print(json.dumps(as_json(runs), indent=2) if options.json else as_text(runs))
+    return Exit.DONE

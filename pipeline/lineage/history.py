@@ -1,0 +1,152 @@
+"""All runs of a folder: when they began, what they measured, and what became of their models."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ml_metadata import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
+from data.contract import verdict
+from data.contract.model import ACCURACY
+from pipeline.outputs import PIPELINE_RUN, pushed_version
+
+_AT_ONCE = 100
+"""Executions of which MLMD tells the contexts in one query; it answers for no more."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One run, whether it came to its end or not."""
+
+    name: str
+    began: datetime
+    """With a time zone."""
+    span: int | None
+    """None if the run is from before spans were recorded."""
+    accuracy: float | None
+    """On the test photos, in [0, 1]; None if the model was not measured."""
+    interval: tuple[float, float] | None
+    """95 % interval of the accuracy."""
+    verdict: str | None
+    """`passed`, or what speaks against the model; None if the run did not come to the gate."""
+    version: str | None
+    """The version that holds the model; None if it was not pushed."""
+    served: bool
+    """Whether that version is the one served now."""
+
+
+def began(run: mlmd.Context) -> datetime:
+    """When a run began."""
+    return datetime.fromtimestamp(run.create_time_since_epoch / 1000, UTC)
+
+
+def read_history(store: MetadataStore, served: str | None) -> list[PastRun]:
+    """The runs in a metadata store, the oldest first.
+
+    The number of queries grows by one in a hundred runs for each kind of artifact.
+
+    Args:
+        store: where they are kept.
+        served: the version that is served now, if there is one.
+    """
+    runs = {context.id: context for context in store.get_contexts_by_type(PIPELINE_RUN)}
+    evaluations = _made_by_run(store, "ModelEvaluation", runs)
+    pushed = _made_by_run(store, "PushedModel", runs)
+    return [
+        _past_run(runs[number], evaluations.get(number), pushed.get(number), served)
+        for number in sorted(runs)
+    ]
+
+
+def _made_by_run(
+    store: MetadataStore, kind: str, runs: Collection[int]
+) -> dict[int, mlmd.Artifact]:
+    """The artifact of a type that each run has made, or taken from the cache, by the run's id."""
+    artifacts = {artifact.id: artifact for artifact in store.get_artifacts_by_type(kind)}
+    if not artifacts:
+        return {}
+    made = {
+        event.execution_id: artifacts[event.artifact_id]
+        for event in store.get_events_by_artifact_ids(list(artifacts))
+        if event.type == mlmd.Event.OUTPUT
+    }
+    found = {}
+    executions = sorted(made)
+    for start in range(0, len(executions), _AT_ONCE):
+        numbers = ", ".join(map(str, executions[start : start + _AT_ONCE]))
+        options = mlmd.LineageSubgraphQueryOptions(max_num_hops=0)
+        options.starting_executions.filter_query = f"id IN ({numbers})"
+        for pair in store.get_lineage_subgraph(options, ["associations"]).associations:
+            if pair.context_id in runs:
+                found[pair.context_id] = made[pair.execution_id]
+    return found
+
+
+def _past_run(
+    run: mlmd.Context,
+    evaluation: mlmd.Artifact | None,
+    pushed: mlmd.Artifact | None,
+    served: str | None,
+) -> PastRun:
+    figures = {} if evaluation is None else evaluation.custom_properties
+    bounds = (verdict.ACCURACY_LOWER, verdict.ACCURACY_UPPER)
+    version = None if pushed is None else pushed_version(pushed)
+    return PastRun(
+        name=run.name,
+        began=began(run),
+        span=run.custom_properties["span"].int_value or None,
+        accuracy=figures[ACCURACY].double_value if ACCURACY in figures else None,
+        interval=(
+            (figures[bounds[0]].double_value, figures[bounds[1]].double_value)
+            if all(bound in figures for bound in bounds)
+            else None
+        ),
+        verdict=figures[verdict.VERDICT].string_value if verdict.VERDICT in figures else None,
+        version=version,
+        served=version is not None and version == served,
+    )
+
+
+def as_json(runs: Collection[PastRun]) -> list[dict[str, Any]]:
+    """The same as JSON values, an object for each run."""
+    return [
+        {
+            "run": run.name,
+            "when": run.began.isoformat(timespec="seconds"),
+            "span": run.span,
+            "accuracy": run.accuracy,
+            "interval": run.interval,
+            "verdict": run.verdict,
+            "pushed": run.version is not None,
+            "version": run.version,
+            "served_now": run.served,
+        }
+        for run in runs
+    ]
+
+
+def as_text(runs: Collection[PastRun]) -> str:
+    """The same as a table, a line for each run."""
+    return "\n".join(
+        [_row("began (UTC)", "span", "accuracy", "version", "gate"), *map(_line, runs)]
+    )
+
+
+def _line(run: PastRun) -> str:
+    accuracy = "-" if run.accuracy is None else f"{run.accuracy:.3f}"
+    if run.interval is not None:
+        low, high = run.interval
+        accuracy += f" ({low:.3f} to {high:.3f})"
+    return _row(
+        f"{run.began:%Y-%m-%d %H:%M:%S}",
+        "-" if run.span is None else str(run.span),
+        accuracy,
+        "not pushed" if run.version is None else run.version,
+        (run.verdict or "the run did not come to it") + (", served now" if run.served else ""),
+    )
+
+
+def _row(when: str, span: str, accuracy: str, version: str, gate: str) -> str:
+    return f"{when:<19}{span:>6}  {accuracy:<24}{version:<12}{gate}"
