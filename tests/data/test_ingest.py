@@ -890,6 +890,7 @@ def test_every_module_of_the_room_decides_about_records_or_does_not() -> None:
         "contract/nodes.py",
         "contract/progress.py",
         "contract/servable.py",
+        "contract/verdict.py",
         "errors.py",
         "folder.py",  # the names and labels it finds are in the fingerprint themselves
         "padding.py",
