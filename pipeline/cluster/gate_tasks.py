@@ -36,8 +36,8 @@ class BlockedError(UserError):
 
     exit_status = Exit.BLOCKED
 
-    def __init__(self) -> None:
-        super().__init__("the gate blocked the model; nothing was pushed")
+    def __init__(self, message: str = "the gate blocked the model; nothing was pushed") -> None:
+        super().__init__(message)
 
 
 def add_gate_tasks(spec: dict[str, Any], image: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pipeline.cluster.spec import PLATFORM_SPEC
 from pipeline.cluster.submit import Submission, said_no
-from pipeline.cluster.waiting import FAILED, RunState
+from pipeline.cluster.waiting import FAILED, NOT_STARTED, RunState
 
 _DRIVER = "-driver"
 """The end of the name of what the platform itself runs before a task."""
@@ -82,7 +82,7 @@ class Kubeflow:
             if each.state and each.state != _NOT_BEGUN
         }
         drivers_failed = {
-            name.removesuffix(_DRIVER): FAILED
+            name.removesuffix(_DRIVER): NOT_STARTED
             for name, state in nodes.items()
             if name.endswith(_DRIVER) and state == FAILED
         }

@@ -5,10 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from data.contract.errors import UserError
-from data.contract.nodes import MODEL_GATE
+from data.contract.nodes import MODEL_GATE, VERDICT
 from pipeline.cluster.gate_tasks import BlockedError
 
 SUCCEEDED, FAILED = "succeeded", "failed"
+NOT_STARTED = "failed to start"
+"""The state of a task that the platform failed to run at all."""
 
 _ENDED = {SUCCEEDED, FAILED, "cancelled", "canceled", "skipped", "error"}
 """States in which a run stays; Kubeflow Pipelines and Vertex AI do not spell them alike."""
@@ -43,7 +45,7 @@ def wait(
         report: is told the task and the state each time that one has changed.
 
     Raises:
-        BlockedError: the gate blocked the model, and nothing else failed.
+        BlockedError: the gate's task ran and failed, and nothing else did.
         RunFailedError: the run has failed, or somebody has ended it.
         UserError: the platform was out of reach for minutes.
     """
@@ -72,9 +74,10 @@ def wait(
 def _conclude(state: RunState, tasks: Sequence[str]) -> None:
     if state.run == SUCCEEDED:
         return
-    failed = [task for task in tasks if state.tasks.get(task) == FAILED]
-    if failed == [MODEL_GATE]:
-        raise BlockedError
+    failed = [task for task in tasks if state.tasks.get(task) in (FAILED, NOT_STARTED)]
+    if failed == [MODEL_GATE] and state.tasks[MODEL_GATE] == FAILED:
+        # A pod that was lost looks the same.
+        raise BlockedError(f"{MODEL_GATE} failed: see {VERDICT}; nothing was pushed")
     what = f"the run is {state.run}" if state.run != FAILED else "the run failed"
     where = f"; {', '.join(failed)} failed" if failed else ""
     error = " ".join(state.error.split())[:500]

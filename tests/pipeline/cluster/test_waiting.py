@@ -201,7 +201,7 @@ def test_a_model_that_the_gate_blocked_on_kubeflow_is_3(
 ) -> None:
     assert kubeflow(on_kubeflow("FAILED", Verdict="SUCCEEDED", ModelGate="FAILED")) == Exit.BLOCKED
     said = capsys.readouterr().err
-    assert said == "dog-emotion: the gate blocked the model; nothing was pushed\n"
+    assert said == "dog-emotion: ModelGate failed: see Verdict; nothing was pushed\n"
 
 
 def test_a_model_that_the_gate_blocked_on_vertex_is_3(
@@ -210,7 +210,7 @@ def test_a_model_that_the_gate_blocked_on_vertex_is_3(
     ended = vertex({"state": "FAILED", "ModelGate": "FAILED", "Pusher": "NOT_TRIGGERED"})
     assert ended == Exit.BLOCKED
     said = capsys.readouterr().err
-    assert said == "dog-emotion: the gate blocked the model; nothing was pushed\n"
+    assert said == "dog-emotion: ModelGate failed: see Verdict; nothing was pushed\n"
 
 
 @pytest.mark.parametrize(
@@ -223,6 +223,7 @@ def test_a_model_that_the_gate_blocked_on_vertex_is_3(
             "the run failed; Report, ModelGate failed",
         ),
         (on_kubeflow("FAILED", ModelGate_driver="RUNNING"), "the run failed"),
+        (on_kubeflow("FAILED", ModelGate_driver="FAILED"), "the run failed; ModelGate failed"),
         (on_kubeflow("FAILED", "quota\n exceeded"), "the run failed: quota exceeded"),
         (on_kubeflow("CANCELED", Trainer="CANCELED"), "the run is canceled"),
     ],
