@@ -49,12 +49,15 @@ class Outputs:
 
     @property
     def code(self) -> dict[str, str]:
-        """The hash of the code of each node that is keyed by one."""
+        """The hash of the code of each node that is keyed by one; several for an ensemble."""
         found = {}
         for node, execution in self.executions.items():
             values = execution.custom_properties
             custom = json.loads(values["custom_config"].string_value or "null") or {}
-            if code := values["code"].string_value or custom.get("code", ""):
+            members = json.loads(values["members"].string_value or "[]")
+            keyed = [values["code"].string_value, custom.get("code", "")]
+            keyed += [each["code"] for each in members]
+            if code := " ".join(filter(None, keyed)):
                 found[node] = code
         return found
 

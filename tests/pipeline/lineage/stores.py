@@ -8,10 +8,11 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.contract import verdict
 from data.contract.model import ACCURACY
-from data.contract.nodes import EVALUATOR, PUSHER, REPORT, TRAINER
+from data.contract.nodes import ACTIVATION_CACHE, EVALUATOR, PUSHER, REPORT, TRAINER
 from pipeline.outputs import PIPELINE_RUN
 
 KINDS = {
+    ACTIVATION_CACHE: {"activations": "Examples"},
     TRAINER: {"model": "Model"},
     EVALUATOR: {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"},
     PUSHER: {"pushed_model": "PushedModel"},

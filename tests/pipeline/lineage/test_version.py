@@ -8,7 +8,7 @@ from components.evaluation.figures import Evaluation
 from components.report.description import DESCRIPTION
 from data import spans
 from data.contract.errors import Exit
-from data.contract.nodes import EVALUATOR, REPORT, TRAINER
+from data.contract.nodes import ACTIVATION_CACHE, EVALUATOR, REPORT, TRAINER
 from data.contract.servable import NEEDED_FILES
 from pipeline.cli import main
 from pipeline.outputs import open_store
@@ -47,6 +47,8 @@ class Made:
             relabelled=1234 * (number - 1),
             relabels_sha256="5e1f" if last else "",
         )
+        members = json.dumps([{"backbone": "tiny", "code": f"a{each}"} for each in range(2)])
+        recorder.run(run, ACTIVATION_CACHE, recorder.artifact("Examples"), members=members)
         before = self.model
         self.model = recorder.artifact(
             "Model", backbone="tiny", weights_source="file.pth", weights_sha256="abc"
@@ -102,7 +104,7 @@ def test_a_version_is_followed_back_to_all_that_it_was_made_of(
     assert said["weights"] == {"backbone": "tiny", "source": "file.pth", "sha256": "abc"}
     assert said["settings"] == {"training": {"seed": 2}, "classes": ["happy", "sad"]}
     assert said["libraries"] == {"tfx": "1.2.3"}
-    assert said["code"] == {"Trainer": "c0de", "Evaluator": "e2"}
+    assert said["code"] == {"ActivationCache": "a0 a1", "Trainer": "c0de", "Evaluator": "e2"}
     assert said["baseline"] == "17"
     assert said["figures"]["accuracy"] == made.evaluations[1].accuracy
     assert [each["name"] for each in said["gate"]["conditions"]] == [
