@@ -101,7 +101,7 @@ def find_sightings(workdir: Workdir, runs: Sequence[PastRun], sha256: str) -> li
         if run.version is not None and run.version not in versions[run.span]:
             versions[run.span].append(run.version)
     found = []
-    for folder in spans.list_spans(workdir.data) if workdir.data.is_dir() else []:
+    for folder in _spans(workdir):
         number = spans.read_number(folder)
         made = tuple(versions[number])
         for name, label, split, _, _, held in span_photos.read_table(folder):
@@ -113,16 +113,21 @@ def find_sightings(workdir: Workdir, runs: Sequence[PastRun], sha256: str) -> li
     return found
 
 
+def _spans(workdir: Workdir) -> list[Path]:
+    """The span folders that are still there, by their numbers."""
+    return spans.list_spans(workdir.data) if workdir.data.is_dir() else []
+
+
 def find_decision(workdir: Workdir, sha256: str) -> Decision | None:
     """What was decided about a photo in the table that the last run read, if that is still there.
 
     Raises:
         ConfigError, DataError: the folder or the table is damaged.
     """
-    config, newest = workdir.stored_config(), spans.find_newest(workdir.data)
-    if config is None or newest is None:
+    config, folders = workdir.stored_config(), _spans(workdir)
+    if config is None or not folders:
         return None
-    source = Path(spans.read_manifest(newest)["source"])
+    source = Path(spans.read_manifest(folders[-1])["source"])
     named = config.data.relabels
     if named is None and not source.exists():
         return None

@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -109,6 +110,15 @@ def test_where_no_version_is_left_it_says_so(
     text = capsys.readouterr().out
     assert "spans     none that is still there holds this file\n" in text
     assert text.endswith("versions  none was kept\n")
+
+
+def test_a_photo_is_told_of_where_the_spans_are_gone(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(made.workdir.data)
+    assert made.why("--json") == Exit.DONE
+    said = json.loads(capsys.readouterr().out)
+    assert (said["sightings"], said["decision"]) == ([], None)
 
 
 def test_what_is_no_photo_is_refused_in_one_line(
