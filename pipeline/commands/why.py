@@ -86,11 +86,13 @@ def _of_photo(photo: Path, workdir: "Workdir") -> tuple[dict[str, Any], str]:
         raise UsageError(f"{photo}: {error}; name a photo that `run` could read") from error
     sha256 = hashlib.sha256(content).hexdigest()
     store, served = open_store(workdir.metadata), served_version(workdir)
+    sightings, untold = find_sightings(workdir, read_history(store, served), sha256)
     with chatter_to(Path(os.devnull)):
         facts = PhotoFacts(
             photo=str(photo),
             sha256=sha256,
-            sightings=tuple(find_sightings(workdir, read_history(store, served), sha256)),
+            sightings=tuple(sightings),
+            spans_without_tables=tuple(untold),
             decision=find_decision(workdir, sha256),
             nearest=find_nearest(workdir, store, served, sha256, jpeg),
             opinions=tuple(_opinions(workdir, jpeg)),

@@ -82,6 +82,8 @@ class PhotoFacts:
     """Of its file."""
     sightings: tuple[Sighting, ...]
     """In the spans that are still there, the oldest first."""
+    spans_without_tables: tuple[int, ...]
+    """Those that do not say what they hold: damaged, or from before there were tables."""
     decision: Decision | None
     """The one in force, if there is one in the table that the last run read."""
     nearest: tuple[Like, ...] | str
@@ -90,27 +92,35 @@ class PhotoFacts:
     """Of the versions that were asked, the newest first."""
 
 
-def find_sightings(workdir: Workdir, runs: Sequence[PastRun], sha256: str) -> list[Sighting]:
+def find_sightings(
+    workdir: Workdir, runs: Sequence[PastRun], sha256: str
+) -> tuple[list[Sighting], list[int]]:
     """The spans that hold a photo, or have left it out.
 
-    Raises:
-        DataError: a span is damaged.
+    Returns:
+        The photo in each of them, and the numbers of the spans that do not say what they hold.
     """
     versions: defaultdict[int | None, list[str]] = defaultdict(list)
     for run in runs:
         if run.version is not None and run.version not in versions[run.span]:
             versions[run.span].append(run.version)
-    found = []
+    found, untold = [], []
     for folder in _spans(workdir):
         number = spans.read_number(folder)
         made = tuple(versions[number])
-        for name, label, split, _, _, held in span_photos.read_table(folder):
+        try:
+            rows = list(span_photos.read_table(folder))
+            conflicts = list(span_photos.read_conflicts(folder))
+        except DataError:
+            untold.append(number)
+            continue
+        for name, label, split, _, _, held in rows:
             if held == sha256:
                 found.append(Sighting(number, name, label, split, "", made))
-        for name, label, _, reason, held in span_photos.read_conflicts(folder):
+        for name, label, _, reason, held in conflicts:
             if held == sha256:
                 found.append(Sighting(number, name, label, "", reason, made))
-    return found
+    return found, untold
 
 
 def _spans(workdir: Workdir) -> list[Path]:
@@ -177,10 +187,14 @@ def find_nearest(
             number=NEAREST + 1,
             of_class=[None],
         )
-        span = workdir.data / f"span-{run.custom_properties['span'].int_value}"
-        held = {row[5]: (row[0], row[1]) for row in span_photos.read_table(span)}
-    except (ComponentError, DataError) as error:
+    except ComponentError as error:
         return str(error)
+    span = workdir.data / f"span-{run.custom_properties['span'].int_value}"
+    try:
+        rows = list(span_photos.read_table(span))
+    except DataError:
+        return "the span of the version served now does not say what it holds"
+    held = {row[5]: (row[0], row[1]) for row in rows}
     return tuple(
         Like(each.sha256, *held.get(each.sha256, ("", "")), each.similarity)
         for each in found
@@ -201,8 +215,12 @@ def as_text(facts: PhotoFacts) -> str:
     """The same as the terminal shows it."""
     lines = [f"photo     {facts.photo}, SHA-256 {facts.sha256}"]
     lines += [_sighting(each) for each in facts.sightings]
+    lines += [
+        f"span {number}".ljust(10) + "does not say what it holds"
+        for number in facts.spans_without_tables
+    ]
     if not facts.sightings:
-        lines.append("spans     none that is still there holds this file")
+        lines.append("spans     none that is still there is known to hold this file")
     lines.append(f"decided   {_decision(facts.decision)}")
     if isinstance(facts.nearest, str):
         lines.append(f"nearest   none: {facts.nearest}")

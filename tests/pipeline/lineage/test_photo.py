@@ -108,7 +108,7 @@ def test_where_no_version_is_left_it_says_so(
     made.photo.write_bytes(draw_photo("sad", np.random.default_rng(1)))
     assert made.why() == Exit.DONE
     text = capsys.readouterr().out
-    assert "spans     none that is still there holds this file\n" in text
+    assert "spans     none that is still there is known to hold this file\n" in text
     assert text.endswith("versions  none was kept\n")
 
 
@@ -119,6 +119,18 @@ def test_a_photo_is_told_of_where_the_spans_are_gone(
     assert made.why("--json") == Exit.DONE
     said = json.loads(capsys.readouterr().out)
     assert (said["sightings"], said["decision"]) == ([], None)
+
+
+def test_a_span_without_its_tables_is_told_apart_from_those_that_hold_the_photo(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (made.workdir.data / "span-2" / span_photos.TABLE).unlink()
+    assert made.why("--json") == Exit.DONE
+    said = json.loads(capsys.readouterr().out)
+    assert [each["span"] for each in said["sightings"]] == [1]
+    assert said["spans_without_tables"] == [2]
+    assert made.why() == Exit.DONE
+    assert "span 2    does not say what it holds\n" in capsys.readouterr().out
 
 
 def test_what_is_no_photo_is_refused_in_one_line(
