@@ -28,10 +28,12 @@ def _require_name(name: str) -> str:
 
 
 def _require_folder(folder: str) -> str:
-    if not folder.startswith("/") or folder == "/" or posixpath.normpath(folder) != folder:
+    # POSIX leaves two slashes at the beginning to the system, and normpath as they are.
+    if not re.match("/[^/]", folder) or posixpath.normpath(folder) != folder:
         raise ValueError("must be an absolute path such as /records, written without .. and //")
-    for taken in _LAUNCHER_FOLDERS:
-        if PurePosixPath(folder).is_relative_to(taken):
+    mount = PurePosixPath(folder)
+    for taken in map(PurePosixPath, _LAUNCHER_FOLDERS):
+        if mount.is_relative_to(taken) or taken.is_relative_to(mount):
             raise ValueError(f"must be elsewhere: {taken} is used by Kubeflow Pipelines itself")
     return folder
 

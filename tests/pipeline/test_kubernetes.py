@@ -96,6 +96,17 @@ def test_a_time_out_is_in_seconds() -> None:
             'kubernetes.volumes.0.mount = "/gcs/b": must be elsewhere: /gcs is used by Kubeflow',
         ),
         (
+            'kubernetes.volumes=[{claim="a", mount="/tmp"}]',
+            'kubernetes.volumes.0.mount = "/tmp": must be elsewhere: /tmp/kfp is used by Kubeflow',
+        ),
+        *(
+            (
+                f'kubernetes.volumes=[{{claim="a", mount="{mount}"}}]',
+                f'kubernetes.volumes.0.mount = "{mount}": must be an absolute path',
+            )
+            for mount in ("//", "//gcs", "//records")
+        ),
+        (
             'kubernetes.volumes=[{claim="a", mount="/m"}, {claim="b", mount="/m"}]',
             "two volumes or secrets have the mount /m",
         ),
