@@ -3,6 +3,7 @@
 Importing this takes 15 seconds of CPU, because of google.cloud.aiplatform.
 """
 
+import logging
 from typing import Any
 
 from google.cloud import aiplatform
@@ -22,6 +23,8 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import json_utils
 
 from components.nodes.trainer import TrainerExecutor, name_weights
+
+_LOG = logging.getLogger(__name__)
 
 
 class VertexTrainerExecutor(GenericExecutor):
@@ -56,7 +59,17 @@ class VertexPusherExecutor(pusher.Executor):
         )
         if pushed.get_int_custom_property("pushed"):
             config = json_utils.loads(exec_properties["custom_config"])
-            _undeploy_idle(config[SERVING_ARGS_KEY], config[VERTEX_REGION_KEY])
+            serving, region = config[SERVING_ARGS_KEY], config[VERTEX_REGION_KEY]
+            try:
+                _undeploy_idle(serving, region)
+            except Exception as error:  # the client has no error class of its own
+                # The model is served by now; a task that fails would be tried again and push again.
+                _LOG.warning(
+                    "endpoint %s: the models before may keep their servers (%s); end those without "
+                    "requests by `gcloud ai endpoints undeploy-model`, or let the next push do it",
+                    serving["endpoint_name"],
+                    " ".join(str(error).split()),
+                )
 
 
 def _undeploy_idle(serving: dict[str, Any], region: str) -> None:

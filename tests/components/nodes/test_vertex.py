@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 from google.cloud import aiplatform
 from google.cloud.aiplatform import gapic
 from google.cloud.aiplatform_v1.types.job_state import JobState
@@ -297,6 +298,27 @@ def test_once_a_model_gets_all_requests_those_before_it_have_no_servers(
     (served,) = endpoints["dogs"].list_models()
     assert endpoints["dogs"].traffic_split == {served.id: 100}
     assert endpoints["cats"].idle
+
+
+def test_a_model_is_pushed_though_those_before_it_keep_their_servers(
+    push: Callable[[bool], Artifact],
+    deployed: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    push(True)
+
+    def refuse(*_: object) -> None:
+        raise ServiceUnavailable("try again\nlater")  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr(Endpoint, "undeploy", refuse)
+    assert push(True).get_int_custom_property("pushed") == 1
+    (warning,) = (each for each in caplog.records if each.name == "components.nodes.vertex")
+    said = warning.getMessage()
+    assert warning.levelname == "WARNING"
+    assert said.startswith("endpoint dogs: ")
+    assert "503 try again later" in said
+    assert "gcloud ai endpoints undeploy-model" in said
 
 
 def test_a_model_that_the_gate_blocks_is_not_served(
