@@ -52,7 +52,8 @@ class Origin:
     """The name of the first run that has pushed it."""
     began: str
     """When that was, in ISO 8601, UTC."""
-    span: SpanFacts
+    span: SpanFacts | None
+    """None if the run is from before spans were recorded."""
     weights: Mapping[str, str]
     """`backbone`, and of the weights that the training began with `source` and `sha256`."""
     evaluation: Evaluation
@@ -107,8 +108,10 @@ def find_origin(workdir: Workdir, store: MetadataStore, version: str, served: st
     )
 
 
-def _span(workdir: Workdir, run: mlmd.Context) -> SpanFacts:
+def _span(workdir: Workdir, run: mlmd.Context) -> SpanFacts | None:
     said = run.custom_properties
+    if "span" not in said:
+        return None
     number, sha256 = said["span"].int_value, said["manifest_sha256"].string_value
     folder = workdir.data / f"span-{number}"
     photos = None
@@ -162,7 +165,7 @@ def as_json(origin: Origin) -> dict[str, Any]:
         "served_now": origin.served,
         "run": origin.run,
         "when": origin.began,
-        "spans": [vars(origin.span)],
+        "span": None if origin.span is None else vars(origin.span),
         "weights": dict(origin.weights),
         "baseline": origin.baseline,
         "figures": {key: value for key, value in evaluation.items() if key not in _GATE},
@@ -178,7 +181,7 @@ _GATE = ("conditions", "blessed")
 
 def as_text(origin: Origin) -> str:
     """The same as the terminal shows it."""
-    evaluation, span, weights = origin.evaluation, origin.span, origin.weights
+    evaluation, weights = origin.evaluation, origin.weights
     low, high = evaluation.interval
     unknown = [("not known: the run ended before its report", "")]
     settings = unknown if origin.settings is None else list(leaves(origin.settings))
@@ -188,9 +191,7 @@ def as_text(origin: Origin) -> str:
             f"version   {origin.version}{', served now' if origin.served else ''}",
             f"folder    {origin.folder}{'' if origin.folder.is_dir() else ' (gone)'}",
             f"run       {origin.run}, begun {origin.began}",
-            f"span      {span.number}, manifest {span.manifest_sha256} ({span.now})",
-            *([] if span.photos is None else [f"photos    {_counted(span.photos)}"]),
-            f"relabels  {_relabels(span)}",
+            *_span_lines(origin.span),
             f"weights   {weights['backbone']} from {weights['source']} {weights['sha256']}",
             f"accuracy  {evaluation.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
             f"{evaluation.photos:,} photos; always the majority class: {evaluation.majority:.3f}",
@@ -208,6 +209,16 @@ def as_text(origin: Origin) -> str:
             *(f"  {node:<22}{sha256}" for node, sha256 in sorted(origin.code.items())),
         ]
     )
+
+
+def _span_lines(span: SpanFacts | None) -> list[str]:
+    if span is None:
+        return ["span      not recorded", "relabels  not recorded"]
+    return [
+        f"span      {span.number}, manifest {span.manifest_sha256} ({span.now})",
+        *([] if span.photos is None else [f"photos    {_counted(span.photos)}"]),
+        f"relabels  {_relabels(span)}",
+    ]
 
 
 def _counted(photos: Mapping[str, int]) -> str:

@@ -11,7 +11,7 @@ from data.contract.errors import Exit
 from data.contract.nodes import ACTIVATION_CACHE, EVALUATOR, REPORT, TRAINER
 from data.contract.servable import NEEDED_FILES
 from pipeline.cli import main
-from pipeline.outputs import open_store
+from pipeline.outputs import PIPELINE_RUN, open_store
 from pipeline.workdir import Workdir
 from tests.components.report.conftest import write_evaluation
 from tests.pipeline.lineage.stores import KINDS, Recorder
@@ -91,16 +91,14 @@ def test_a_version_is_followed_back_to_all_that_it_was_made_of(
         *("18", "run-2"),
         *(True, True),
     )
-    assert said["spans"] == [
-        {
-            "number": 2,
-            "manifest_sha256": spans.hash_file(made.span(2) / spans.MANIFEST),
-            "now": "unchanged",
-            "photos": {"train": 1201, "val": 2, "test": 3},
-            "relabelled": 1234,
-            "relabels_sha256": "5e1f",
-        }
-    ]
+    assert said["span"] == {
+        "number": 2,
+        "manifest_sha256": spans.hash_file(made.span(2) / spans.MANIFEST),
+        "now": "unchanged",
+        "photos": {"train": 1201, "val": 2, "test": 3},
+        "relabelled": 1234,
+        "relabels_sha256": "5e1f",
+    }
     assert said["weights"] == {"backbone": "tiny", "source": "file.pth", "sha256": "abc"}
     assert said["settings"] == {"training": {"seed": 2}, "classes": ["happy", "sad"]}
     assert said["libraries"] == {"tfx": "1.2.3"}
@@ -146,11 +144,26 @@ def test_photos_that_are_no_longer_those_of_the_run_are_not_passed_off_as_such(
     manifest = made.span(2) / spans.MANIFEST
     manifest.write_text(manifest.read_text() + " ")
     assert why(made, "18", "--json") == Exit.DONE
-    (span,) = json.loads(capsys.readouterr().out)["spans"]
+    span = json.loads(capsys.readouterr().out)["span"]
     assert (span["now"], span["photos"]) == ("changed", None)
     manifest.unlink()
     assert why(made, "18") == Exit.DONE
     assert "(gone)" in capsys.readouterr().out
+
+
+def test_of_a_run_from_before_spans_were_recorded_no_span_is_made_up(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(made.workdir.metadata)
+    (run,) = (each for each in store.get_contexts_by_type(PIPELINE_RUN) if each.name == "run-2")
+    run.custom_properties.clear()
+    store.put_contexts([run])
+    assert why(made, "18", "--json") == Exit.DONE
+    assert json.loads(capsys.readouterr().out)["span"] is None
+    assert why(made, "18") == Exit.DONE
+    text = capsys.readouterr().out
+    assert "span      not recorded\n" in text
+    assert "relabels  not recorded\n" in text
 
 
 @pytest.mark.parametrize(
