@@ -127,7 +127,7 @@ def install_packages(uv: str, lock: Lock, environment: Environment) -> str:
         raise SetupError(f"{folder} holds something else and would be cleared; name a new folder")
     python = find_python(uv, lock)
     say(f"making {folder.name} with {python}")
-    shutil.rmtree(folder, ignore_errors=True)
+    discard(folder)
     run(uv, "venv", "--quiet", "--python", python, str(folder))
     finished = fingerprint(lock, environment)
     build_pyfarmhash(uv, lock, environment)
@@ -138,6 +138,22 @@ def install_packages(uv: str, lock: Lock, environment: Environment) -> str:
     # contradicts what two of its packages ask for.
     uv_pip(uv, environment, "sync", *map(str, files))
     return finished
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder that need not be there, and what an interrupted set-up left of one."""
+    # Half deleted under its own name, an environment would look like somebody's folder.
+    discarded = folder.with_name(f"{folder.name}.discarded")
+    shutil.rmtree(discarded, ignore_errors=True)
+    if not folder.exists():
+        return
+    try:
+        folder.rename(discarded)
+    except OSError as error:
+        raise SetupError(
+            f"{folder} cannot become {discarded} ({error.strerror}); delete both"
+        ) from error
+    shutil.rmtree(discarded, ignore_errors=True)
 
 
 def install_own(uv: str, environment: Environment) -> None:

@@ -217,6 +217,25 @@ def test_an_image_is_made_anew_when_the_lock_changes(
     assert _calls(project).count("venv --quiet") == 2
 
 
+def test_an_image_is_made_anew_after_its_removal_was_interrupted(
+    project: Path, image: Path, set_up_image: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_up_image()
+    _change(project / "requirements" / "new-glibc.txt")
+
+    def interrupted(folder: Path, **_: object) -> None:
+        if (folder / "pyvenv.cfg").is_file():
+            (folder / "pyvenv.cfg").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", interrupted)
+        assert set_up_image() == 130
+    assert set_up_image() == 0
+    assert (image / "pyvenv.cfg").is_file()
+    assert [*image.parent.glob("image*")] == [image]
+
+
 def test_a_folder_of_other_things_is_not_cleared_for_an_image(
     image: Path, set_up_image: Callable[[], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
