@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from serving.embedded.servable import Servable, Signature, Tensor
-from serving.embedded.status import Code, RequestError
+from serving.embedded.status import Code, RequestError, invalid
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,15 @@ class BatchingParameters:
     """TF Serving's parameters of the same names, with its defaults."""
 
     max_batch_size: int = 1000
-    """Instances in a batch; a larger request is a batch of its own, where it is not split."""
+    """Instances in a batch; a larger request is refused where requests are split, and elsewhere a
+    batch of its own."""
     batch_timeout_micros: int = 0
     """Microseconds that a request waits for others, from its arrival."""
     max_enqueued_batches: int = 10
     """Of full size; beyond that requests are refused with UNAVAILABLE."""
     num_batch_threads: int = 1
     enable_large_batch_splitting: bool = False
-    """Whether a request that is larger than a batch is answered in several."""
+    """Whether requests of up to `max_batch_size` are answered in several batches."""
     max_execution_batch_size: int | None = None
     """Instances in a batch where requests are split; by default `max_batch_size`."""
 
@@ -88,12 +89,16 @@ class Batched:
         """Calls a signature, together with others where that can be.
 
         Raises:
-            RequestError: the call fails, too many wait already, or this is closed.
+            RequestError: the call fails, it is larger than may be split, too many wait already, or
+                this is closed.
         """
         sizes = {feed.shape[0] if feed.ndim else None for feed in feeds.values()}
         size = sizes.pop()
         if sizes or not size:
             return self._servable.run(name, feeds)
+        limit = self._parameters.max_batch_size
+        if self._parameters.enable_large_batch_splitting and size > limit:
+            raise invalid(f"Task size {size} is larger than maximum input batch size {limit}")
         due = time.monotonic() + self._parameters.batch_timeout_micros / 1e6
         tasks = self._tasks(name, feeds, size, due)
         room = self._parameters.max_enqueued_batches * self._parameters.batch_size

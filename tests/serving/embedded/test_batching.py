@@ -161,6 +161,17 @@ def test_a_large_request_is_split_into_batches_and_its_answers_are_put_together(
     assert small.result()["certain"].tolist() == [False, True]
 
 
+def test_what_is_larger_than_may_be_split_is_refused_as_in_tf_serving(doubler: Doubler) -> None:
+    most, more = ask_behind_a_call(
+        doubler, SPLIT, ("f", column(*range(9))), ("f", column(*range(10)))
+    )
+    assert len(most.result()["twice"]) == 9
+    with pytest.raises(RequestError) as caught:
+        more.result()
+    assert caught.value.code is Code.INVALID_ARGUMENT
+    assert caught.value.message == "Task size 10 is larger than maximum input batch size 9"
+
+
 def test_a_large_request_with_a_bad_part_fails(doubler: Doubler) -> None:
     (answer,) = ask_behind_a_call(doubler, SPLIT, ("f", column(1, 2, 3, 4, 5, -6)))
     with pytest.raises(RequestError, match="negative"):
