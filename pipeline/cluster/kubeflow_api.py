@@ -35,16 +35,18 @@ class Kubeflow:
     def request(self, submission: Submission, cron: str | None) -> str:
         """What the client would be given."""
         spec, *platform = submission.spec.documents
-        experiment = {"experiment_name": submission.experiment, "namespace": self._namespace}
+        calls: dict[str, Any] = {}
         if cron is None:
-            method, call = "create_run_from_pipeline_package", _run(submission)
-            call |= {**experiment, "pipeline_file": spec}
+            experiment = {"experiment_name": submission.experiment, "namespace": self._namespace}
+            call = {**_run(submission), **experiment, "pipeline_file": spec}
+            calls["create_run_from_pipeline_package"] = call
         else:
-            method, call = "create_recurring_run", _recurring_run(submission, cron)
-            call |= {**experiment, "pipeline_package_path": spec}
+            calls["create_experiment"] = self._experiment(submission)
+            call = {**_recurring_run(submission, cron), "pipeline_package_path": spec}
+            calls["create_recurring_run"] = call
         if platform:
             (call[PLATFORM_SPEC],) = platform
-        return json.dumps({"host": self._host, method: call}, indent=2)
+        return json.dumps({"host": self._host, **calls}, indent=2)
 
     def start(self, submission: Submission) -> str:
         """Starts a run; returns its id."""
@@ -60,9 +62,7 @@ class Kubeflow:
     def start_by(self, submission: Submission, cron: str) -> str:
         """Makes a recurring run; returns its id."""
         with self._client() as client, _package(submission) as package:
-            experiment = client.create_experiment(
-                submission.experiment or "Default", namespace=self._namespace
-            )
+            experiment = client.create_experiment(**self._experiment(submission))
             made = client.create_recurring_run(
                 experiment_id=experiment.experiment_id,
                 pipeline_package_path=package,
@@ -88,6 +88,9 @@ class Kubeflow:
         }
         error = found.error.message if found.error else ""
         return RunState((found.state or "").lower(), {**nodes, **drivers_failed}, error or "")
+
+    def _experiment(self, submission: Submission) -> dict[str, Any]:
+        return {"name": submission.experiment or "Default", "namespace": self._namespace}
 
     @contextmanager
     def _client(self) -> Iterator[Any]:

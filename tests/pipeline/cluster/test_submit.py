@@ -1,4 +1,5 @@
 import argparse
+import inspect
 import json
 import os
 import subprocess
@@ -287,7 +288,12 @@ def test_kubeflow_gets_a_schedule_with_the_seconds_that_its_cron_begins_with(
     assert submit(specs / "kubeflow.yaml", "kubeflow", *options, *dry) == Exit.DONE
     said = capsys.readouterr()
     if dry_run:
-        call = json.loads(said.out)["create_recurring_run"]
+        printed = json.loads(said.out)
+        assert printed.pop("host") == host
+        for method, arguments in printed.items():
+            inspect.signature(getattr(Client, method)).bind_partial(None, **arguments)
+        assert printed["create_experiment"]["name"] == "dogs"
+        call = printed["create_recurring_run"]
         assert call["cron_expression"] == "0 0 3 * * 1"
         assert call["params"] == AT_OTHERS
         assert asked == []
