@@ -59,6 +59,7 @@ def run_spec(
         One execution for each task, in the order they ran.
 
     Raises:
+        BlockedError: the gate blocked the model.
         TaskError: a task failed, or the runs before cannot be relied on.
     """
     root = root.absolute()
