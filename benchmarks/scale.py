@@ -26,7 +26,6 @@ RESULTS = Path(__file__).with_name("scale.json")
 FOLDER = Path("runs") / "scale"
 SETTINGS = (
     "model.backbone=efficientnet_lite0",
-    "training.frozen.epochs=1",
     "training.unfrozen.epochs=1",
     "gate.over_majority=-1",
 )

@@ -111,6 +111,16 @@ class Config(Section):
     kubernetes: KubernetesSettings = KubernetesSettings()
     vertex: VertexSettings | None = None
 
+    def with_model(self, model: ModelSettings) -> Self:
+        """The same, with a backbone and weights in place of `auto`.
+
+        Raises:
+            ConfigError: the training that is asked for cannot be had with them.
+        """
+        if wrong := _misfit(model, self.training):
+            raise ConfigError(f"training: {wrong}")
+        return self.model_copy(update={"model": model})
+
     def with_augmentation_mode(self, *, gpu: bool) -> Self:
         """The same, with a mode in place of `auto`.
 
@@ -140,26 +150,33 @@ class Config(Section):
             raise ValueError("frozen.epochs and unfrozen.epochs cannot both be 0")
         if training.warm_start and training.unfrozen.epochs == 0:
             raise ValueError("unfrozen.epochs cannot be 0 with warm_start, which leaves out frozen")
-        model: ModelSettings | None = info.data.get("model")  # None: it is wrong itself
-        backbones = len(model.backbones) if model else None
         if training.tune:
-            if backbones not in (None, 1):
-                raise ValueError("tune searches for one model.backbone, not for several")
             if training.warm_start:
                 raise ValueError("tune and warm_start cannot both be: one of them starts afresh")
             if training.frozen.epochs == 0 or training.unfrozen.epochs == 0:
                 raise ValueError("frozen.epochs and unfrozen.epochs cannot be 0 with tune")
             if training.augmentation.mode == "on_the_fly":
                 raise ValueError("augmentation.mode cannot be on_the_fly with tune; take cached")
-        if training.warm_start and backbones not in (None, 1):
-            raise ValueError("warm_start goes on with one model.backbone, not with several")
-        if training.distill and backbones == 1:
-            raise ValueError("distill needs an ensemble to learn from: name several model.backbone")
         if training.distill and training.augmentation.mode == "on_the_fly":
             raise ValueError("distill needs the same views again: set augmentation.mode=cached")
         if training.distill and training.unfrozen.epochs == 0:
             raise ValueError("unfrozen.epochs cannot be 0 with distill, which teaches in it")
+        model: ModelSettings | None = info.data.get("model")  # None: it is wrong itself
+        if model and model.backbone != "auto" and (wrong := _misfit(model, training)):
+            raise ValueError(wrong)
         return training
+
+
+def _misfit(model: ModelSettings, training: TrainingSettings) -> str | None:
+    """Why a training cannot be with so many backbones, `auto` resolved; None if it can."""
+    several = len(model.backbones) > 1
+    if training.tune and several:
+        return "tune searches for one model.backbone, not for several"
+    if training.warm_start and several:
+        return "warm_start goes on with one model.backbone, not with several"
+    if training.distill and not several:
+        return "distill needs an ensemble to learn from: name several model.backbone"
+    return None
 
 
 def profile_names() -> list[str]:

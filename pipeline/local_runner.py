@@ -156,7 +156,7 @@ def _resolve_backbone(config: Config, stored: Config | None) -> Config:
         model, reason = resolve_settings(wanted)
     backbones = " + ".join(model.backbones)
     print(f"backbone  {backbones}, weights {model.weights} ({reason})", flush=True)
-    return config.model_copy(update={"model": model})
+    return config.with_model(model)
 
 
 def _fits(wanted: str | tuple[str, ...], stored: str | tuple[str, ...]) -> bool:

@@ -22,7 +22,6 @@ from tfx.types import standard_component_specs
 from tfx.utils import io_utils
 
 from components.model.answers import Answers
-from components.model.classifier import Classifier
 from components.model.export import export
 from components.model.settings import AnswerSettings, ModelSettings
 from components.model.weights import require_same_weights
@@ -124,29 +123,30 @@ def run_fn(fn_args: FnArgs) -> None:
                 list(exported.values()), order.answers, weights=order.model.weights
             )
         print(answers.as_text(), flush=True)
-        classifiers = [each.recipe.classifier for each in exported.values()]
         if order.training.refit:
-            classifiers = [trainings[label].refit(each) for label, each in exported.items()]
+            again = [trainings[label].refit(each) for label, each in exported.items()]
             models = [
-                model.with_weights_of(classifier, each.recipe.boundary_layer)
-                for model, classifier, each in zip(
-                    models, classifiers, exported.values(), strict=True
-                )
+                model.with_weights_of(recipe.classifier, recipe.boundary_layer)
+                for model, recipe in zip(models, again, strict=True)
             ]
         with writable(fn_args.model_run_dir) as run_dir:
             run_dir.mkdir(parents=True, exist_ok=True)
             trained = members | exported
             write_history(_labelled_phases(trained), run_dir / HISTORY)
             for label in trained:
-                logs = Path("tensorboard", label)
-                shutil.copytree(folder / label / "tensorboard", run_dir / logs, dirs_exist_ok=True)
+                logs = folder / label / "tensorboard"
+                if logs.is_dir():  # what is solved has none
+                    copy = run_dir / "tensorboard" / label
+                    shutil.copytree(logs, copy, dirs_exist_ok=True)
             summary = json.dumps(_summary(order, trained, exported, answers), indent=2)
             (run_dir / SUMMARY).write_text(summary)
         with writable(fn_args.serving_model_dir) as model_dir:
             export(models, answers, transform, order.classes, model_dir)
-        if len(classifiers) == 1:
+        if len(exported) == 1:
+            # Those of before a refit: a later training's validation photos must be unknown to them.
+            (kept,) = exported.values()
             with writable(_keras_folder(fn_args.serving_model_dir)) as weights_dir:
-                keep_weights(classifiers[0].model, order.origin, weights_dir)
+                keep_weights(kept.recipe.classifier.model, order.origin, weights_dir)
 
 
 def _labels(backbones: Sequence[str]) -> list[str]:
@@ -187,7 +187,7 @@ class _Training:
         )
         return Trained(recipe, phases)
 
-    def refit(self, trained: Trained) -> Classifier:
+    def refit(self, trained: Trained) -> Recipe:
         """Trains a new classifier on the validation photos as well."""
         self._announce()
         print("  refit: on the training and the validation photos together", flush=True)
@@ -199,7 +199,7 @@ class _Training:
             label_smoothing=self.order.training.label_smoothing,
             folder=self.folder,
         )
-        return recipe.classifier
+        return recipe
 
     def _announce(self) -> None:
         """Says which member it is."""
@@ -337,6 +337,7 @@ def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
     ]
     key = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
     folder = Path(fn_args.model_run_dir).parent / "unfinished" / key
+    folder.mkdir(parents=True, exist_ok=True)
     yield folder
     remove(folder)
 

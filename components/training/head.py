@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from components.errors import ComponentError
 from components.training.history import Epoch
 
 PENALTIES = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
@@ -62,8 +63,13 @@ def solve_head(
         val: the validation photos, which decide nothing here.
         class_weights: of each class id.
         seed: of the folds.
+
+    Raises:
+        ComponentError: a feature is not a number.
     """
     features, labels = (np.concatenate(each) for each in zip(*views, strict=True))
+    if not np.isfinite(features).all():
+        raise ComponentError("features that are not finite: take other weights (model.weights)")
     centre = features.mean(axis=0)
     scale = features.std(axis=0).mean() or np.float32(1)
 
@@ -74,7 +80,7 @@ def solve_head(
     penalty = _choose_penalty(scaled(views[0][0]), views[0][1], weights, seed)
     features, seen = scaled(features), scaled(val[0])
     start = np.zeros((features.shape[1] + 1, len(weights)), np.float32)
-    heads: list[NDArray[np.float32]] = []
+    heads = [start]
     head = _minimize(features, labels, weights, penalty, start, heads.append)
     kernel = head[:-1] / scale
     shown = sorted({len(heads) - 1 - len(heads) * point // POINTS for point in range(POINTS)})
@@ -82,7 +88,7 @@ def solve_head(
         kernel,
         head[-1] - centre @ kernel,
         penalty,
-        iterations=len(heads),
+        iterations=len(heads) - 1,
         curve=[
             {
                 **_figures(_logits(features, heads[index]), labels),

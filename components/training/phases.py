@@ -55,7 +55,8 @@ def train_phase(
         label_smoothing: how much of each training label is spread over all classes, in [0, 1):
             https://arxiv.org/abs/1512.00567, section 7.
         patience: epochs without a lower validation loss before the phase stops.
-        folder: where the epochs are kept; a phase that was killed goes on from there.
+        folder: where the epochs are kept; a phase that was killed goes on from there, and one that
+            is solved is solved again.
 
     Returns:
         The history of all epochs.

@@ -23,7 +23,7 @@ from components.model.extractor import Extractor
 from components.model.folded import FoldedClassifier
 from components.model.freezing import boundary_layer_name, unfreeze_last
 from components.model.settings import ModelSettings
-from components.model.weights import build_backbone
+from components.model.weights import RANDOM, build_backbone
 from components.training.cache.format import POOLED, SPATIAL, WEIGHTS, Feature, read_manifest
 from components.training.cache.reading import (
     recorded_batches,
@@ -123,9 +123,14 @@ def on_the_fly(
         unfreeze_last(classifier.backbone, layers)
         return classifier.model, splits
 
+    untrained = classifier.backbone.get_weights()
+
     @cache
     def pretrained() -> keras.Model:
-        return build_backbone(backbone_name, model_settings.weights)[0]
+        # Of random weights, another build would have others.
+        backbone = build_backbone(backbone_name, RANDOM)[0]
+        backbone.set_weights(untrained)
+        return backbone
 
     @cache
     def pretrained_views(split: str) -> list[Labelled]:
@@ -136,11 +141,11 @@ def on_the_fly(
             split,
             lambda images: extractor(images)[1],
             batch_size=batch_size,
-            photos=sum(sum(label_counts(pattern).values()) for pattern in learnt),
+            photos=sum(counts.values()) + (label_counts(files[VAL]).total() if with_val else 0),
             views=settings.augmentation.views,
         )
 
-    solve = _solver(classifier, settings, pretrained_views, seed=seed)
+    solve = _solver(classifier, settings, pretrained_views)
 
     def validate(model: FoldedClassifier) -> Labelled:
         return _joined(splits.val, lambda images: _pooled(model.tail(model.trunk(images))))
@@ -202,7 +207,7 @@ def cached(
 
     learnt = (TRAIN, VAL) if with_val else (TRAIN,)
 
-    def splits(feature: Feature) -> Splits:
+    def splits(feature: Feature, *, seed: int = seed, first_epoch: int = first_epoch) -> Splits:
         batch_size = settings.batch_size
         return Splits(
             train=training_batches(
@@ -228,8 +233,9 @@ def cached(
 
     @cache
     def pretrained_views(split: str) -> list[Labelled]:
+        # As before a kill, so that the head's optimum is the same after it.
         return _views(
-            splits(POOLED),
+            splits(POOLED, seed=settings.seed, first_epoch=0),
             split,
             lambda pooled: pooled,
             batch_size=settings.batch_size,
@@ -237,7 +243,7 @@ def cached(
             views=manifest.views,
         )
 
-    solve = _solver(classifier, settings, pretrained_views, seed=seed)
+    solve = _solver(classifier, settings, pretrained_views)
 
     def validate(model: FoldedClassifier) -> Labelled:
         return _joined(splits(SPATIAL).val, lambda spatial: _pooled(model.tail(spatial)))
@@ -271,8 +277,6 @@ def _solver(
     classifier: Classifier,
     settings: TrainingSettings,
     views: Callable[[str], list[Labelled]],
-    *,
-    seed: int,
 ) -> Callable[[dict[int, float]], PhaseHistory] | None:
     """What gives the classifier's head its optimum, where the settings ask for that."""
     if settings.frozen.solver != "lbfgs":
@@ -282,7 +286,7 @@ def _solver(
         (val,) = views(VAL)
         train = views(TRAIN)
         weights = [class_weights[label] for label in range(len(class_weights))]
-        solved = solve_head(train, val, class_weights=weights, seed=seed)
+        solved = solve_head(train, val, class_weights=weights, seed=settings.seed)
         classifier.head.get_layer("probabilities").set_weights([solved.kernel, solved.bias])
         end = solved.curve[-1]
         print(
@@ -318,7 +322,7 @@ def _views(
     if split == VAL:
         return [_joined(splits.val, compute)]
     whole = min(views, MAX_FEATURES // photos)
-    batches = max(whole, 1) * math.ceil(photos / batch_size)
+    batches = whole * math.ceil(photos / batch_size) or math.ceil(MAX_FEATURES / batch_size)
     features, labels = _joined(splits.train.take(batches), compute)
     if not whole:
         return [(features[:MAX_FEATURES], labels[:MAX_FEATURES])]

@@ -33,7 +33,8 @@ class TrainingSettings(Section):
     batch_size: Annotated[int, Field(ge=1, le=1024)] = 32
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The share of each training label that is spread over all classes."""
+    """The share of each training label that is spread over all classes, where a phase is trained by
+    epochs and no ensemble teaches."""
     patience: Count = 3
     """Epochs without a lower validation loss before a phase stops."""
     refit: bool = False

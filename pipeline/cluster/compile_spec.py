@@ -201,7 +201,7 @@ def _resolved(config: Config) -> Config:
     """Fills in `auto`: the weights by what is available here, the rest by what is asked for."""
     model, _ = resolve_settings(config.model)
     gpu = config.resources.get(TRAINER, Resources()).gpu > 0
-    return config.model_copy(update={"model": model}).with_augmentation_mode(gpu=gpu)
+    return config.with_model(model).with_augmentation_mode(gpu=gpu)
 
 
 def _containers(spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -312,3 +312,29 @@ def test_a_configuration_cannot_be_changed_in_place() -> None:
     config = load_config("demo")
     with pytest.raises(ValueError, match="frozen"):
         config.classes = ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("training.tune=true", "tune searches for one model.backbone, not for several"),
+        ("training.warm_start=true", "warm_start goes on with one model.backbone"),
+    ],
+)
+def test_an_ensemble_that_the_folder_has_is_looked_at_as_one_that_is_asked_for(
+    override: str, said: str
+) -> None:
+    config = load_config("photos", overrides=[override])
+    lites = ("efficientnet_lite0", "efficientnet_lite2")
+    ensemble = config.model.model_copy(update={"backbone": lites})
+    with pytest.raises(ConfigError, match=said):
+        config.with_model(ensemble)
+
+
+def test_an_ensemble_that_the_folder_has_may_teach() -> None:
+    config = load_config("photos", overrides=["training.distill=true"])
+    lites = ("efficientnet_lite0", "efficientnet_lite2")
+    ensemble = config.model.model_copy(update={"backbone": lites})
+    assert config.with_model(ensemble).model.backbones == lites
+    with pytest.raises(ConfigError, match="distill needs an ensemble"):
+        config.with_model(config.model.model_copy(update={"backbone": lites[0]}))

@@ -53,20 +53,31 @@ def training_batches(
         ComponentError: the folder is not complete.
     """
     manifest = read_manifest(folder)
-    plain = view_files(folder, features.VAL, 0) if with_val else []
-    files = tf.constant(
-        [[*view_files(folder, features.TRAIN, view), *plain] for view in range(manifest.views)]
+    train = tf.constant(
+        [view_files(folder, features.TRAIN, view) for view in range(manifest.views)]
     )
+    val = view_files(folder, features.VAL, 0)
+    photos = [manifest.photos[split] for split in (features.TRAIN, features.VAL)]
+    shares = [count / sum(photos) for count in photos]
 
     def epoch(number: tf.Tensor) -> tf.data.Dataset:
         # For this function alone: if the process's seed is 0, TensorFlow does not take an
         # operation's seed from a tensor.
         tf.random.set_seed(1)
         view = number % manifest.views
-        records = tf.data.TFRecordDataset(files[view])
+        parts = [tf.data.TFRecordDataset(train[view])]
+        if with_val:
+            parts.append(tf.data.TFRecordDataset(val))
         if targets is not None:
             told = tf.data.Dataset.from_tensor_slices(tf.constant(targets)[view])
-            records = tf.data.Dataset.zip(records, told)
+            starts = (0, photos[0])
+            parts = [
+                tf.data.Dataset.zip(part, told.skip(start))
+                for part, start in zip(parts, starts, strict=False)
+            ]
+        records = parts[0]
+        if with_val:  # among the others: there may be more of those than the buffer holds
+            records = tf.data.Dataset.sample_from_datasets(parts, shares, seed=seed + number)
         return records.shuffle(SHUFFLE_BUFFER, seed=seed + number).batch(batch_size)
 
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max)

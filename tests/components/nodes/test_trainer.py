@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfx.utils import path_utils
 
 from components.errors import ComponentError
+from components.model.classifier import build_classifier
 from components.model.weights import build_backbone
 from components.training import phases as training
 from components.training.augmentation_settings import AugmentationSettings
@@ -255,6 +256,24 @@ def test_the_head_is_solved_and_training_goes_on_from_its_optimum(
     assert frozen_figures["best_epoch"] == frozen_figures["epochs"] == len(frozen.history)
 
 
+def test_a_head_that_is_solved_may_be_all_there_is(
+    config: Config, mode: Mode, run_node: Any, inputs: dict[str, Any]
+) -> None:
+    alone = trained_by(config, mode, frozen=SOLVED, unfrozen=LEFT_OUT)
+    run_dir = Path(run_node("Trainer", inputs, config=alone)["model_run"].uri)
+    summary = json.loads((run_dir / "training.json").read_text())
+    assert [phase["name"] for phase in summary["phases"]] == ["frozen"]
+    assert not list((run_dir.parent / "unfinished").iterdir())
+
+
+def kept_weights(run: dict[str, Any], config: Config) -> list[np.ndarray]:
+    """What a later training may go on from."""
+    model = build_classifier(config.model, len(config.classes)).model
+    model.load_weights(Path(run["model"].uri) / "Format-Keras" / "classifier.weights.h5")
+    weights: list[np.ndarray] = model.get_weights()
+    return weights
+
+
 def test_a_refit_learns_from_the_validation_photos_and_leaves_the_figures_alone(
     config: Config,
     mode: Mode,
@@ -274,6 +293,9 @@ def test_a_refit_learns_from_the_validation_photos_and_leaves_the_figures_alone(
         for run in (plain, refit)
     ]
     assert [each["phases"] for each in summaries] == [summaries[0]["phases"]] * 2
+    # A later training may go on from what has not learnt its validation photos.
+    for one, other in zip(*(kept_weights(run, config) for run in (plain, refit)), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
     losses = []
     for run in (plain, refit):
         exported = tf.saved_model.load(path_utils.serving_model_path(run["model"].uri))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from components.errors import ComponentError
 from components.training import head
 from components.training.head import PENALTIES, POINTS, Labelled, solve_head
 
@@ -83,9 +84,17 @@ def test_a_rare_class_is_heard_if_its_weight_says_so() -> None:
     assert told[1] > told[0] + 0.2
 
 
-def test_features_that_are_all_the_same_give_no_error() -> None:
-    labels = np.arange(40) % CLASSES
-    same = (np.ones((40, 5), np.float32), labels)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_features_that_are_all_the_same_give_no_error(value: float) -> None:
+    labels = np.arange(39) % CLASSES
+    same = (np.full((39, 5), value, np.float32), labels)
     solved = solve_head([same], same, class_weights=BALANCED, seed=0)
     assert np.isfinite(solved.kernel).all()
     assert np.isfinite(solved.bias).all()
+
+
+def test_features_that_are_no_numbers_are_refused() -> None:
+    features, labels = photos(40, seed=1)
+    features[3, 2] = np.nan
+    with pytest.raises(ComponentError, match="not finite: take other weights"):
+        solve_head([(features, labels)], photos(20, seed=2), class_weights=BALANCED, seed=0)

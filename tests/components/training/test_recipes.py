@@ -171,6 +171,25 @@ def test_the_exported_parts_make_of_validation_photos_what_the_backbone_does(
         np.testing.assert_allclose(tail.numpy().mean(axis=(1, 2)), before, rtol=1e-3, atol=1e-3)
 
 
+def test_random_weights_are_the_same_before_training_as_in_it(
+    config: Config, transform: Any, split_files: dict[str, str]
+) -> None:
+    """Else the head would be solved on features of another network."""
+    random = {"backbone": "efficientnet_lite0", "weights": "random"}
+    recipe = recipes.on_the_fly(
+        config.model.model_copy(update=random),
+        config.training,
+        config.classes,
+        files=split_files,
+        transform=transform,
+        seed=0,
+    )
+    pairs = zip(
+        recipe.pretrained().get_weights(), recipe.classifier.backbone.get_weights(), strict=True
+    )
+    assert all(np.array_equal(one, other) for one, other in pairs)
+
+
 def test_a_cache_of_another_boundary_is_refused(config: Config, activations: Any) -> None:
     with pytest.raises(ComponentError, match="unfreeze_layers 18 needs the activations of block2"):
         cached(config, activations, unfreeze_layers=18)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from components.errors import ComponentError
 from components.model.backbone import WeightsOrigin
 from components.training.augmentation_settings import AugmentationSettings
+from components.training.cache import reading
 from components.training.cache.format import (
     MANIFEST,
     CacheManifest,
@@ -111,6 +112,20 @@ def test_every_epoch_has_an_order_of_its_own_and_a_seed_repeats_it(folder: str) 
     tf.random.set_seed(1)
     assert orders(seed=5) == again
     assert orders(seed=50) != again
+
+
+def test_validation_photos_that_are_learnt_from_lie_among_the_others(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be more of the others than are shuffled at once."""
+    monkeypatch.setattr(reading, "SHUFFLE_BUFFER", 1)
+    batches = training_batches(folder, "pooled", batch_size=1, seed=0, first_epoch=0, with_val=True)
+    found = [int(values[0, 0]) for values, _ in batches.take(15)]
+    assert sorted(found) == sorted(
+        number(split, 0, photo) for split, count in PHOTOS.items() for photo in range(count)
+    )
+    first = number("val", 0, 0)
+    assert any(value >= first for value in found[:7])
 
 
 def test_each_view_of_a_photo_comes_with_the_target_of_its_place(folder: str) -> None:
