@@ -134,6 +134,7 @@ def test_where_versions_and_a_photo_came_from_is_told(
     assert origin["baseline"] == versions[0]
     assert origin["figures"]["accuracy"] == pytest.approx(runs[1]["accuracy"])
     assert origin["settings"]["training"]["seed"] == 1
+    assert {"ActivationCache", "Trainer", "Evaluator"} <= origin["code"].keys()
     assert (origin["span"]["number"], origin["span"]["now"]) == (1, "unchanged")
     rows = list(span_photos.read_table(Workdir(workdir).data / "span-1"))
     name, label = next((row[0], row[1]) for row in rows if row[2] == "train")
