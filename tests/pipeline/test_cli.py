@@ -125,7 +125,7 @@ def test_wrong_usage_is_2_and_says_what_is_wrong(
         (["--set", "colour=red"], "colour: no such key"),
         (["--set", "training.batch_size"], "expected key=value"),
         (["--set", "training.batch_size=0"], "training.batch_size = 0: should be greater"),
-        (["--profile", "cats"], "--profile cats: choose from corrections, dataflow, demo, photos"),
+        (["--profile", "cats"], "--profile cats: choose from corrections, dataflow, demo, flink"),
         (["--profile", "photos"], "--profile photos needs --photos DIR"),
         (["--tune", "--profile", "tiny", "--profile", "corrections"], "tune and warm_start cannot"),
         (["--photos", "none"], "--photos none: there is no such folder"),
