@@ -149,7 +149,7 @@ def train(options: argparse.Namespace) -> dict[str, Any]:
                 callbacks=[Clock(), kept],
                 verbose=2,
             )
-        kept.restore_best(model)
+        kept.restore_kept(model)
         histories[phase], weights[phase] = kept.history, model.get_weights()
 
     def val_loss(phase: str) -> float:
