@@ -2,9 +2,9 @@
 
     python -m benchmarks.backbones PHOTOS [--seeds N]
 
-A whole run each, in a folder of its own below runs/backbones; what is there already is not run
-again. The models are asked about the photos of `val` and `test` as their records hold them, and
-their times are measured at the end, in turns, as ServableGate does.
+A whole run each, in a folder of its own below runs/backbones, which keeps its cache. The models are
+asked about the photos of `val` and `test` as their records hold them, and their times are measured
+at the end, in turns, as ServableGate does.
 """
 
 import argparse
@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.exports import is_right, newest_export
 from benchmarks.processes import run_measured
-from benchmarks.sizes import answers
 from components.evaluation.chance import wilson_interval
 from data.contract.errors import Exit
 from data.contract.features import TEST, VAL
 from data.contract.servable import Cost
 from data.records import read_records
+from data.spans import list_spans
 from serving.checking.cost import measure_cost
 from serving.embedded.saved_model import SavedModel, warm_up
 
@@ -77,15 +78,14 @@ def settings_of(choice: str, seed: int) -> Iterator[str]:
 
 
 def trained(choice: str, seed: int, photos: Path) -> Path:
-    """The folder of a run, made now unless it is there."""
+    """The folder of a run."""
     workdir = FOLDER / f"{choice.replace(' ', '').replace(',', '-')}-{seed}"
-    if not (workdir / "metrics.json").exists():
-        run_measured(
-            "run",
-            *("--photos", photos, "--workdir", workdir),
-            *settings_of(choice, seed),
-            accepted=(Exit.DONE, Exit.BLOCKED),
-        )
+    run_measured(
+        "run",
+        *("--photos", photos, "--workdir", workdir),
+        *settings_of(choice, seed),
+        accepted=(Exit.DONE, Exit.BLOCKED),
+    )
     return workdir
 
 
@@ -102,13 +102,12 @@ def main() -> int:
         rows.append(Row(choice))
         for seed in range(options.seeds):
             workdir = trained(choice, seed, options.photos)
-            (span,) = (workdir / "data").glob("span-*")
-            (version,) = (workdir / "pipeline" / "Trainer" / "model").glob("*/Format-Serving")
-            records = list(read_records(span))
+            version = newest_export(workdir)
+            records = list(read_records(list_spans(workdir / "data")[-1]))
             for split, found in rows[-1].right.items():
                 asked = [record for record in records if record.split == split]
-                told = np.array(list(answers(version, [record.jpeg for record in asked])))
-                found.append(told == np.array([record.label for record in asked]))
+                jpegs, labels = zip(*((each.jpeg, each.label) for each in asked), strict=True)
+                found.append(is_right(version, jpegs, labels))
         versions.append(version)
     with ExitStack() as stack:
         models = [stack.enter_context(closing(SavedModel(each, TIMEOUT_MS))) for each in versions]

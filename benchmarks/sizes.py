@@ -3,34 +3,34 @@
     python -m benchmarks.sizes PHOTOS [MORE ...]
 
 The folders hold class folders. The test photos are those that ingestion gives to `test` both of
-the first folder and of all of them together; photos that are nearly the same never share a run's
-training with them. A run each is made of 100 and of 1,000 of the first folder's other photos, drawn
-at random with a seed, of the first folder, and of all folders together.
+the first folder and of all of them together. A run each is made of 100 and of 1,000 photos of the
+first folder, drawn at random with a seed, of that folder, and of all folders together. Ingestion
+gives a photo the same split among few as among many, so that no run trains on a test photo; of
+those that are nearly the same as another test photo only the one that decides is drawn.
 """
 
 import argparse
-import csv
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
+from benchmarks.exports import is_right, newest_export
 from benchmarks.processes import Measured, run_measured
 from components.evaluation.chance import wilson_interval
+from data import span_photos
 from data.contract.errors import Exit
-from data.contract.features import TEST, TRAIN, VAL
-from data.contract.model import BEST_LABEL, PHOTO_INPUT
+from data.contract.features import TEST, TRAIN
 from data.folder import LabelledPhoto, list_photos
 from data.records import Record, read_records
+from data.spans import list_spans
 
 SMALL = (100, 1_000)
 FOLDER = Path("runs") / "sizes"
-BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Row:
         accuracy = self.right.mean()
         low, high = wilson_interval(float(accuracy), len(self.right))
         return (
-            f"{self.photos:>7,}{self.trained_on:>12,}{accuracy:>10.3f} ({low:.3f} to {high:.3f})"
+            f"{self.photos:>7,}{self.trained_on:>12,}{accuracy:>9.3f} ({low:.3f} to {high:.3f})"
             f"{self.least_recall:>14.3f}{self.took.seconds:>9.0f}{self.took.cpu_seconds:>8.0f}"
             f"{self.took.peak_mb:>9,.0f}"
         )
@@ -65,41 +65,42 @@ def link_photos(photos: Iterable[tuple[str, LabelledPhoto]], folder: Path) -> No
         link.symlink_to(photo.path.resolve())
 
 
-def photos_of(span: Path, *splits: str) -> dict[str, str]:
-    """The names of the photos of some splits, and the SHA-256 of each."""
-    with (span / "photos.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] in splits]
-    return {row["path"]: row["sha256"] for row in rows}
-
-
-def answers(version: Path, photos: Sequence[bytes]) -> Iterator[str]:
-    """What an exported model calls each photo."""
-    signature = tf.saved_model.load(str(version)).signatures["serving_default"]
-    for first in range(0, len(photos), BATCH):
-        batch = tf.constant(photos[first : first + BATCH])
-        told = signature(**{PHOTO_INPUT: batch})[BEST_LABEL].numpy()
-        yield from (label.decode() for label in told)
-
-
 def measure(photos: Path, test: Sequence[Record], workdir: Path) -> Row:
     """Runs the product on a folder and asks its model about the test photos."""
     shutil.rmtree(workdir, ignore_errors=True)
     took = run_measured(
         "run", "--photos", photos, "--workdir", workdir, accepted=(Exit.DONE, Exit.BLOCKED)
     )
-    (version,) = (workdir / "pipeline" / "Trainer" / "model").glob("*/Format-Serving")
-    told = np.array(list(answers(version, [record.jpeg for record in test])))
-    wanted = np.array([record.label for record in test])
-    right = told == wanted
-    recalls = [float(right[wanted == label].mean()) for label in sorted(set(wanted))]
-    (span,) = (workdir / "data").glob("span-*")
+    jpegs, labels = zip(*((record.jpeg, record.label) for record in test), strict=True)
+    right = is_right(newest_export(workdir), jpegs, labels)
+    recalls = [float(right[np.array(labels) == label].mean()) for label in sorted(set(labels))]
+    held = span_photos.read([list_spans(workdir / "data")[-1]])
     return Row(
         photos=sum(1 for _ in list_photos(photos)),
-        trained_on=len(photos_of(span, TRAIN)),
+        trained_on=held.splits.count(TRAIN),
         right=right,
         least_recall=min(recalls),
         took=took,
     )
+
+
+def ingested(name: str) -> Path:
+    """The span that ingestion makes of one of the folders."""
+    records = FOLDER / f"{name}-records"
+    shutil.rmtree(records, ignore_errors=True)
+    run_measured("data", FOLDER / name, "--out", records)
+    return list_spans(records)[-1]
+
+
+def drawn_from(span: Path) -> list[str]:
+    """The names of the photos of which few may be drawn.
+
+    A photo's split follows from that of its near-duplicates which decides for all. Among few that
+    one may be missing, and a near-duplicate of a test photo might be trained on.
+    """
+    held = span_photos.read([span])
+    columns = zip(held.names, held.splits, held.groups, held.pixels, strict=True)
+    return [name for name, split, group, pixels in columns if split != TEST or group == pixels]
 
 
 def main() -> int:
@@ -112,19 +113,17 @@ def main() -> int:
     link_photos((("0-", photo) for photo in folders[0]), FOLDER / "first")
     every = ((f"{n}-", photo) for n, photos in enumerate(folders) for photo in photos)
     link_photos(every, FOLDER / "all")
-    spans = {}
-    for name in ("first", "all"):
-        shutil.rmtree(FOLDER / f"{name}-records", ignore_errors=True)
-        run_measured("data", FOLDER / name, "--out", FOLDER / f"{name}-records")
-        (spans[name],) = (FOLDER / f"{name}-records").glob("span-*")
-    first, union = (set(photos_of(span, TEST).values()) for span in spans.values())
-    test = [record for record in read_records(spans["first"]) if record.sha256 in first & union]
-    others = photos_of(spans["first"], TRAIN, VAL)
-    pool = [photo for photo in list_photos(FOLDER / "first") if photo.name in others]
+    spans = [ingested(name) for name in ("first", "all")]
+    of_first, of_all = (
+        {sha256 for sha256, split in zip(held.sha256s, held.splits, strict=True) if split == TEST}
+        for held in (span_photos.read([span]) for span in spans)
+    )
+    test = [record for record in read_records(spans[0]) if record.sha256 in of_first & of_all]
+    pool = drawn_from(spans[0])
     order = np.random.default_rng(0).permutation(len(pool))
+    photos = {photo.name: photo for photo in list_photos(FOLDER / "first")}
     for count in SMALL:
-        chosen = [("", pool[index]) for index in order[:count]]
-        link_photos(chosen, FOLDER / str(count))
+        link_photos((("", photos[pool[place]]) for place in order[:count]), FOLDER / str(count))
     rows = []
     for name in (*map(str, SMALL), "first", *(["all"] if len(folders) > 1 else [])):
         rows.append(measure(FOLDER / name, test, FOLDER / "runs" / name))

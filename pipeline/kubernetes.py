@@ -14,8 +14,14 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from components.settings import Section
+from pipeline.cluster.kubeflow_task import FOLDERS
 
-_LAUNCHER_FOLDERS = ("/gcs", "/s3", "/minio", "/kfp-launcher", "/tmp/kfp", "/tmp/kfp_outputs")
+_LAUNCHER_FOLDERS = (
+    *(f"/{folder.removesuffix('/')}" for folder in FOLDERS.values()),
+    "/kfp-launcher",
+    "/tmp/kfp",
+    "/tmp/kfp_outputs",
+)
 
 
 def _require_name(name: str) -> str:

@@ -120,7 +120,8 @@ def as_text(summary: Summary) -> str:
             f"{'phase':<{width}}{'train acc':>11}{'loss':>8}{'val acc':>11}{'loss':>8}"
             "   best epoch",
             *(_phase_line(phase, width) for phase in phases),
-            f"the model is that of phase {summary.training['exported_phase']}; "
+            f"the model is that of phase {summary.training['exported_phase']}"
+            f"{', trained anew with the validation photos' if summary.training['refit'] else ''}; "
             "train figures are with augmentation",
             "",
             f"test accuracy {evaluation.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}) "

@@ -311,6 +311,7 @@ def _summary(
         "exported_phase": " + ".join(
             f"{label} {each.kept}".strip() for label, each in exported.items()
         ),
+        "refit": order.training.refit,
         "answers": answers.as_json(),
         **({"tuned": order.tuned} if order.tuned else {}),
     }

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import keras
 import numpy as np
@@ -57,23 +56,21 @@ class PhaseCheckpoint(keras.callbacks.Callback):
         history: the epochs so far, including those before a kill.
     """
 
-    def __init__(
-        self, folder: Path, *, epochs: int, patience: int, keep: Literal["best", "last"] = "best"
-    ) -> None:
+    def __init__(self, folder: Path, *, epochs: int, patience: int | None) -> None:
         """Finds what the phase has behind it.
 
         Args:
             folder: the phase's, in the folder of its training.
             epochs: how many it is to have.
-            patience: how many without a better one end it, unless the last one is kept.
-            keep: the epoch that the phase ends with; the best one needs validation.
+            patience: how many without a better one end it. Without any, it has all its epochs and
+                ends with the last one, and nothing need be validated.
 
         Raises:
             ComponentError: what is kept is damaged, as after a power cut; so do the other methods.
         """
         super().__init__()
         self._folder, self.name = folder, folder.name
-        self.epochs, self._patience, self._keep = epochs, patience, keep
+        self.epochs, self._patience = epochs, patience
         committed = self._newest()
         self.history: list[Epoch] = []
         if committed:
@@ -83,14 +80,14 @@ class PhaseCheckpoint(keras.callbacks.Callback):
     @property
     def finished(self) -> bool:
         """Whether nothing is left to train in this phase."""
-        if self._keep == "last":
+        if self._patience is None:
             return len(self.history) >= self.epochs
         return is_finished(self.history, epochs=self.epochs, patience=self._patience)
 
     @property
     def kept(self) -> int:
         """The index of the epoch that the phase ends with."""
-        return best_epoch(self.history) if self._keep == "best" else len(self.history) - 1
+        return len(self.history) - 1 if self._patience is None else best_epoch(self.history)
 
     def restore_state(self, model: keras.Model) -> None:
         """Puts a compiled model, and its optimizer, where the newest epoch left them."""

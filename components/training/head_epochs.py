@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
-from components.training.head import Labelled
+from components.training.head import Labelled, figures, logits
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-7
 """Adam's (https://arxiv.org/abs/1412.6980), as in Keras."""
@@ -76,8 +76,7 @@ class HeadEpochs:
             self._train_epoch(*self._views[self._epochs % len(self._views)])
             self._epochs += 1
             features, labels = self._val
-            told = log_softmax(features @ self.head[:-1] + self.head[-1], axis=1)
-            self.least = min(self.least, float(-told[np.arange(len(labels)), labels].mean()))
+            self.least = min(self.least, figures(logits(features, self.head), labels)["loss"])
         return self.least
 
     def _train_epoch(self, features: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
@@ -92,7 +91,7 @@ class HeadEpochs:
             if settings.dropout:
                 kept = self._random.random(seen.shape, np.float32) >= settings.dropout
                 seen *= kept / np.float32(1 - settings.dropout)
-            told = log_softmax(seen @ self.head[:-1] + self.head[-1], axis=1)
+            told = log_softmax(logits(seen, self.head), axis=1)
             slope = (np.exp(told) - wanted[ids]) * (self._weights[ids] / len(ids))[:, None]
             rate = settings.learning_rate
             if settings.cosine:

@@ -90,9 +90,7 @@ def refit_phase(
     if phase.solve:
         phase.solve(class_weights)
         return
-    checkpoint = PhaseCheckpoint(
-        folder / f"refit-{phase.name}", epochs=epochs, patience=epochs, keep="last"
-    )
+    checkpoint = PhaseCheckpoint(folder / f"refit-{phase.name}", epochs=epochs, patience=None)
     _fit(phase, checkpoint, class_weights, label_smoothing, folder, validated=False)
 
 

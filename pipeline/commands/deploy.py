@@ -239,6 +239,7 @@ def _run_spec(options: argparse.Namespace) -> int:
     require_plain("--data", options.data)
     if not options.data.is_dir():
         raise UsageError(f"--data {options.data}: there is no such folder")
+    from pipeline.cluster.gate_tasks import BlockedError
     from pipeline.cluster.run_spec import make_image_environment, run_spec
 
     _say_what_is_read(options.data)
@@ -250,8 +251,7 @@ def _run_spec(options: argparse.Namespace) -> int:
         )
     destination = _pushed_destination(executions)
     if destination is None:
-        complain("the gate blocked the model; nothing was pushed")
-        return Exit.BLOCKED
+        raise BlockedError
     print(f"model   {destination}")
     return Exit.DONE
 

@@ -1,6 +1,7 @@
 """`history`: the runs of a folder, and what became of their models."""
 
 import argparse
+import json
 from typing import TYPE_CHECKING
 
 from data.contract.errors import Exit
@@ -30,8 +31,6 @@ def add_history(commands: "Commands") -> None:
 
 
 def _history(options: argparse.Namespace) -> int:
-    import json
-
     from pipeline.lineage.history import as_json, as_text, read_history
     from pipeline.outputs import open_store
 

@@ -1,6 +1,7 @@
 """`why`: where a version came from, or what was made of a photo."""
 
 import argparse
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -63,8 +64,6 @@ def _of_version(version: str, workdir: "Workdir") -> tuple[dict[str, Any], str]:
 
 
 def _of_photo(photo: Path, workdir: "Workdir") -> tuple[dict[str, Any], str]:
-    import hashlib
-
     from data.errors import DataError
     from data.photos import prepare_photo, read_photo
     from pipeline.lineage.history import read_history

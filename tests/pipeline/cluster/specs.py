@@ -2,12 +2,14 @@
 
 import copy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.executions import Execution
 
 Values = dict[str, Any]
+Run = Callable[[Values], list[Execution]]
 
 COMMANDS = Path(sys.executable).parent
 PRELUDE = """

@@ -2,13 +2,12 @@
 
 import copy
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
 
-from pipeline.cluster.executions import Execution, TaskError
+from pipeline.cluster.executions import TaskError
 from pipeline.cluster.run_spec import run_spec
 from pipeline.cluster.spec import KUBEFLOW_TASK, parse_spec
 from tests.pipeline.cluster.specs import (
@@ -16,6 +15,7 @@ from tests.pipeline.cluster.specs import (
     MAKE,
     PUSH,
     TRAIN,
+    Run,
     Values,
     artifact,
     component,
@@ -27,8 +27,6 @@ from tests.pipeline.cluster.specs import (
     task,
     with_seed,
 )
-
-Run = Callable[[Values], list[Execution]]
 
 BUCKET = "gs://bucket/runs/photos"
 TELL = """
@@ -113,30 +111,6 @@ def with_script(values: Values, name: str, script: str) -> Values:
     changed = copy.deepcopy(values)
     changed["deploymentSpec"]["executors"][name] = kubeflow(script)
     return changed
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "photos").write_text("dogs")
-    return data
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-@pytest.fixture
-def run(root: Path, data: Path) -> Run:
-    """Runs a spec; returns what became of each task."""
-
-    def run(values: Values) -> list[Execution]:
-        spec = parse_spec(values, Path("spec.json"))
-        return run_spec(spec, root=root, data=data, commands=COMMANDS, report=lambda *_: None)
-
-    return run
 
 
 def error_of(run: Run, values: Values) -> str:

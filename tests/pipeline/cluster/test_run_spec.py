@@ -26,6 +26,7 @@ from tests.pipeline.cluster.specs import (
     MAKE,
     PUSH,
     TRAIN,
+    Run,
     Values,
     artifact,
     component,
@@ -38,8 +39,6 @@ from tests.pipeline.cluster.specs import (
     with_script,
     with_seed,
 )
-
-Run = Callable[[Values], list[Execution]]
 
 
 @pytest.fixture
@@ -69,30 +68,6 @@ def values() -> Values:
         },
         {"Make": container(MAKE), "Train": container(TRAIN), "Pusher": container(PUSH)},
     )
-
-
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "photos").write_text("dogs")
-    return data
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "root"
-
-
-@pytest.fixture
-def run(root: Path, data: Path) -> Run:
-    """Runs a spec; returns what became of each task."""
-
-    def run(values: Values) -> list[Execution]:
-        spec = parse_spec(values, Path("spec.json"))
-        return run_spec(spec, root=root, data=data, commands=COMMANDS, report=lambda *_: None)
-
-    return run
 
 
 def test_tasks_run_in_order_on_what_those_before_them_made(

@@ -5,9 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import google.auth
@@ -26,6 +24,7 @@ from data.contract.model import push_destination
 from pipeline.cli import main
 from pipeline.cluster.compile_spec import Target, as_text, compile_spec
 from pipeline.config import load_config
+from tests.pipeline.cluster.kubeflow_server import KubeflowApi, served
 
 Values = dict[str, Any]
 
@@ -158,48 +157,27 @@ def test_nobody_is_named_where_nobody_was(
     assert printed.get("create_run_from_pipeline_package", {}).get("service_account") is None
 
 
-class Kubeflow(BaseHTTPRequestHandler):
-    """As much of Kubeflow Pipelines' API as a submission needs."""
+class Kubeflow(KubeflowApi):
+    """Makes what it is asked to."""
 
     asked: list[tuple[str, Values]]
 
-    def do_GET(self) -> None:
-        answers = {"/apis/v2beta1/healthz": {"multi_user": False}, "/apis/v2beta1/experiments": {}}
-        self.answer(answers[self.path.partition("?")[0]])
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.asked.append((self.path, body))
+    def make(self, path: str, body: Values) -> Values:
+        self.asked.append((path, body))
         key = {
             "/apis/v2beta1/experiments": "experiment_id",
             "/apis/v2beta1/runs": "run_id",
             "/apis/v2beta1/recurringruns": "recurring_run_id",
         }
-        self.answer({**body, key[self.path]: "number 1"})
-
-    def answer(self, values: Values) -> None:
-        content = json.dumps(values).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing on standard error."""
+        return {**body, key[path]: "number 1"}
 
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[tuple[str, Values]]]]:
     """Where the API is, and what it was asked to create."""
     asked: list[tuple[str, Values]] = []
-    handler = type("Handler", (Kubeflow,), {"asked": asked})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
-        server.shutdown()
-        thread.join()
+    with served(type("Handler", (Kubeflow,), {"asked": asked})) as host:
+        yield host, asked
 
 
 def test_kubeflow_gets_the_run(

@@ -3,9 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import google.auth
@@ -20,6 +18,7 @@ from pipeline.cli import main
 from pipeline.cluster import waiting
 from pipeline.cluster.compile_spec import Target, as_text, compile_spec
 from pipeline.config import load_config
+from tests.pipeline.cluster.kubeflow_server import KubeflowApi, served
 
 Values = dict[str, Any]
 Submit = Callable[..., int]
@@ -40,38 +39,18 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Kubeflow(BaseHTTPRequestHandler):
+class Kubeflow(KubeflowApi):
     """A run of Kubeflow Pipelines: each question is answered with the next state."""
 
     states: list[Values | int]
 
-    def do_GET(self) -> None:
-        known = {"/apis/v2beta1/healthz": {"multi_user": False}, "/apis/v2beta1/experiments": {}}
-        path = self.path.partition("?")[0]
-        if path in known:
-            self.answer(known[path])
-        else:
-            assert path == "/apis/v2beta1/runs/7"
-            state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
-            if isinstance(state, int):
-                self.send_error(state)
-            else:
-                self.answer({"run_id": "7", **state})
+    def tell(self, path: str) -> Values | int:
+        assert path == "/apis/v2beta1/runs/7"
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        return state if isinstance(state, int) else {"run_id": "7", **state}
 
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.answer({"experiment_id": "1", "run_id": "7"})
-
-    def answer(self, values: Values) -> None:
-        content = json.dumps(values).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *_: object) -> None:
-        """Says nothing on standard error."""
+    def make(self, path: str, body: Values) -> Values:
+        return {"experiment_id": "1", "run_id": "7"}
 
 
 def on_kubeflow(state: str, error: str = "", **tasks: str) -> Values:
@@ -98,19 +77,14 @@ def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def kubeflow(specs: Path) -> Iterator[Submit]:
     """Submits to Kubeflow Pipelines and waits, while the run goes through given states."""
     handler = type("Handler", (Kubeflow,), {"states": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
+    with served(handler) as host:
 
         def submit(*states: Values | int) -> int:
             handler.states = [*states]  # type: ignore[attr-defined]
-            where = ["--host", f"http://127.0.0.1:{server.server_port}"]
             file = str(specs / "kubeflow.json")
-            return main(["submit", file, "--target", "kubeflow", *where, "--wait"])
+            return main(["submit", file, "--target", "kubeflow", "--host", host, "--wait"])
 
         yield submit
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
