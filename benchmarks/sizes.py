@@ -4,9 +4,9 @@
 
 The folders hold class folders. The test photos are those that ingestion gives to `test` both of
 the first folder and of all of them together. A run each is made of 100 and of 1,000 photos of the
-first folder, drawn at random with a seed, of that folder, and of all folders together. Ingestion
-gives a photo the same split among few as among many, so that no run trains on a test photo; of
-those that are nearly the same as another test photo only the one that decides is drawn.
+first folder, drawn at random, as many of each class; of that folder; and of all folders together.
+Ingestion gives a photo the same split among few as among many, so that no run trains on a test
+photo; of those that are nearly the same as another test photo only the one that decides is drawn.
 """
 
 import argparse
@@ -92,7 +92,18 @@ def ingested(name: str) -> Path:
     return list_spans(records)[-1]
 
 
-def drawn_from(span: Path) -> list[str]:
+def draw(photos: Sequence[LabelledPhoto], count: int) -> list[LabelledPhoto]:
+    """So many photos at random, always the same, and as many of each class."""
+    labels = sorted({photo.label for photo in photos})
+    shuffled = [photos[place] for place in np.random.default_rng(0).permutation(len(photos))]
+    return [
+        photo
+        for label in labels
+        for photo in [each for each in shuffled if each.label == label][: count // len(labels)]
+    ]
+
+
+def drawn_from(span: Path) -> set[str]:
     """The names of the photos of which few may be drawn.
 
     A photo's split follows from that of its near-duplicates which decides for all. Among few that
@@ -100,7 +111,7 @@ def drawn_from(span: Path) -> list[str]:
     """
     held = span_photos.read([span])
     columns = zip(held.names, held.splits, held.groups, held.pixels, strict=True)
-    return [name for name, split, group, pixels in columns if split != TEST or group == pixels]
+    return {name for name, split, group, pixels in columns if split != TEST or group == pixels}
 
 
 def main() -> int:
@@ -120,10 +131,9 @@ def main() -> int:
     )
     test = [record for record in read_records(spans[0]) if record.sha256 in of_first & of_all]
     pool = drawn_from(spans[0])
-    order = np.random.default_rng(0).permutation(len(pool))
-    photos = {photo.name: photo for photo in list_photos(FOLDER / "first")}
+    photos = [photo for photo in list_photos(FOLDER / "first") if photo.name in pool]
     for count in SMALL:
-        link_photos((("", photos[pool[place]]) for place in order[:count]), FOLDER / str(count))
+        link_photos((("", photo) for photo in draw(photos, count)), FOLDER / str(count))
     rows = []
     for name in (*map(str, SMALL), "first", *(["all"] if len(folders) > 1 else [])):
         rows.append(measure(FOLDER / name, test, FOLDER / "runs" / name))

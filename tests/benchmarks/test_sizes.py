@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.processes import Measured
-from benchmarks.sizes import HEADER, Row, drawn_from
+from benchmarks.sizes import HEADER, Row, draw, drawn_from
 from data import span_photos
+from data.folder import LabelledPhoto
 from data.span_photos import NO_PHOTOS, SpanPhotos
 
 
@@ -23,7 +24,19 @@ def test_few_photos_hold_no_test_photo_whose_split_another_one_decides(
         hashes=NO_PHOTOS.hashes,
     )
     monkeypatch.setattr(span_photos, "read", lambda spans: held)
-    assert drawn_from(Path("span-1")) == ["trained", "decides", "validated"]
+    assert drawn_from(Path("span-1")) == {"trained", "decides", "validated"}
+
+
+def test_few_photos_are_drawn_evenly_and_the_same_each_time() -> None:
+    photos = [
+        LabelledPhoto(Path(f"{label}-{number}"), f"{label}-{number}", label)
+        for label, count in (("happy", 40), ("sad", 9))
+        for number in range(count)
+    ]
+    drawn = draw(photos, 16)
+    assert [photo.label for photo in drawn] == ["happy"] * 8 + ["sad"] * 8
+    assert len({photo.name for photo in drawn}) == 16
+    assert draw(photos, 16) == drawn
 
 
 def test_a_row_stands_below_its_header() -> None:
