@@ -73,6 +73,7 @@ def run_locally(
     ingested = ingest(
         photos,
         workdir.data,
+        last_spans=config.data.window,
         decisions=config.data.relabels,
         max_reject_share=config.data.max_reject_share,
         progress=tenths("photos    read"),
@@ -82,7 +83,7 @@ def run_locally(
     for remark in describe_remarks(ingested):
         print(f"records   {remark}", flush=True)
     print(f"alike     {describe_alike(ingested)}", flush=True)
-    print(f"span      {ingested.span}: it holds all photos, and nothing else is read", flush=True)
+    print(f"span      {ingested.span}: nothing else is read", flush=True)
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))
