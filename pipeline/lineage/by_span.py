@@ -31,7 +31,7 @@ def accuracy_by_span(store: MetadataStore) -> dict[str, dict[int, float]]:
     runs = {context.id: context for context in store.get_contexts_by_type(PIPELINE_RUN)}
     evaluations = made_by_run(store, "ModelEvaluation", runs)
     versions = _versions(store)
-    found: dict[str, dict[int, float]] = {version: {} for version in sorted(versions.values())}
+    found: dict[str, dict[int, float]] = {version: {} for version in sorted(versions.values(), key=int)}
     asked = _inputs(store, evaluations.values())
     for run in sorted(evaluations)[-RUNS:]:
         span = runs[run].custom_properties["span"].int_value
