@@ -31,7 +31,9 @@ def accuracy_by_span(store: MetadataStore) -> dict[str, dict[int, float]]:
     runs = {context.id: context for context in store.get_contexts_by_type(PIPELINE_RUN)}
     evaluations = made_by_run(store, "ModelEvaluation", runs)
     versions = _versions(store)
-    found: dict[str, dict[int, float]] = {version: {} for version in sorted(versions.values(), key=int)}
+    found: dict[str, dict[int, float]] = {
+        version: {} for version in sorted(versions.values(), key=int)
+    }
     asked = _inputs(store, evaluations.values())
     for run in sorted(evaluations)[-RUNS:]:
         span = runs[run].custom_properties["span"].int_value
@@ -67,7 +69,7 @@ def _versions(store: MetadataStore) -> dict[int, str]:
 
 def _inputs(
     store: MetadataStore, evaluations: Iterable[mlmd.Artifact]
-) -> dict[int, Mapping[str, int]]:
+) -> Mapping[int, Mapping[str, int]]:
     """The ids of the models that each evaluation is about, by the Evaluator's inputs."""
     numbers = [artifact.id for artifact in evaluations]
     if not numbers:
