@@ -9,9 +9,10 @@ from typing import Any, get_args
 import pytest
 
 from data.contract.errors import Exit
-from pipeline.cluster.compile_spec import Target, compile_spec
+from pipeline.cluster.compile_spec import compile_spec
 from pipeline.cluster.executions import Execution, TaskError
 from pipeline.cluster.gate_tasks import BlockedError, main
+from pipeline.cluster.places import Target
 from pipeline.cluster.run_spec import run_spec
 from pipeline.cluster.spec import parse_spec
 from pipeline.config import load_config

@@ -22,7 +22,8 @@ from kfp.client import Client
 from data.contract.errors import Exit
 from data.contract.model import push_destination
 from pipeline.cli import main
-from pipeline.cluster.compile_spec import Target, as_text, compile_spec
+from pipeline.cluster.compile_spec import as_text, compile_spec
+from pipeline.cluster.places import Target
 from pipeline.config import load_config
 from tests.pipeline.cluster.kubeflow_server import KubeflowApi, served
 

@@ -18,7 +18,8 @@ from google.cloud.aiplatform_v1.types import PipelineJob
 from data.contract.errors import Exit
 from pipeline.cli import main
 from pipeline.cluster import waiting
-from pipeline.cluster.compile_spec import Target, as_text, compile_spec
+from pipeline.cluster.compile_spec import as_text, compile_spec
+from pipeline.cluster.places import Target
 from pipeline.config import load_config
 from tests.pipeline.cluster.kubeflow_server import KubeflowApi, served
 
@@ -250,17 +251,11 @@ def test_a_platform_that_is_out_of_reach_for_a_while_is_told_and_asked_again(
         assert line.endswith("; asking again")
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        ServiceUnavailable("try later"),
-        TransportError("no route to host"),
-        ConnectionError("connection reset by peer"),
-    ],
-)
+@pytest.mark.parametrize("kind", [ServiceUnavailable, TransportError, ConnectionError])
 def test_vertex_out_of_reach_for_a_while_is_told_and_asked_again(
-    vertex: Submit, error: Exception, capsys: pytest.CaptureFixture[str]
+    vertex: Submit, kind: Callable[[str], Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    error = kind("no route to host")
     assert vertex(error, error, {"state": "SUCCEEDED"}) == Exit.DONE
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"dog-emotion: Vertex AI: {error}; asking again"
@@ -292,12 +287,11 @@ def test_kubeflow_that_refuses_to_answer_is_1_in_one_line_at_once(
     assert line.endswith("; the run goes on: 7")
 
 
-@pytest.mark.parametrize(
-    "error", [Unauthenticated("log in"), Forbidden("no access"), RefreshError("token revoked")]
-)
+@pytest.mark.parametrize("kind", [Unauthenticated, Forbidden, RefreshError])
 def test_vertex_that_refuses_to_answer_is_1_in_one_line_at_once(
-    vertex: Submit, error: Exception, capsys: pytest.CaptureFixture[str]
+    vertex: Submit, kind: Callable[[str], Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    error = kind("no access")
     assert vertex({"state": "RUNNING"}, error) == Exit.FAILED
     (line,) = capsys.readouterr().err.splitlines()
     assert line == f"dog-emotion: Vertex AI: {error}; the run goes on: {NAME}"
