@@ -36,5 +36,6 @@ def _is_lasting(error: Exception) -> bool:
     if isinstance(status, int):
         return 400 <= status < 500 and status not in _TRY_AGAIN
     # A TransportError is of the network, and says of itself that it is not retryable.
-    of_credentials = isinstance(error, GoogleAuthError) and not isinstance(error, TransportError)
-    return of_credentials and not error.retryable
+    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
+        return not error.retryable
+    return False

@@ -57,11 +57,11 @@ def python_with(version: str) -> Path:
     environment = ROOT / f".venv-tensorflow-{version}"
     python, ready = environment / "bin" / "python", environment / "ready"
     if not ready.exists():
-        make = [UV, "venv", "--quiet", "--clear", "--python", sys.executable, environment]
-        subprocess.run(make, check=True)
+        make = ["venv", "--quiet", "--clear", "--python", sys.executable, str(environment)]
+        subprocess.run([UV, *make], check=True)
         wanted = f"tensorflow-cpu=={version}.*"
-        install = [UV, "pip", "install", "--quiet", "--python", python, wanted]
-        done = subprocess.run(install, stderr=subprocess.PIPE, text=True)
+        install = ["pip", "install", "--quiet", "--python", str(python), wanted]
+        done = subprocess.run([UV, *install], stderr=subprocess.PIPE, text=True)
         if done.returncode:
             pytest.skip(f"{wanted} cannot be had: {' '.join(done.stderr.split())[:300]}")
         ready.touch()
