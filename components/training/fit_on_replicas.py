@@ -155,5 +155,5 @@ def _on_all(
 
 
 def _figures(counted: Iterable[NDArray[np.float32]]) -> Epoch:
-    loss, hits, photos = np.sum(list(counted), axis=0, dtype=np.float64)
+    loss, hits, photos = np.stack(list(counted)).sum(axis=0, dtype=np.float64)
     return {"accuracy": float(hits / photos), "loss": float(loss / photos)}

@@ -17,8 +17,7 @@ from components.errors import ComponentError
 from components.training.history import PhaseHistory
 
 _KINDS = ("chief", "master", "workerpool0", "worker", "workerpool1")
-"""What TF_CONFIG and Vertex AI call machines, whichever writes the model before the others; where
-there is no chief, the first worker does."""
+"""What TF_CONFIG and Vertex AI call machines; the first of those that there are is the chief."""
 
 _LONGEST_TEXT = 1 << 16
 
@@ -105,7 +104,7 @@ def strategy() -> tf.distribute.Strategy:
     returns once all of them have come, and waits for an hour at the most.
 
     Raises:
-        ComponentError: a machine has not come.
+        ComponentError: a machine has not come, or this one comes too late.
     """
     machines, devices = cluster(), len(gpus())
     if machines:
@@ -116,8 +115,14 @@ def strategy() -> tf.distribute.Strategy:
             num_accelerators={"GPU": devices},
             rpc_layer="grpc",
         )
-        with lost_machine_named():
-            together = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        try:
+            with lost_machine_named():
+                together = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        except RuntimeError as error:
+            raise ComponentError(
+                "TF_CONFIG names several machines, but TensorFlow is at work here already, and can "
+                "no longer join them: unset it where Trainer is not a process of its own"
+            ) from error
         count = len(machines.addresses)
         print(f"  machine {machines.index + 1} of {count} that train together", flush=True)
         return together
@@ -182,7 +187,9 @@ def from_chief(value: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def as_chief_says(history: PhaseHistory) -> PhaseHistory:
-    """The chief's history of a phase, where those of the machines may differ by their rounding.
+    """The chief's history of a phase that each machine has solved for itself.
+
+    What follows from it must be the same everywhere, and machines may differ in rounding.
 
     Args:
         history: this machine's.
@@ -211,7 +218,9 @@ def wait_for_all() -> None:
 
 @contextmanager
 def lost_machine_named() -> Iterator[None]:
-    """Names what it is when TensorFlow finds that another machine is gone, which takes it seconds.
+    """Says so in a line when TensorFlow finds that another machine is gone.
+
+    It takes some ten seconds to: the machines tell each other that they are alive.
 
     Raises:
         ComponentError: another machine is gone.

@@ -74,14 +74,15 @@ def free_address() -> str:
 def _on_gpus(activations: str, folder: Path) -> None:
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-    for name, capability in (("old", (6, 0)), ("new", (7, 5))):
-        two = [capability] * 2
+    devices = {"old": [(6, 0)] * 2, "new": [(7, 5)] * 2, "single": [(7, 5)]}
+    for name, capabilities in devices.items():
+        machines.strategy.cache_clear()
         with (
-            mock.patch.object(machines, "gpus", return_value=two),
-            mock.patch.object(half_precision, "gpus", return_value=two),
+            mock.patch.object(machines, "gpus", return_value=capabilities),
+            mock.patch.object(half_precision, "gpus", return_value=capabilities),
         ):
             trained = train(activations, folder / name)
-            assert machines.strategy().num_replicas_in_sync == 2
+            assert machines.strategy().num_replicas_in_sync == len(capabilities)
         (folder / f"{name}.pickle").write_bytes(pickle.dumps(trained))
 
 

@@ -86,7 +86,8 @@ def wait_for(process: Process, line: str) -> None:
     raise AssertionError(f"it ended with {process.wait()} and without saying {line!r}")
 
 
-def test_two_gpus_train_as_one_device_does_to_rounding(
+@pytest.mark.slow
+def test_gpus_train_as_one_device_does_to_rounding_of_their_precision(
     activations: Any, here: dict[str, Trained], tmp_path: Path
 ) -> None:
     with start(activations, tmp_path / "gpus", "gpus") as process:
@@ -94,10 +95,11 @@ def test_two_gpus_train_as_one_device_does_to_rounding(
     assert process.returncode == 0, (tmp_path / "gpus" / "errors").read_text()
     assert "  on 2 GPUs\n" in said
     assert_alike(kept(tmp_path / "gpus", "old"), here["adam"], within=1e-5)
-    # float16 rounds by up to 2**-11 = 5e-4 of each number.
-    assert_alike(kept(tmp_path / "gpus", "new"), here["adam"], within=2e-2)
-    with pytest.raises(AssertionError):
-        assert_alike(kept(tmp_path / "gpus", "new"), here["adam"], within=1e-5)
+    for half in ("new", "single"):
+        # float16 rounds by up to 2**-11 = 5e-4 of each number.
+        assert_alike(kept(tmp_path / "gpus", half), here["adam"], within=2e-2)
+        with pytest.raises(AssertionError):
+            assert_alike(kept(tmp_path / "gpus", half), here["adam"], within=1e-5)
 
 
 def test_two_machines_train_as_one_does_to_rounding(
@@ -109,6 +111,7 @@ def test_two_machines_train_as_one_does_to_rounding(
             assert_alike(kept(folder, solver), here[solver], within=1e-5)
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_killed_ends_the_others_with_an_error_that_names_it(
     cluster: list[tuple[Path, Process]],
 ) -> None:

@@ -71,3 +71,10 @@ def test_each_machine_has_its_share_of_every_batch(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(machines, "cluster", lambda alone=alone: alone)
         shares.append([share.tolist() for share in share_of_machine(batches).as_numpy_iterator()])
     assert shares == [[[0, 1], [4, 5], [8]], [[2, 3], [6, 7], [9]]]
+
+
+def test_a_process_that_computes_already_joins_no_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    tf.constant(1).numpy()
+    monkeypatch.setattr(machines, "cluster", lambda: Cluster(("c:1", "w:1"), 0))
+    with pytest.raises(ComponentError, match="unset it where Trainer is not a process of its own"):
+        machines.strategy.__wrapped__()
