@@ -59,8 +59,8 @@ def make_root(root: Path) -> None:
             (root / name).symlink_to(original.readlink())
         elif original.is_dir():
             (root / name).mkdir()
-    install = [sys.executable, ROOT / "requirements" / "install.py", "--image"]
-    subprocess.run([*install, f"{root}{ENVIRONMENT}"], check=True)
+    install = str(ROOT / "requirements" / "install.py")
+    subprocess.run([sys.executable, install, "--image", f"{root}{ENVIRONMENT}"], check=True)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ Artifact = Any
 Job = Callable[[gapic.CustomJob], None]
 
 ROOT = Path(__file__).parents[3]
-WHERE = {"project": "p", "region": "europe-west4"}
+WHERE: dict[str, Any] = {"project": "p", "region": "europe-west4"}
 WEIGHTS = {"source": "efficientnet.h5", "sha256": "5" * 64}
 SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
 

@@ -29,7 +29,7 @@ EPOCHS = 2
 Trained = tuple[list[PhaseHistory], list[NDArray[np.float32]]]
 
 
-def train(activations: str, folder: Path, *, solver: Any = "adam", epochs: int = EPOCHS) -> Trained:
+def train(activations: str, folder: Path, *, solver: Any, epochs: int = EPOCHS) -> Trained:
     """Trains both phases, without dropout, whose masks each replica draws for itself.
 
     Returns:
@@ -81,19 +81,18 @@ def _on_gpus(activations: str, folder: Path) -> None:
             mock.patch.object(machines, "gpus", return_value=capabilities),
             mock.patch.object(half_precision, "gpus", return_value=capabilities),
         ):
-            trained = train(activations, folder / name)
+            trained = train(activations, folder / name, solver="adam")
             assert machines.strategy().num_replicas_in_sync == len(capabilities)
         (folder / f"{name}.pickle").write_bytes(pickle.dumps(trained))
 
 
 def _in_cluster(activations: str, folder: Path) -> None:
     machines.strategy()
-    for solver in ("adam", "lbfgs"):
-        trained = train(activations, folder / solver, solver=solver)
-        (folder / f"{solver}.pickle").write_bytes(pickle.dumps(trained))
+    trained = train(activations, folder / "together", solver="lbfgs")
+    (folder / "together.pickle").write_bytes(pickle.dumps(trained))
     machines.wait_for_all()
     print("trained", flush=True)
-    train(activations, folder / "endless", epochs=10_000)
+    train(activations, folder / "endless", solver="adam", epochs=10_000)
 
 
 if __name__ == "__main__":
