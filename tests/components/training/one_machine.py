@@ -8,7 +8,7 @@ import pickle
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Literal
 from unittest import mock
 
 import keras
@@ -29,7 +29,9 @@ EPOCHS = 2
 Trained = tuple[list[PhaseHistory], list[NDArray[np.float32]]]
 
 
-def train(activations: str, folder: Path, *, solver: Any, epochs: int = EPOCHS) -> Trained:
+def train(
+    activations: str, folder: Path, *, solver: Literal["lbfgs", "adam"], epochs: int = EPOCHS
+) -> Trained:
     """Trains both phases, without dropout, whose masks each replica draws for itself.
 
     Returns:
