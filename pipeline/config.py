@@ -80,6 +80,8 @@ class VertexSettings(Section):
     project: Annotated[str, Field(min_length=1)]
     region: str = "us-central1"
     training_machine: str = "n1-standard-8"
+    training_replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    """Machines that train together, each with the GPUs of `resources.Trainer`."""
     endpoint: str = "dog-emotion"
     """Display name; the endpoint is created if it does not exist."""
     serving_machine: str = "n1-standard-4"
