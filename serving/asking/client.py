@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 
@@ -41,18 +41,23 @@ class RemotePredictor:
     Args:
         url: of the server, `http://host:8501`, whose model is `dog_emotion`; or of a model or a
             version there, such as `http://host:8501/v1/models/dogs/versions/3`.
+        label: that of the version to ask, such as `canary`.
 
     Raises:
-        ModelError: it is not such an address.
+        ModelError: it is not such an address, or names a version beside the label.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, label: str | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
             raise ModelError(
                 f"{url} is not the address of a server: name one like http://host:8501"
             )
         path = parts.path.rstrip("/") or f"/v1/models/{MODEL_NAME}"
+        if label is not None:
+            if "/versions/" in path or "/labels/" in path:
+                raise ModelError(f"{url} names a version: leave out --label {label}")
+            path += f"/labels/{quote(label, safe='')}"
         self._model = f"{parts.scheme}://{parts.netloc}{path}"
         self._url = f"{self._model}:predict"
 

@@ -57,7 +57,7 @@ def page(driver: webdriver.Chrome, client: Client) -> webdriver.Chrome:
 
 def model_names(driver: webdriver.Chrome) -> list[str]:
     options = driver.find_elements(By.CSS_SELECTOR, "#model option")
-    return [option.get_attribute("value") or "" for option in options]
+    return [str(option.get_property("textContent")) for option in options]
 
 
 def photo(folder: Path, name: str = "dog.jpg", size: int = 0) -> Path:
