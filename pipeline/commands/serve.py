@@ -213,12 +213,17 @@ def add_check(commands: "Commands") -> None:
 
 def _check(options: argparse.Namespace) -> int:
     from serving.asking.pushed import find_version
+
+    return Exit.DONE if print_check(find_version(options.model)) else Exit.FAILED
+
+
+def print_check(version: Path) -> bool:
+    """Checks a version, and prints what was found; returns whether all is well."""
     from serving.quiet_tensorflow import import_tensorflow
 
     import_tensorflow()
     from serving.checking.export_check import check_export
 
-    version = find_version(options.model)
     print(version)
     problems = 0
     for check in check_export(version):
@@ -226,4 +231,4 @@ def _check(options: argparse.Namespace) -> int:
         for problem in check.problems:
             print(f"         {problem}", flush=True)
         problems += len(check.problems)
-    return Exit.FAILED if problems else Exit.DONE
+    return not problems
