@@ -1,8 +1,9 @@
-"""`promote`, `rollback` and `canary`: which versions answer, and how many of the requests."""
+"""`promote`, `rollback`, `canary` and `bless`: which versions answer, and who has let them."""
 
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from data.contract.errors import Exit, UsageError, UserError
@@ -118,7 +119,7 @@ def _promote(options: argparse.Namespace) -> int:
         version = options.version or labels.get(CANARY) or max(there)
         return {**without(labels, version), STABLE: version}
 
-    return _change("promote", choose, options)
+    return _change("promote", choose, _asked(options))
 
 
 def _rollback(options: argparse.Namespace) -> int:
@@ -135,7 +136,7 @@ def _rollback(options: argparse.Namespace) -> int:
             )
         return {**without(labels, former[0]), STABLE: former[0]}
 
-    return _change("rollback", choose, options)
+    return _change("rollback", choose, _asked(options))
 
 
 def _canary(options: argparse.Namespace) -> int:
@@ -152,7 +153,7 @@ def _canary(options: argparse.Namespace) -> int:
             raise UserError(f"version {options.version} is stable: name another as canary")
         return {**labels, CANARY: options.version}
 
-    status = _change("canary", choose, options)
+    status = _change("canary", choose, _asked(options))
     if status == Exit.DONE and not options.remove:
         print(
             "requests  those for labels/canary; of the others, `serve --canary_share` sends it a "
@@ -162,14 +163,43 @@ def _canary(options: argparse.Namespace) -> int:
     return status
 
 
+def promote_pushed(workdir: "Workdir", version: int) -> None:
+    """What `serving.promote` asks for at the end of a run.
+
+    Raises:
+        UserError: as `promote`.
+    """
+
+    def choose(production: "Production", labels: "Labels", there: list[int]) -> "dict[str, int]":
+        from pipeline.production.production import without
+
+        return {**without(labels, version), STABLE: version}
+
+    _change("promote", choose, _Asked(workdir, "serving.promote", None, _WAIT))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the user wants besides the labels."""
+
+    workdir: "Workdir"
+    reason: str
+    url: str | None
+    wait: int
+
+
+def _asked(options: argparse.Namespace) -> _Asked:
+    return _Asked(past_workdir(options.workdir), options.reason, options.url, options.wait)
+
+
 _Choose = Callable[["Production", "Labels", list[int]], "dict[str, int]"]
 """The labels from now on, from those now and the versions that there are."""
 
 
-def _change(command: str, choose: _Choose, options: argparse.Namespace) -> int:
+def _change(command: str, choose: _Choose, asked: _Asked) -> int:
     from pipeline.production.production import Production
 
-    workdir = past_workdir(options.workdir)
+    workdir = asked.workdir
     there = _versions(workdir)
     production = Production(workdir)
     with production.locked():
@@ -180,9 +210,11 @@ def _change(command: str, choose: _Choose, options: argparse.Namespace) -> int:
             return Exit.DONE
         for version in sorted(after[label] for label in after if after[label] != labels.get(label)):
             _require_servable(workdir, version, there)
-        event = production.change(command, after, options.reason, _loader(options))
+            if command != "rollback" and STABLE in labels:
+                _require_no_break(production, workdir, labels[STABLE], version)
+        event = production.change(command, after, asked.reason, _loader(asked))
     print(f"serving   {production.file}")
-    _report(event, options)
+    _report(event, asked)
     return Exit.DONE
 
 
@@ -205,43 +237,124 @@ def _require_servable(workdir: "Workdir", version: int, there: list[int]) -> Non
         raise UserError(f"version {version} could not be served: the labels are as before")
 
 
+def _require_no_break(
+    production: "Production", workdir: "Workdir", stable: int, version: int
+) -> None:
+    """Refuses a version that clients of the one that is stable could not ask, or would
+    misunderstand, unless a person has allowed it."""
+    from pipeline.production.events import BLESS
+    from serving.checking.interface import find_breaks, read_interface
+
+    if any(event.command == BLESS and event.version == version for event in production.history()):
+        return
+    folders = (workdir.serving / str(each) for each in (stable, version))
+    if breaks := find_breaks(*map(read_interface, folders)):
+        raise UserError(
+            f"version {version} has {'; '.join(breaks)}, other than version {stable}, which is "
+            f"stable: if clients know, `dog-emotion bless {version} --force --reason ...` first"
+        )
+
+
+def add_bless(commands: "Commands") -> None:
+    parser = add_command(
+        commands,
+        "bless",
+        help="let a model into production that would be refused",
+        description="Of a RUN whose model the gate has blocked, pushes the model all the same. Of "
+        "a VERSION, lets promote and canary take it though it has other classes or signatures than "
+        "what is stable. Who decides so says why; history and why show it from then on.",
+    )
+    parser.add_argument(
+        "what",
+        metavar="VERSION|RUN",
+        help="a version, or a run by when it began or by its name, both as `history` lists them",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="needed: this goes against the gate or the checks"
+    )
+    parser.add_argument("--reason", type=_reason, required=True, help="kept in the history")
+    add_past_workdir(parser)
+    parser.set_defaults(command=_bless)
+
+
+def _bless(options: argparse.Namespace) -> int:
+    from pipeline.production.events import BLESS
+    from pipeline.production.production import Production
+
+    if not options.force:
+        raise UsageError(
+            f"bless {options.what}: it goes against the gate or the checks: add --force"
+        )
+    if not options.reason.strip():
+        raise UsageError("--reason: say why")
+    workdir = past_workdir(options.workdir)
+    is_version = options.what.isascii() and options.what.isdecimal()
+    if is_version and int(options.what) not in _versions(workdir):
+        raise UserError(f"version {options.what} is not in {workdir.serving}, or not complete")
+    with workdir.locked():  # a run writes to the same store, and pushes as well
+        workdir.serving.mkdir(parents=True, exist_ok=True)
+        production = Production(workdir)
+        with production.locked():
+            version = int(options.what) if is_version else _push_blocked(workdir, options.what)
+            production.decide(BLESS, version, options.reason)
+    print(f"blessed   version {version}\npromote   dog-emotion promote {version}")
+    return Exit.DONE
+
+
+def _push_blocked(workdir: "Workdir", named: str) -> int:
+    """Pushes the model of a run that the gate has blocked; returns its version."""
+    from pipeline.lineage.history import find_run
+    from pipeline.outputs import open_store, read_outputs
+    from pipeline.production.blessing import blocked_model, record_push
+    from pipeline.progress import chatter_to
+
+    store = open_store(workdir.metadata)
+    run = find_run(store, named)
+    outputs = read_outputs(store, run)
+    model, accuracy = blocked_model(run, outputs)
+    with chatter_to(workdir.log):
+        from tfx.utils import path_utils
+
+        from components.nodes.pusher import push_measured
+
+        version = push_measured(path_utils.serving_model_dir(model), str(workdir.serving), accuracy)
+    record_push(store, run, outputs, version)
+    return int(version.rpartition("/")[2])
+
+
 def _listed(versions: list[int]) -> str:
     return ", ".join(map(str, versions[-10:]))
 
 
-def _loader(options: argparse.Namespace) -> Callable[[int], None]:
+def _loader(asked: _Asked) -> Callable[[int], None]:
     """What waits until servers have loaded a version."""
 
     def ask(version: int) -> None:
         from serving.asking.loading import await_version
 
-        print(f"waiting   for {options.url} to load version {version}", flush=True)
-        await_version(options.url, version, options.wait)
+        print(f"waiting   for {asked.url} to load version {version}", flush=True)
+        await_version(asked.url, version, asked.wait)
 
     def wait(version: int) -> None:
         print(
-            f"waiting   {options.wait} seconds, for servers to load version {version} (--wait; "
+            f"waiting   {asked.wait} seconds, for servers to load version {version} (--wait; "
             "with --url, only until a server has)",
             flush=True,
         )
-        time.sleep(options.wait)
+        time.sleep(asked.wait)
 
-    return ask if options.url else wait
+    return ask if asked.url else wait
 
 
-def _report(event: "Event", options: argparse.Namespace) -> None:
+def _report(event: "Event", asked: _Asked) -> None:
     from serving.asking.loading import await_label
 
     for label, old, new in event.moves:
         print(f"{label:<10}{'none' if new is None else new}, before: {old or 'none'}")
-        if (
-            options.url
-            and new is not None
-            and not await_label(options.url, label, new, options.wait)
-        ):
+        if asked.url and new is not None and not await_label(asked.url, label, new, asked.wait):
             complain(
-                f"{options.url} does not answer as {label} with version {new} after "
-                f"{options.wait} seconds: does it read models.config again and again?"
+                f"{asked.url} does not answer as {label} with version {new} after "
+                f"{asked.wait} seconds: does it read models.config again and again?"
             )
 
 

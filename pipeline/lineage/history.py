@@ -9,11 +9,13 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.contract import verdict
+from data.contract.errors import UserError
 from data.contract.labels import CANARY
 from data.contract.model import ACCURACY
 from pipeline.outputs import PIPELINE_RUN, pushed_version
 from pipeline.production.events import Event, as_table
 
+_WHEN = "%Y-%m-%d %H:%M:%S"
 _AT_ONCE = 100
 """Executions of which MLMD tells the contexts in one query; it answers for no more."""
 
@@ -42,6 +44,29 @@ class PastRun:
 def began(run: mlmd.Context) -> datetime:
     """When a run began."""
     return datetime.fromtimestamp(run.create_time_since_epoch / 1000, UTC)
+
+
+def find_run(store: MetadataStore, named: str) -> mlmd.Context:
+    """The run that a user means.
+
+    Args:
+        store: where the runs are kept.
+        named: its name, or when it began, as `history` shows it.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    found = [
+        run
+        for run in store.get_contexts_by_type(PIPELINE_RUN)
+        if named in (run.name, f"{began(run):{_WHEN}}")
+    ]
+    if len(found) != 1:
+        raise UserError(
+            f"{named!r} is {'no run' if not found else 'several runs'}: name one by its name, "
+            "which `dog-emotion history --json` lists, or by when it began"
+        )
+    return found[0]
 
 
 def read_history(store: MetadataStore, served: str | None) -> list[PastRun]:
@@ -159,7 +184,7 @@ def _line(run: PastRun, canary: str | None) -> str:
         low, high = run.interval
         accuracy += f" ({low:.3f} to {high:.3f})"
     return _row(
-        f"{run.began:%Y-%m-%d %H:%M:%S}",
+        f"{run.began:{_WHEN}}",
         "-" if run.span is None else str(run.span),
         accuracy,
         "not pushed" if run.version is None else run.version,

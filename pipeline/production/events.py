@@ -13,6 +13,7 @@ from data.contract.labels import STABLE
 from pipeline.workdir import WorkdirError
 
 ROLLBACK = "rollback"
+BLESS = "bless"
 BY_HAND = "by hand"
 """The command of an event that no command has recorded: somebody has edited the file."""
 

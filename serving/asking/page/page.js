@@ -126,7 +126,7 @@ function inWords({ label, certain, dog }) {
   return { heading: label, remark: "" };
 }
 
-function showAnswer(item, name, prediction) {
+function showAnswer(item, name, asked, prediction) {
   const { labels, probabilities, milliseconds } = prediction;
   const { heading, remark } = inWords(prediction);
   const title = item.querySelector("h2");
@@ -152,7 +152,8 @@ function showAnswer(item, name, prediction) {
     row.insertCell().append(bar);
     row.insertCell().textContent = percent;
   });
-  item.querySelector(".details").textContent = `${name} · ${Math.round(milliseconds)} ms`;
+  const by = model.options.length > 1 ? ` · ${asked.text}` : "";
+  item.querySelector(".details").textContent = `${name}${by} · ${Math.round(milliseconds)} ms`;
   const best = Math.round(Math.max(...probabilities) * 100);
   status.textContent = remark ? `${name}: ${heading}. ${remark}` : `${name}: ${heading}, ${best} percent`;
 }
@@ -276,10 +277,11 @@ function take(files) {
         const image = item.querySelector("img");
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
-        const asked = model.value;
-        const explains = canExplain(asked).catch(() => false); // what is wrong, the answer says
-        showAnswer(item, name, await askForEmotion(asked, jpeg));
-        if (await explains) offerWhy(item, asked, jpeg);
+        const asked = model.selectedOptions[0];
+        const path = asked.value;
+        const explains = canExplain(path).catch(() => false); // what is wrong, the answer says
+        showAnswer(item, name, asked, await askForEmotion(path, jpeg));
+        if (await explains) offerWhy(item, path, jpeg);
       } catch (error) {
         showProblem(item, name, error);
       }

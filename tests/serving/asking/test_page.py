@@ -237,6 +237,8 @@ def test_a_label_can_be_asked(driver: webdriver.Chrome, tmp_path: Path) -> None:
         canary, stable = results(driver, 2)
         assert heading(canary) == "no dog here"  # which the other one never says
         assert heading(stable) in LABELS
+        details = canary.find_element(By.CSS_SELECTOR, ".details").text
+        assert details.startswith("blue.png · dogs, canary · ")
         shoot(driver, "canary")
 
 
