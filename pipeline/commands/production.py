@@ -244,11 +244,16 @@ def _require_no_break(
     misunderstand, unless a person has allowed it."""
     from pipeline.production.events import BLESS
     from serving.checking.interface import find_breaks, read_interface
+    from serving.embedded.status import RequestError
 
     if any(event.command == BLESS and event.version == version for event in production.history()):
         return
-    folders = (workdir.serving / str(each) for each in (stable, version))
-    if breaks := find_breaks(*map(read_interface, folders)):
+    try:
+        known = read_interface(workdir.serving / str(stable))
+    except RequestError as error:
+        complain(f"not compared with version {stable}, which is stable: {error.message}")
+        return
+    if breaks := find_breaks(known, read_interface(workdir.serving / str(version))):
         raise UserError(
             f"version {version} has {'; '.join(breaks)}, other than version {stable}, which is "
             f"stable: if clients know, `dog-emotion bless {version} --force --reason ...` first"
@@ -329,21 +334,26 @@ def _listed(versions: list[int]) -> str:
 def _loader(asked: _Asked) -> Callable[[int], None]:
     """What waits until servers have loaded a version."""
 
+    url = asked.url
+    if url is None:
+        return lambda version: _sleep(version, asked.wait)
+
     def ask(version: int) -> None:
         from serving.asking.loading import await_version
 
-        print(f"waiting   for {asked.url} to load version {version}", flush=True)
-        await_version(asked.url, version, asked.wait)
+        print(f"waiting   for {url} to load version {version}", flush=True)
+        await_version(url, version, asked.wait)
 
-    def wait(version: int) -> None:
-        print(
-            f"waiting   {asked.wait} seconds, for servers to load version {version} (--wait; "
-            "with --url, only until a server has)",
-            flush=True,
-        )
-        time.sleep(asked.wait)
+    return ask
 
-    return ask if asked.url else wait
+
+def _sleep(version: int, seconds: int) -> None:
+    print(
+        f"waiting   {seconds} seconds, for servers to load version {version} (--wait; with --url, "
+        "only until a server has)",
+        flush=True,
+    )
+    time.sleep(seconds)
 
 
 def _report(event: "Event", asked: _Asked) -> None:

@@ -25,7 +25,7 @@ from pipeline.workdir import Workdir
 _LARGE = (IMPORT_EXAMPLE_GEN, "Transform", ACTIVATION_CACHE, TUNER, TRAINER)
 """The nodes whose outputs grow with the photos, or hold a model."""
 _GOING = ".going-"
-"""What a folder is called while it is being removed: nothing takes it for a version or artifact."""
+"""What a folder's name begins with while it is being removed: nothing looks for such a name."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Waste:
     """In words."""
     size: int
     """Bytes."""
+    going: Path
+    """What it is called while it is being removed; the same if that had begun."""
     artifact: int | None = None
     """Its id, if MLMD takes it for existing."""
 
@@ -69,15 +71,12 @@ def find_waste(workdir: Workdir, store: MetadataStore, kept: set[int]) -> list[W
         kept: the versions that stay.
     """
     found = [
-        Waste(each, f"version {each.name}", _size(each))
+        Waste(each, f"version {each.name}", _size(each), each.with_name(_GOING + each.name))
         for each in _versions(workdir)
         if int(each.name) not in kept
     ]
-    found += [
-        Waste(each, "unfinished version", _size(each))
-        for each in workdir.serving.glob(".*")
-        if each.is_dir()
-    ]
+    begun = [*workdir.serving.glob(".*"), *workdir.pipeline_root.glob(f"{_GOING}*")]
+    found += [Waste(each, "unfinished", _size(each), each) for each in begun if each.is_dir()]
     needed = _needed(store, kept)
     live = {
         Path(artifact.uri): artifact.id
@@ -85,16 +84,18 @@ def find_waste(workdir: Workdir, store: MetadataStore, kept: set[int]) -> list[W
         if artifact.state == mlmd.Artifact.LIVE
     }
     oldest = _first_of_newest_run(store)
-    for folder in sorted(workdir.pipeline_root.glob("*/*/*")):
+    for folder in sorted(
+        each for node in _LARGE for each in workdir.pipeline_root.glob(f"{node}/*/*")
+    ):
         node, key, name = folder.parts[-3:]
-        if name.startswith(_GOING):
-            found.append(Waste(folder, f"what was left of {node}'s {key}", _size(folder)))
-        elif not name.isdecimal() or node not in _LARGE:
+        if not name.isdecimal():
             continue
+        going = workdir.pipeline_root / f"{_GOING}{node}-{key}-{name}"
+        if folder not in live and int(name) < oldest:
+            found.append(Waste(folder, f"unfinished {key} {name} of {node}", _size(folder), going))
         elif folder in live and live[folder] not in needed:
-            found.append(Waste(folder, f"{node}'s {key} {name}", _size(folder), live[folder]))
-        elif folder not in live and int(name) < oldest:
-            found.append(Waste(folder, f"{node}'s unfinished {key} {name}", _size(folder)))
+            what = f"{key} {name} of {node}"
+            found.append(Waste(folder, what, _size(folder), going, live[folder]))
     return found
 
 
@@ -112,11 +113,9 @@ def remove(store: MetadataStore, waste: Iterable[Waste]) -> None:
             (artifact,) = store.get_artifacts_by_id([each.artifact])
             artifact.state = mlmd.Artifact.DELETED
             store.put_artifacts([artifact])
-        going = each.folder
-        if not going.name.startswith(_GOING):
-            going = each.folder.with_name(_GOING + each.folder.name)
-            each.folder.rename(going)
-        shutil.rmtree(going)
+        if each.going != each.folder:
+            each.folder.rename(each.going)
+        shutil.rmtree(each.going)
 
 
 def _versions(workdir: Workdir) -> list[Path]:
@@ -131,7 +130,7 @@ def _versions(workdir: Workdir) -> list[Path]:
 
 def _needed(store: MetadataStore, kept: set[int]) -> set[int]:
     """The ids of the artifacts that stay."""
-    pushed = [each for each in store.get_artifacts_by_type("PushedModel")]
+    pushed = store.get_artifacts_by_type("PushedModel")
     runs = sorted(store.get_contexts_by_type(PIPELINE_RUN), key=lambda run: run.id)
     wanted = {run.id: run for run in runs[-1:]}
     if pushed:

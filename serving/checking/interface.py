@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.contract.model import CLASS_LABELS, EXPLAIN_SIGNATURE
-from data.contract.servable import DEFAULT_SIGNATURE
+from data.contract.servable import DEFAULT_SIGNATURE, WARM_UP
 from serving.checking.cost import first_request
 from serving.embedded.saved_model import SavedModel
 from serving.embedded.servable import Signature
+from serving.embedded.status import invalid
 
 _TIMEOUT_MS = 60_000
 _ASKED = (DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE)
@@ -32,6 +33,8 @@ def read_interface(version: Path) -> Interface:
         RequestError: it cannot be loaded, or does not answer.
     """
     with closing(SavedModel(version, _TIMEOUT_MS)) as model:
+        if not (version / WARM_UP).is_file():
+            raise invalid(f"{version} has no warm-up request")
         name, feeds = first_request(version)
         named = model.run(name, feeds).get(CLASS_LABELS)
         classes = () if named is None else tuple(each.decode() for each in named[0])

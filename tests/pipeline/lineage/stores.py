@@ -85,7 +85,7 @@ class Recorder:
             run: it is a part of.
             node: its id.
             outputs: one for each of its output keys.
-            read: an input that is in the store.
+            read: a model that is in the store, its input.
             cached: whether the outputs came from the cache.
             properties: the node's settings.
         """
@@ -98,7 +98,9 @@ class Recorder:
             event.path.steps.add().key = key
             edges.append((0, place, event))
         if read is not None:
-            edges.append((0, None, mlmd.Event(type=mlmd.Event.INPUT, artifact_id=read.id)))
+            event = mlmd.Event(type=mlmd.Event.INPUT, artifact_id=read.id)
+            event.path.steps.add().key = "model"
+            edges.append((0, None, event))
         _, made, _ = self._store.put_lineage_subgraph(
             [execution], list(outputs), [run, self._node_context(node)], edges
         )
@@ -106,7 +108,11 @@ class Recorder:
             artifact.id = number
 
     def measure(
-        self, run: mlmd.Context, accuracy: float, said: str = verdict.PASSED
+        self,
+        run: mlmd.Context,
+        accuracy: float,
+        said: str = verdict.PASSED,
+        model: mlmd.Artifact | None = None,
     ) -> list[mlmd.Artifact]:
         """The Evaluator's outputs in a run."""
         figures: dict[str, Any] = {
@@ -116,7 +122,7 @@ class Recorder:
             verdict.VERDICT: said,
         }
         outputs = [self.artifact(kind, **figures) for kind in KINDS[EVALUATOR].values()]
-        self.run(run, EVALUATOR, *outputs)
+        self.run(run, EVALUATOR, *outputs, read=model)
         return outputs
 
     def push(

@@ -2,7 +2,7 @@
 
     python -m tests.pipeline.production.kills FOLDER COMMAND...
 
-FOLDER is that of a run; the command is tried on copies of it. A step is a call of the system that
+FOLDER is that of a run; it is put back before each try. A step is a call of the system that
 changes something on the disk. It dies of SIGKILL before the step, and in another try after it.
 """
 
@@ -15,8 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ml_metadata.proto import metadata_store_pb2 as mlmd
+
 from pipeline.cli import main
 from pipeline.commands import production as commands
+from pipeline.outputs import open_store
 from pipeline.production import models_config
 from pipeline.production.production import Production
 from pipeline.workdir import Workdir
@@ -65,38 +68,53 @@ def _die_at(kill_at: int) -> None:
 
 
 def state(folder: Path) -> dict[str, Any]:
-    """What is in production, by the file and by the history."""
+    """What is in production, by the file and by the history; which versions there are, and for each
+    artifact its state in MLMD and the files in its folder."""
     production = Production(Workdir(folder))
     served = models_config.read(production.file)
     history = [event.to_json() for event in production.history()]
     return {
         "labels": None if served is None else dict(served.labels),
         "history": [(each["command"], each["moves"]) for each in history],
+        "versions": {
+            each.name: sorted(file.name for file in each.rglob("*"))
+            for each in Workdir(folder).serving.glob("[0-9]*")
+        },
+        "artifacts": {
+            artifact.uri: (
+                mlmd.Artifact.State.Name(artifact.state),
+                sorted(each.name for each in Path(artifact.uri).glob("*")),
+            )
+            for artifact in open_store(Workdir(folder).metadata).get_artifacts()
+            if artifact.uri
+        },
     }
 
 
 def try_all(folder: Path, command: list[str], then: list[str]) -> list[dict[str, Any]]:
-    """What is left of a copy by a command that dies at each of its steps, and what becomes of it by
-    another command."""
+    """What is left of a folder by a command that dies at each of its steps, and what becomes of it
+    by another command. The folder is as it was before each try: MLMD knows it by its path."""
     found = []
-    copy = folder.with_name("copy")
+    kept = folder.with_name("kept")
+    folder.rename(kept)
     for kill_at in range(1000):
-        shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(folder, copy)
-        ended = run(copy, command, kill_at)
-        left = {"ended": ended, "state": state(copy)}
+        shutil.copytree(kept, folder)
+        ended = run(folder, command, kill_at)
+        left = {"ended": ended, "state": state(folder)}
         found.append(left)
+        if ended == -signal.SIGKILL:
+            left["then"] = run(folder, then, None)
+            left["after"] = state(folder)
+        shutil.rmtree(folder)
         if ended != -signal.SIGKILL:
             break
-        left["then"] = run(copy, then, None)
-        left["after"] = state(copy)
-        left["files"] = sorted(each.name for each in (copy / "serving").iterdir())
+    kept.rename(folder)
     return found
 
 
 if __name__ == "__main__":
-    commands.print_check = lambda version: True
-    commands._WAIT = 0
+    untried = {"print_check": lambda version: True, "_require_no_break": lambda *of: None}
+    vars(commands).update(untried, _WAIT=0)
     where, *words = sys.argv[1:]
     first, _, second = " ".join(words).partition(" then ")
     print(json.dumps(try_all(Path(where), first.split(), second.split())))

@@ -14,6 +14,7 @@ from pipeline.cli import main
 from pipeline.commands import production as commands
 from pipeline.production.production import Production
 from pipeline.workdir import Workdir, hold
+from serving.checking.interface import Interface
 from tests.pipeline.production.folders import make_workdir
 
 
@@ -48,6 +49,7 @@ class Tried:
 @pytest.fixture
 def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tried:
     monkeypatch.setattr(commands, "print_check", lambda version: True)
+    monkeypatch.setattr(commands, "_require_no_break", lambda *arguments: None)
     monkeypatch.setattr(commands, "_WAIT", 0)
     return Tried(tmp_path / "run")
 
@@ -147,6 +149,45 @@ def test_a_version_that_fails_its_check_is_not_promoted(
         assert tried(command, "18") == Exit.FAILED
     assert "version 18 could not be served: the labels are as before" in capsys.readouterr().err
     assert (tried.labels, tried.loaded) == ({"stable": 17}, [17])
+
+
+@pytest.fixture
+def other_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 18 has other classes than 17."""
+    from serving.checking import interface
+
+    def read(version: Path) -> Interface:
+        return Interface({}, ("calm", "wild") if version.name == "18" else ("happy", "sad"))
+
+    monkeypatch.setattr(interface, "read_interface", read)
+
+
+def test_other_classes_need_a_person_to_let_them_in(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    other_classes: None,
+) -> None:
+    monkeypatch.setattr(commands, "print_check", lambda version: True)
+    monkeypatch.setattr(commands, "_WAIT", 0)
+    tried = Tried(tmp_path / "run")
+    tried("promote", "17")
+    capsys.readouterr()
+    for command in ("promote", "canary"):
+        assert tried(command, "18") == Exit.FAILED
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "version 18 has classes calm, wild and not happy, sad" in line
+        assert "dog-emotion bless 18 --force" in line
+    assert tried("bless", "18", "--reason", "clients know") == Exit.USAGE
+    assert tried("bless", "18", "--force", "--reason", " ") == Exit.USAGE
+    assert tried("bless", "21", "--force", "--reason", "x") == Exit.FAILED
+    assert tried.labels == {"stable": 17}
+    assert tried("bless", "18", "--force", "--reason", "clients know") == Exit.DONE
+    assert tried("promote", "18") == Exit.DONE
+    assert tried("rollback") == Exit.DONE  # there clients have been before
+    assert tried.labels == {"stable": 17}
+    told = [(event.command, event.why) for event in Production(tried.workdir).history()]
+    assert told[1] == ("bless", "clients know")
 
 
 def test_servers_are_given_time_to_load_before_the_label_moves(

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[3]
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Version 17 was stable, 18 is, and 19 is the canary."""
     monkeypatch.setattr(commands, "print_check", lambda version: True)
+    monkeypatch.setattr(commands, "_require_no_break", lambda *arguments: None)
     monkeypatch.setattr(commands, "_WAIT", 0)
     workdir = make_workdir(tmp_path / "run", 17, 18, 19, 20)
     for command in (["promote", "17"], ["promote", "18"], ["canary", "19"]):

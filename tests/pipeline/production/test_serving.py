@@ -102,6 +102,7 @@ def test_a_version_that_the_server_cannot_load_leaves_all_as_before(
     workdir: Workdir, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(commands, "print_check", lambda version: True)
+    monkeypatch.setattr(commands, "_require_no_break", lambda *arguments: None)
     with followed(workdir) as (client, answers):
         where = ["--workdir", str(workdir.root), "--url", client.url]
         assert main(["promote", "3", *where]) == Exit.FAILED
@@ -118,6 +119,7 @@ def test_the_server_answers_though_commands_are_killed_again_and_again(workdir: 
         "from pipeline.cli import main\n"
         "from pipeline.commands import production\n"
         "production.print_check = lambda version: True\n"
+        "production._require_no_break = lambda *arguments: None\n"
         "print('ready', flush=True)\n"
         "for version in itertools.cycle('21'):\n"
         "    main(['promote', version, *sys.argv[1:]])\n"
