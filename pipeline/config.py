@@ -30,6 +30,9 @@ class DataSettings(Section):
     """The largest share of files that may not be usable photos."""
     relabels: Path | None = None
     """What people have decided about labels; by default `relabels.csv` beside the classes."""
+    window: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """Train, validate and test on the photos that came with the last so many spans; by default on
+    all. A span that brought none does not count."""
 
 
 class DemoSettings(Section):

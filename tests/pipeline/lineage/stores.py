@@ -1,6 +1,8 @@
 """Metadata stores of runs that no pipeline has made."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ml_metadata import MetadataStore
@@ -75,7 +77,7 @@ class Recorder:
         run: mlmd.Context,
         node: str,
         *outputs: mlmd.Artifact,
-        read: mlmd.Artifact | None = None,
+        read: Mapping[str, mlmd.Artifact] = MappingProxyType({}),
         cached: bool = False,
         **properties: Any,
     ) -> None:
@@ -85,7 +87,7 @@ class Recorder:
             run: it is a part of.
             node: its id.
             outputs: one for each of its output keys.
-            read: a model that is in the store, its input.
+            read: inputs that are in the store, by their keys.
             cached: whether the outputs came from the cache.
             properties: the node's settings.
         """
@@ -97,9 +99,10 @@ class Recorder:
             event = mlmd.Event(type=mlmd.Event.OUTPUT)
             event.path.steps.add().key = key
             edges.append((0, place, event))
-        if read is not None:
-            event = mlmd.Event(type=mlmd.Event.INPUT, artifact_id=read.id)
-            event.path.steps.add().key = "model"
+        for key, artifact in read.items():
+            event = mlmd.Event(type=mlmd.Event.INPUT, artifact_id=artifact.id)
+            event.path.steps.add().key = key
+            event.path.steps.add().index = 0
             edges.append((0, None, event))
         _, made, _ = self._store.put_lineage_subgraph(
             [execution], list(outputs), [run, self._node_context(node)], edges
@@ -112,7 +115,9 @@ class Recorder:
         run: mlmd.Context,
         accuracy: float,
         said: str = verdict.PASSED,
-        model: mlmd.Artifact | None = None,
+        *,
+        uri: str = "",
+        read: Mapping[str, mlmd.Artifact] = MappingProxyType({}),
     ) -> list[mlmd.Artifact]:
         """The Evaluator's outputs in a run."""
         figures: dict[str, Any] = {
@@ -121,8 +126,8 @@ class Recorder:
             verdict.ACCURACY_UPPER: accuracy + 0.04,
             verdict.VERDICT: said,
         }
-        outputs = [self.artifact(kind, **figures) for kind in KINDS[EVALUATOR].values()]
-        self.run(run, EVALUATOR, *outputs, read=model)
+        outputs = [self.artifact(kind, uri, **figures) for kind in KINDS[EVALUATOR].values()]
+        self.run(run, EVALUATOR, *outputs, read=read)
         return outputs
 
     def push(
@@ -131,7 +136,7 @@ class Recorder:
         """Pusher's output in a run; no version if the gate blocked the model."""
         said: dict[str, Any] = {} if version is None else {"pushed_destination": str(version)}
         output = self.artifact("PushedModel", pushed=int(version is not None), **said)
-        self.run(run, PUSHER, output, read=model)
+        self.run(run, PUSHER, output, read={"model": model} if model else {})
         return output
 
     def _node_context(self, node: str) -> mlmd.Context:

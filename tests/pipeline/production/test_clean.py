@@ -39,7 +39,7 @@ class Made:
             recorder.run(run, ACTIVATION_CACHE, activations)
             model = self._artifact(recorder, "Model", TRAINER, number)
             recorder.run(run, TRAINER, model)
-            recorder.measure(run, 0.9 if version == VERSIONS[0] else 0.5, model=model)
+            recorder.measure(run, 0.9 if version == VERSIONS[0] else 0.5, read={"model": model})
             recorder.push(run, self.workdir.serving / str(version), model)
         # Killed, before the newest run.
         (self.workdir.pipeline_root / "Trainer" / "model_run" / "7").mkdir(parents=True)
