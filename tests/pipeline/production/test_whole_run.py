@@ -1,16 +1,20 @@
-"""`bless` and `clean` on what real runs have left."""
+"""`bless` and `clean` on what real runs have left, and what a run promotes."""
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from data.contract.errors import Exit
 from data.drawn_dogs import draw_dataset
 from pipeline.cli import main
+from pipeline.commands import production as commands
 from pipeline.outputs import open_store
 from pipeline.production.cleaning import find_waste
+from pipeline.production.production import Production
 from pipeline.workdir import Workdir
+from tests.pipeline.production.folders import make_workdir
 from tests.pipeline.runs import ANY_MODEL, again, run_tiny
 
 REASON = "the other classes come on Monday"
@@ -65,3 +69,23 @@ def test_a_blocked_model_is_blessed_promoted_compared_with_and_cleaned_up_after(
 
     # Nothing of the newest run has to be made again.
     assert not again(run_tiny(workdir.root, photos, *changed)) & {"ActivationCache", "Trainer"}
+
+
+@pytest.mark.parametrize(("promote", "labels"), [("true", {"stable": 17}), ("false", None)])
+def test_a_run_promotes_what_it_has_pushed_if_it_is_told_to(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    promote: str,
+    labels: dict[str, int] | None,
+) -> None:
+    workdir = make_workdir(tmp_path / "run", 17)
+    pushed = SimpleNamespace(model=workdir.serving / "17", tuned=None)
+    monkeypatch.setattr("pipeline.local_runner.run_locally", lambda *arguments: pushed)
+    monkeypatch.setattr("pipeline.summary.as_text", lambda summary: "")
+    monkeypatch.setattr(commands, "print_check", lambda version: True)
+    run = ["run", "--profile", "tiny", "--workdir", str(workdir.root)]
+    assert main([*run, "--set", f"serving.promote={promote}"]) == Exit.DONE
+    assert Production(workdir).labels == labels
+    assert [each.why for each in Production(workdir).history()] == ["serving.promote"] * bool(
+        labels
+    )
