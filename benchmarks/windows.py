@@ -63,16 +63,18 @@ class Row:
         )
 
 
+def brightness(photo: LabelledPhoto) -> float:
+    """The mean of its pixels, 0 to 255; 0 of what is no photo, as ingestion will find."""
+    pixels = cv2.imread(str(photo.path), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+    return 0.0 if pixels is None else float(pixels.mean())
+
+
 def parts(photos: Path) -> list[list[LabelledPhoto]]:
     """The photos in the order in which they come, in as many parts as there are spans."""
     chance = np.random.default_rng(0)
     listed = list_photos(photos)
-    keyed = sorted(
-        (float(cv2.imread(str(photo.path), cv2.IMREAD_REDUCED_GRAYSCALE_8).mean())
-         + chance.normal(0, CHANCE), place)
-        for place, photo in enumerate(listed)
-    )  # fmt: skip
-    ordered = [listed[place] for _, place in keyed]
+    keys = [brightness(photo) + chance.normal(0, CHANCE) for photo in listed]
+    ordered = [listed[place] for place in np.argsort(keys)]
     found: list[list[LabelledPhoto]] = [[] for _ in range(SPANS)]
     for label in sorted({photo.label for photo in ordered}):
         own = [photo for photo in ordered if photo.label == label]

@@ -178,7 +178,7 @@ def ingest(
             every = [next(inside) if yes else fact for yes, fact in zip(within, every, strict=True)]
             if last_spans:
                 came_with = _came_with(every, first_seen, spans.next_number(out))
-                window.write_first_seen(task.folder, came_with)
+                window.write_first_seen(task.folder, every, came_with)
             manifest = {
                 "input": task.fingerprint(found),
                 "code": _code_version(),

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from data import span_photos, spans
+from data.audit import Fact
 
 TABLE = "first-seen.csv"
-COLUMNS = ("sha256", "span")
+COLUMNS = ("path", "sha256", "span")
+"""Of every photo of the source, in the window or not."""
 
 
 def read_first_seen(folders: Sequence[Path]) -> dict[str, int]:
@@ -28,20 +30,32 @@ def read_first_seen(folders: Sequence[Path]) -> dict[str, int]:
 
 def _seen_in(folder: Path) -> Iterable[tuple[str, int]]:
     if (folder / TABLE).exists():
-        return ((row[0], int(row[1])) for row in span_photos.read_rows(folder / TABLE, COLUMNS))
+        rows = span_photos.read_rows(folder / TABLE, COLUMNS)
+        return ((sha256, int(number)) for _, sha256, number in rows)
     if not (folder / span_photos.TABLE).exists():
         return ()  # from before there were such tables
     number = spans.read_number(folder)
-    rows = (*span_photos.read_table(folder), *span_photos.read_conflicts(folder))
-    return ((row[-1], number) for row in rows)
+    held = (*span_photos.read_table(folder), *span_photos.read_conflicts(folder))
+    return ((row[-1], number) for row in held)
 
 
-def write_first_seen(folder: Path, first: Mapping[str, int]) -> None:
-    """Keeps what `read_first_seen` gives, also when the earlier spans are gone."""
+def write_first_seen(folder: Path, facts: Iterable[Fact], came_with: Mapping[str, int]) -> None:
+    """Keeps what `read_first_seen` gives, also when the earlier spans are gone.
+
+    Args:
+        folder: the span's.
+        facts: about all photos of the source.
+        came_with: the number of the span that came with each, by the SHA-256 of its file.
+    """
+    rows = (
+        (fact.name, fact.sha256, came_with[fact.sha256])
+        for fact in facts
+        if fact.sha256 in came_with
+    )
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table)
         writer.writerow(COLUMNS)
-        writer.writerows(sorted(first.items()))
+        writer.writerows(rows)
 
 
 def first_span(came_with: Iterable[int], last_spans: int) -> int:

@@ -69,7 +69,7 @@ def _versions(store: MetadataStore) -> dict[int, str]:
 
 def _inputs(
     store: MetadataStore, evaluations: Iterable[mlmd.Artifact]
-) -> dict[int, Mapping[str, int]]:
+) -> Mapping[int, Mapping[str, int]]:
     """The ids of the models that each evaluation is about, by the Evaluator's inputs."""
     numbers = [artifact.id for artifact in evaluations]
     if not numbers:
