@@ -89,6 +89,15 @@ class VertexSettings(Section):
     """A prebuilt container of Vertex AI: its API is what TFX's Pusher relies on."""
 
 
+class ServingSettings(Section):
+    """What becomes of pushed versions in a folder of runs on this machine."""
+
+    promote: bool = False
+    """Whether a version that a run pushes becomes stable at once, as by `promote`."""
+    keep: Annotated[int, Field(ge=0, le=1000)] = 2
+    """Versions that were stable before and that `clean` leaves there, for `rollback`."""
+
+
 class Config(Section):
     """Everything that decides what a run does; stored with it."""
 
@@ -106,6 +115,7 @@ class Config(Section):
     answers: AnswerSettings = AnswerSettings()
     gate: GateSettings = GateSettings()
     data_gate: DataGateSettings = DataGateSettings()
+    serving: ServingSettings = ServingSettings()
     beam: dict[str, str | bool | int | float | list[str]] = Field(default_factory=dict)
     """Options of Beam, such as `runner` or `direct_num_workers`; with none it runs in this process.
     `{image}` and `{root}` stand for what `compile` is given."""

@@ -191,7 +191,7 @@ def create_app(
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     def list_models(_: Request) -> Response:
-        return JSONResponse(list(models))
+        return JSONResponse({name: sorted(model.labels) for name, model in list(models.items())})
 
     return Starlette(
         routes=[

@@ -18,7 +18,13 @@ class Problem extends Error {} // what to tell the user, in words
 
 async function listModels() {
   const response = await fetch("models.json");
-  for (const name of await response.json()) model.add(new Option(name, name));
+  for (const [name, labels] of Object.entries(await response.json())) {
+    const path = `v1/models/${encodeURIComponent(name)}`;
+    model.add(new Option(name, path));
+    for (const label of labels) {
+      model.add(new Option(`${name}, ${label}`, `${path}/labels/${encodeURIComponent(label)}`));
+    }
+  }
   document.getElementById("model-choice").hidden = model.options.length < 2;
 }
 
@@ -52,12 +58,13 @@ function toBase64(blob) {
   });
 }
 
-async function ask(name, jpeg, signature = {}) {
+// `path` is that of the model, or of one of its labels, as the REST API has it.
+async function ask(path, jpeg, signature = {}) {
   const body = JSON.stringify({ ...signature, instances: [{ b64: await toBase64(jpeg) }] });
   let response;
   let answer;
   try {
-    response = await fetch(`${address(name)}:predict`, {
+    response = await fetch(`${path}:predict`, {
       method: "POST",
       body,
       signal: AbortSignal.timeout(TIMEOUT),
@@ -74,9 +81,9 @@ async function ask(name, jpeg, signature = {}) {
   return answer.predictions[0];
 }
 
-async function askForEmotion(name, jpeg) {
+async function askForEmotion(path, jpeg) {
   const started = performance.now();
-  const prediction = await ask(name, jpeg);
+  const prediction = await ask(path, jpeg);
   const milliseconds = performance.now() - started;
   if (!prediction.labels || !prediction.probabilities) {
     throw new Problem("This model does not recognise emotions in photos.");
@@ -84,12 +91,8 @@ async function askForEmotion(name, jpeg) {
   return { ...prediction, milliseconds };
 }
 
-function address(name) {
-  return `v1/models/${encodeURIComponent(name)}`;
-}
-
-async function canExplain(name) {
-  const response = await fetch(`${address(name)}/metadata`);
+async function canExplain(path) {
+  const response = await fetch(`${path}/metadata`);
   const { metadata } = await response.json();
   return "explain" in metadata.signature_def.signature_def;
 }
@@ -123,7 +126,7 @@ function inWords({ label, certain, dog }) {
   return { heading: label, remark: "" };
 }
 
-function showAnswer(item, name, prediction) {
+function showAnswer(item, name, asked, prediction) {
   const { labels, probabilities, milliseconds } = prediction;
   const { heading, remark } = inWords(prediction);
   const title = item.querySelector("h2");
@@ -149,12 +152,13 @@ function showAnswer(item, name, prediction) {
     row.insertCell().append(bar);
     row.insertCell().textContent = percent;
   });
-  item.querySelector(".details").textContent = `${name} · ${Math.round(milliseconds)} ms`;
+  const by = model.options.length > 1 ? ` · ${asked.text}` : "";
+  item.querySelector(".details").textContent = `${name}${by} · ${Math.round(milliseconds)} ms`;
   const best = Math.round(Math.max(...probabilities) * 100);
   status.textContent = remark ? `${name}: ${heading}. ${remark}` : `${name}: ${heading}, ${best} percent`;
 }
 
-function offerWhy(item, modelName, jpeg) {
+function offerWhy(item, path, jpeg) {
   const button = item.querySelector(".why button");
   const figure = item.querySelector("figure");
   const words = figure.querySelector(".words");
@@ -165,7 +169,7 @@ function offerWhy(item, modelName, jpeg) {
     button.setAttribute("aria-pressed", String(!pressed()));
     if (pressed()) {
       button.setAttribute("aria-busy", "true");
-      drawn ??= ask(modelName, jpeg, { signature_name: "explain" }).then((why) => drawWhy(item, why));
+      drawn ??= ask(path, jpeg, { signature_name: "explain" }).then((why) => drawWhy(item, why));
       try {
         speaks = await drawn;
       } catch (error) {
@@ -273,10 +277,11 @@ function take(files) {
         const image = item.querySelector("img");
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
-        const asked = model.value;
-        const explains = canExplain(asked).catch(() => false); // what is wrong, the answer says
-        showAnswer(item, name, await askForEmotion(asked, jpeg));
-        if (await explains) offerWhy(item, asked, jpeg);
+        const asked = model.selectedOptions[0];
+        const path = asked.value;
+        const explains = canExplain(path).catch(() => false); // what is wrong, the answer says
+        showAnswer(item, name, asked, await askForEmotion(path, jpeg));
+        if (await explains) offerWhy(item, path, jpeg);
       } catch (error) {
         showProblem(item, name, error);
       }
