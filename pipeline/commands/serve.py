@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pipeline.commands.common import Commands
     from serving.embedded.batching import BatchingParameters
     from serving.embedded.config_files import ModelConfig
+    from serving.observing.feedback import FeedbackDesk
+
+FEEDBACK_PHOTOS = 10_000
+FEEDBACK_MEGABYTES = 1_000
 
 
 def add_serve(commands: "Commands") -> None:
@@ -79,6 +83,27 @@ def add_serve(commands: "Commands") -> None:
         metavar="N",
         help="seconds between looks for new versions (default: %(default)s)",
     )
+    parser.add_argument(
+        "--feedback",
+        type=Path,
+        metavar="FOLDER",
+        help="let the page ask what is right, and keep photo, answer and correction in this folder "
+        "for `review --feedback` (default: nothing is asked or kept)",
+    )
+    parser.add_argument(
+        "--feedback_photos",
+        type=number(1, 10**6),
+        default=FEEDBACK_PHOTOS,
+        metavar="N",
+        help="photos that the folder may hold (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--feedback_megabytes",
+        type=number(1, 10**6),
+        default=FEEDBACK_MEGABYTES,
+        metavar="N",
+        help="megabytes that the folder may hold (default: %(default)s)",
+    )
     parser.set_defaults(command=_serve)
 
 
@@ -91,7 +116,9 @@ def _serve(options: argparse.Namespace) -> int:
     from serving.asking.page_files import PAGE
     from serving.embedded.options import ServerOptions
     from serving.embedded.server import EmbeddedServer
+    from serving.observing.feedback import ENDPOINT
 
+    desk = _feedback_desk(options)
     server = EmbeddedServer(
         ServerOptions(
             models=models,
@@ -102,6 +129,8 @@ def _serve(options: argparse.Namespace) -> int:
             rest_api_timeout_in_ms=options.rest_api_timeout_in_ms,
             file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
             batching=batching,
+            observers=[desk] if desk else [],
+            endpoints={ENDPOINT: desk} if desk else {},
         ),
         announce=lambda line: print(line, flush=True),
     )
@@ -111,6 +140,16 @@ def _serve(options: argparse.Namespace) -> int:
         complain("stopped")
         return Exit.INTERRUPTED
     return Exit.DONE
+
+
+def _feedback_desk(options: argparse.Namespace) -> "FeedbackDesk | None":
+    from serving.observing.feedback import FeedbackDesk
+    from serving.observing.feedback_folder import FeedbackFolder
+
+    if options.feedback is None:
+        return None
+    most_bytes = options.feedback_megabytes * 10**6
+    return FeedbackDesk(FeedbackFolder(options.feedback, options.feedback_photos, most_bytes))
 
 
 def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":

@@ -14,6 +14,7 @@ from serving.embedded.config_files import ModelConfig
 from serving.embedded.errors import ServerError
 from serving.embedded.metrics import Metrics
 from serving.embedded.options import ServerOptions
+from serving.embedded.rest_api import RestApi
 from serving.embedded.saved_model import SavedModel, warm_up
 from serving.embedded.servable import Servable
 from serving.embedded.status import RequestError
@@ -101,11 +102,14 @@ class EmbeddedServer:
         self._watcher = Watcher(
             list(models.values()), options.file_system_poll_wait_seconds, announce
         )
+        metrics = Metrics(options.collectors)
         app = create_app(
-            models,
-            Metrics(),
+            RestApi(models, metrics, options.observers),
+            list(models),
+            metrics,
             Limits(threads=options.rest_api_num_threads),
             options.page,
+            options.endpoints,
             on_start=self._watcher.start,
         )
         self._server = uvicorn.Server(

@@ -22,6 +22,11 @@ async function listModels() {
   document.getElementById("model-choice").hidden = model.options.length < 2;
 }
 
+async function takesFeedback() {
+  const response = await fetch("endpoints.json");
+  return (await response.json()).includes("feedback");
+}
+
 async function shrink(file) {
   let bitmap;
   try {
@@ -52,22 +57,26 @@ function toBase64(blob) {
   });
 }
 
-async function ask(name, jpeg, signature = {}) {
-  const body = JSON.stringify({ ...signature, instances: [{ b64: await toBase64(jpeg) }] });
+async function send(path, content) {
   let response;
-  let answer;
   try {
-    response = await fetch(`${address(name)}:predict`, {
+    response = await fetch(path, {
       method: "POST",
-      body,
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(content),
       signal: AbortSignal.timeout(TIMEOUT),
     });
-    answer = await response.json();
+    return { response, answer: await response.json() };
   } catch (error) {
     if (error.name === "TimeoutError") throw new Problem("The server takes too long. Try again.");
     if (response) throw new Problem("The server gave an answer that makes no sense.");
     throw new Problem("The server cannot be reached. Is it still running?");
   }
+}
+
+async function ask(name, jpeg, signature = {}) {
+  const instances = [{ b64: await toBase64(jpeg) }];
+  const { response, answer } = await send(`${address(name)}:predict`, { ...signature, instances });
   if (response.status === 404) throw new Problem("The model is not ready yet. Try again in a moment.");
   if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
   if (!response.ok) throw new Problem(`The server refuses the photo: ${answer.error}`);
@@ -184,6 +193,48 @@ function offerWhy(item, modelName, jpeg) {
   item.querySelector(".why").hidden = false;
 }
 
+async function sendFeedback(name, jpeg, correction) {
+  const photo = { b64: await toBase64(jpeg) };
+  const { response, answer } = await send("feedback", { model: name, photo, correction });
+  if (response.status === 409) throw new Problem("The server no longer remembers its answer. Add the photo again.");
+  if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
+  if (response.status === 507) throw new Problem("Not kept: the server has no room for more photos.");
+  if (!response.ok) throw new Problem(`Not kept: ${answer.error}`);
+}
+
+function offerFeedback(item, modelName, jpeg, { labels, label }) {
+  const kept = item.querySelector(".kept");
+  const buttons = labels.map((emotion, index) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: emotion });
+    button.setAttribute("aria-pressed", "false");
+    if (index < 9) {
+      const key = Object.assign(document.createElement("kbd"), { textContent: index + 1, ariaHidden: "true" });
+      button.setAttribute("aria-keyshortcuts", key.textContent);
+      button.append(key);
+    }
+    button.addEventListener("click", () => choose(button, emotion));
+    return button;
+  });
+  async function choose(button, emotion) {
+    if (buttons.some((each) => each.ariaBusy === "true")) return; // the last one that is sent counts
+    button.ariaBusy = "true";
+    let words = emotion === label ? `Kept: ${emotion} is right.` : `Kept: it is ${emotion}, not ${label}.`;
+    try {
+      await sendFeedback(modelName, jpeg, emotion);
+      for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
+      kept.classList.remove("failed");
+    } catch (error) {
+      words = inOurWords(error);
+      kept.classList.add("failed");
+    }
+    button.ariaBusy = "false";
+    kept.textContent = status.textContent = words;
+    kept.hidden = false;
+  }
+  item.querySelector(".choices").append(...buttons);
+  item.querySelector(".feedback").hidden = false;
+}
+
 // Returns whether anything speaks for the class.
 function drawWhy(item, { label, map }) {
   const image = item.querySelector("img");
@@ -258,6 +309,7 @@ function showProblem(item, name, error) {
   status.textContent = `${name}: ${words}`;
 }
 
+const asksBack = takesFeedback().catch(() => false); // what is wrong, the answer says
 let queue = Promise.resolve(); // one photo after the other, in their order
 
 function take(files) {
@@ -274,8 +326,10 @@ function take(files) {
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
         const asked = model.value;
-        const explains = canExplain(asked).catch(() => false); // what is wrong, the answer says
-        showAnswer(item, name, await askForEmotion(asked, jpeg));
+        const explains = canExplain(asked).catch(() => false);
+        const answer = await askForEmotion(asked, jpeg);
+        showAnswer(item, name, answer);
+        if (await asksBack) offerFeedback(item, asked, jpeg, answer);
         if (await explains) offerWhy(item, asked, jpeg);
       } catch (error) {
         showProblem(item, name, error);
@@ -300,10 +354,14 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "m" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.repeat || event.target === model) return; // letters choose among models
   const item = document.activeElement.closest(".result") ?? results;
-  item.querySelector(".why:not([hidden]) button")?.click();
+  if (event.key.toLowerCase() === "m") item.querySelector(".why:not([hidden]) button")?.click();
+  if (/^[1-9]$/.test(event.key)) {
+    const first = item.querySelector(".feedback:not([hidden])");
+    first?.querySelector(`[aria-keyshortcuts="${event.key}"]`)?.click();
+  }
 });
 
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
