@@ -30,6 +30,8 @@ class DataSettings(Section):
     """The largest share of files that may not be usable photos."""
     relabels: Path | None = None
     """What people have decided about labels; by default `relabels.csv` beside the classes."""
+    settled_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0
+    """Photos that have changed since are left for the next run: they may be half-copied."""
 
 
 class DemoSettings(Section):

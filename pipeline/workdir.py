@@ -172,11 +172,26 @@ class Workdir:
         Raises:
             WorkdirError: it cannot be written, or another run is in it.
         """
+        with self._locked(".lock", "run"):
+            yield
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The same for watches, beside which there are runs.
+
+        Raises:
+            WorkdirError: it cannot be written, or another watch looks after it.
+        """
+        with self._locked(".watch.lock", "watch"):
+            yield
+
+    @contextmanager
+    def _locked(self, name: str, who: str) -> Iterator[None]:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
-            lock = (self.root / ".lock").open("w")
+            lock = (self.root / name).open("w")
         except OSError as error:
             raise WorkdirError(
                 f"cannot write in {self.root}: {error.strerror}; name another --workdir"
@@ -186,6 +201,6 @@ class Workdir:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise WorkdirError(
-                    f"another run is using {self.root}; wait for it or name another --workdir"
+                    f"another {who} is using {self.root}; wait for it or name another --workdir"
                 ) from None
             yield

@@ -128,6 +128,12 @@ class Recorder:
         self.run(run, PUSHER, output, read=model)
         return output
 
+    def fail(self, run: mlmd.Context, node: str) -> None:
+        """An execution of a node that has failed."""
+        kind = self._store.put_execution_type(mlmd.ExecutionType(name=node))
+        failed = mlmd.Execution(type_id=kind, last_known_state=mlmd.Execution.FAILED)
+        self._store.put_execution(failed, [], [run, self._node_context(node)])
+
     def _node_context(self, node: str) -> mlmd.Context:
         if node not in self._nodes:
             context = mlmd.Context(type_id=self._node, name=f"dog-emotion.{node}")
