@@ -10,12 +10,14 @@ from pipeline.commands.audit import add_audit
 from pipeline.commands.common import EXIT_STATUS, complain
 from pipeline.commands.data import add_data
 from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
+from pipeline.commands.drift import add_drift
 from pipeline.commands.history import add_history
 from pipeline.commands.predict import add_predict
 from pipeline.commands.report import add_report
 from pipeline.commands.review import add_review
 from pipeline.commands.run import add_run
 from pipeline.commands.serve import add_check, add_serve
+from pipeline.commands.watch import add_watch
 from pipeline.commands.why import add_why
 
 
@@ -54,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_run(commands)
+    add_watch(commands)
     add_data(commands)
     add_audit(commands)
     add_review(commands)
@@ -62,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     add_why(commands)
     add_predict(commands)
     add_serve(commands)
+    add_drift(commands)
     add_check(commands)
     add_compile(commands)
     add_submit(commands)

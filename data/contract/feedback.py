@@ -18,7 +18,7 @@ from typing import Any, Self
 RECORD = ".json"
 PHOTOS = (".jpg", ".png")
 """The endings of the files: what models take."""
-_FIELDS = {
+_FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "sha256": str,
     "photo": str,
     "when": str,

@@ -117,8 +117,9 @@ def _serve(options: argparse.Namespace) -> int:
     from serving.embedded.options import ServerOptions
     from serving.embedded.server import EmbeddedServer
     from serving.observing.feedback import ENDPOINT
+    from serving.observing.photo_metrics import PhotoMetrics
 
-    desk = _feedback_desk(options)
+    desk, metrics = _feedback_desk(options), PhotoMetrics()
     server = EmbeddedServer(
         ServerOptions(
             models=models,
@@ -129,7 +130,8 @@ def _serve(options: argparse.Namespace) -> int:
             rest_api_timeout_in_ms=options.rest_api_timeout_in_ms,
             file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
             batching=batching,
-            observers=[desk] if desk else [],
+            observers=[metrics, desk] if desk else [metrics],
+            collectors=[metrics],
             endpoints={ENDPOINT: desk} if desk else {},
         ),
         announce=lambda line: print(line, flush=True),

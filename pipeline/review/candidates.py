@@ -22,7 +22,8 @@ def as_photos(feedback: Sequence[Feedback], folder: Path) -> dict[Photo, Labelle
         why = f"sent to the page, where version {each.version} said {each.label}; "
         right = each.correction == each.label
         why += "someone says that is right" if right else f"someone says {each.correction}"
-        photo = Photo(show(file), each.correction, each.sha256, group=each.sha256, conflict=why)
+        name = show(Path(folder.name, each.photo))
+        photo = Photo(name, each.correction, each.sha256, group=each.sha256, conflict=why)
         found[photo] = LabelledPhoto(file, photo.name, photo.label)
     return found
 

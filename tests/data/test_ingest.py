@@ -891,6 +891,7 @@ def test_every_module_of_the_room_decides_about_records_or_does_not() -> None:
         "contract/nodes.py",
         "contract/progress.py",
         "contract/servable.py",
+        "contract/service.py",
         "contract/verdict.py",
         "errors.py",
         "feedback.py",

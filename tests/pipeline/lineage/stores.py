@@ -12,6 +12,7 @@ from data.contract.nodes import ACTIVATION_CACHE, EVALUATOR, PUSHER, REPORT, TRA
 from pipeline.outputs import PIPELINE_RUN
 
 KINDS = {
+    "StatisticsGen": {"statistics": "ExampleStatistics"},
     ACTIVATION_CACHE: {"activations": "Examples"},
     TRAINER: {"model": "Model"},
     EVALUATOR: {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"},
