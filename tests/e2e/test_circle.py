@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,9 +103,7 @@ def test_a_correction_on_the_page_becomes_part_of_the_next_model_that_is_served(
                 assert "It is labelled sad" in text(browser, "question")
                 shoot(browser, "circle-review")
                 browser.find_element(By.TAG_NAME, "body").send_keys(" " if left > 1 else "x")
-                wait_for(
-                    lambda left=left: f"{PHOTOS - left + 1} decided now" in text(browser, "counts")
-                )
+                wait_for(partial(has_decided, browser, PHOTOS - left + 1))
             out = end()
         accepted = f"{PHOTOS - 1} taken into {photos}, 1 left out, 0 to decide about"
         assert accepted in out
@@ -155,6 +154,10 @@ def shown(browser: webdriver.Chrome, selector: str) -> list[WebElement]:
     return [
         each for each in browser.find_elements(By.CSS_SELECTOR, selector) if each.is_displayed()
     ]
+
+
+def has_decided(browser: webdriver.Chrome, count: int) -> bool:
+    return f"{count} decided now" in text(browser, "counts")
 
 
 def text(browser: webdriver.Chrome, element: str) -> str:

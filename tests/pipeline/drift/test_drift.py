@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -79,7 +80,11 @@ def ask(client: Client, seed: int, darker: int = 0) -> None:
         photos = [draw(rng, darker)[0] for _ in range(5)]
         instances = [{"b64": base64.b64encode(photo).decode()} for photo in photos]
         assert client.predict("dog_emotion", {"instances": instances}).status == 200
-        wait_for(lambda start=start: measured(client) == before + start + 5)
+        wait_for(partial(has_measured, client, before + start + 5))
+
+
+def has_measured(client: Client, photos: int) -> bool:
+    return measured(client) == photos
 
 
 def measured(client: Client) -> int:
