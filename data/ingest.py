@@ -8,11 +8,13 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from data import audit, photo_hashes, span_photos, spans
+from data import audit, photo_hashes, span_photos, spans, window
 from data.audit import Counts, Fact
+from data.contract.errors import UsageError
 from data.contract.features import SPLITS
 from data.contract.progress import Tell
 from data.errors import DataError
@@ -88,6 +90,8 @@ class IngestResult:
     """Photos that earlier spans hold already."""
     only_new: bool
     """Whether the span adds to those before it, and holds nothing that they hold."""
+    older: int
+    """Photos that came before the window, and are left out."""
     alike: Alike
     cached: bool
     """The newest span already held these photos; nothing was written."""
@@ -105,6 +109,7 @@ def ingest(
     out: Path,
     *,
     span: int | None = None,
+    last_spans: int | None = None,
     decisions: Path | None = None,
     max_reject_share: float = 0.2,
     settled_seconds: float = 0,
@@ -123,6 +128,8 @@ def ingest(
         out: the folder of spans.
         span: the number of a span for only what no earlier one holds; by default the next span
             holds all of the source.
+        last_spans: leave out all photos but those that came with the last so many spans that
+            brought any, the one to be written among them.
         decisions: what people have decided about labels; by default `relabels.csv` of the source.
         max_reject_share: the largest share of files that may be no usable photo.
         settled_seconds: photos that have changed since are left for later.
@@ -131,7 +138,13 @@ def ingest(
 
     Raises:
         DataError: the photos cannot be used, or `out` cannot be written.
+        UsageError: `span` and `last_spans` are both set.
     """
+    if span and last_spans:
+        raise UsageError(
+            f"span {span} with only what is new, and a window over the last {last_spans} spans: "
+            "leave one of them out"
+        )
     require_apart(out, source)
     photos = list_photos(source, settled_seconds)
     made = read_decisions(source, decisions)
@@ -140,21 +153,34 @@ def ingest(
             (out / "rejected.csv").unlink(missing_ok=True)  # of a run that failed
             hashes = out / photo_hashes.FILE
             identities = [photo_hashes.identify(photo) for photo in photos]  # before any is read
-            task = _Task(photos, made.rows, out, unfinished, span, max_reject_share)
             newest = spans.find_newest(out)
             kept = photo_hashes.load(hashes)
-            facts = [
+            every = [
                 photo_hashes.find(photo, identity, kept) if newest else _unread(photo)
                 for photo, identity in zip(photos, identities, strict=True)
             ]
+            first_seen = window.read_first_seen(spans.list_spans(out)) if last_spans else {}
+            came_with = _came_with(every, first_seen, spans.next_number(out))
+            within = _within_window(photos, every, came_with, last_spans)
+            older = within.count(False)
+            task = _Task(
+                list(compress(photos, within)), made.rows, out, unfinished, span, max_reject_share
+            )
+            facts = list(compress(every, within))
             if newest and span in (None, spans.read_number(newest)):
                 manifest = spans.read_manifest(newest)
                 if manifest["input"] == task.fingerprint(facts):
                     spans.check_shards(newest, manifest["shards"])
-                    photo_hashes.store(hashes, identities, facts, unfinished)
-                    return _to_result(newest, manifest, task.unheeded(facts, manifest), cached=True)
+                    photo_hashes.store(hashes, identities, every, unfinished)
+                    unheeded = task.unheeded(facts, manifest)
+                    return _to_result(newest, manifest, unheeded, older=older, cached=True)
             spans.require_next(out, span)
             found, manifest, remarks = _write_span(task, facts, progress, beam_options)
+            inside = iter(found)
+            every = [next(inside) if yes else fact for yes, fact in zip(within, every, strict=True)]
+            if last_spans:
+                came_with = _came_with(every, first_seen, spans.next_number(out))
+                window.write_first_seen(task.folder, every, came_with)
             manifest = {
                 "input": task.fingerprint(found),
                 "code": _code_version(),
@@ -163,10 +189,12 @@ def ingest(
                 **manifest,
             }
             spans.write_manifest(task.folder, manifest)
-            photo_hashes.store(hashes, identities, found, unfinished)
+            photo_hashes.store(hashes, identities, every, unfinished)
             unheeded = task.unheeded(found, manifest)
             written = spans.commit(task.folder, out)
-            return _to_result(written, manifest, unheeded, cached=False, remarks=tuple(remarks))
+            return _to_result(
+                written, manifest, unheeded, older=older, cached=False, remarks=tuple(remarks)
+            )
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error.strerror or error}") from error
 
@@ -211,6 +239,33 @@ class _Task:
             content = fact.sha256 or fact.reason
             digest.update(json.dumps([fact.name, label, content]).encode())
         return digest.hexdigest()
+
+
+def _came_with(facts: Sequence[Fact], first_seen: Mapping[str, int], coming: int) -> dict[str, int]:
+    """The number of the span that each photo came with; a new one comes with the one to come."""
+    return {fact.sha256: first_seen.get(fact.sha256, coming) for fact in facts if fact.sha256}
+
+
+def _within_window(
+    photos: Sequence[LabelledPhoto],
+    facts: Sequence[Fact],
+    came_with: Mapping[str, int],
+    last_spans: int | None,
+) -> list[bool]:
+    """Whether each photo came with one of the last so many spans.
+
+    Raises:
+        DataError: a class would be without photos.
+    """
+    begin = window.first_span(came_with.values(), last_spans) if last_spans else 0
+    within = [came_with.get(fact.sha256, begin) >= begin for fact in facts]
+    labels = {photo.label for photo in photos}
+    if gone := labels - {photo.label for photo in compress(photos, within)}:
+        raise DataError(
+            f"data.window = {last_spans}: no photo of {', '.join(sorted(gone))} came with the last "
+            f"{last_spans} spans; take a longer window"
+        )
+    return within
 
 
 def _unread(photo: LabelledPhoto) -> Fact:
@@ -368,6 +423,7 @@ def _to_result(
     manifest: dict[str, Any],
     unheeded: tuple[str, ...],
     *,
+    older: int,
     cached: bool,
     remarks: tuple[str, ...] = (),
 ) -> IngestResult:
@@ -382,6 +438,7 @@ def _to_result(
         held_otherwise=manifest["held_otherwise"],
         earlier=manifest["earlier"],
         only_new=manifest["only_new"],
+        older=older,
         alike=Alike(**manifest["alike"]),
         cached=cached,
         remarks=remarks,

@@ -121,7 +121,7 @@ def read_table(folder: Path) -> Iterator[list[str]]:
     Raises:
         DataError: it is missing or damaged.
     """
-    return _read(folder / TABLE, COLUMNS)
+    return read_rows(folder / TABLE, COLUMNS)
 
 
 def read_conflicts(folder: Path) -> Iterator[list[str]]:
@@ -130,10 +130,15 @@ def read_conflicts(folder: Path) -> Iterator[list[str]]:
     Raises:
         DataError: it is missing or damaged.
     """
-    return _read(folder / CONFLICTS, CONFLICT_COLUMNS)
+    return read_rows(folder / CONFLICTS, CONFLICT_COLUMNS)
 
 
-def _read(file: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+def read_rows(file: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """The rows of one of a span's tables.
+
+    Raises:
+        DataError: it is missing, or has other columns.
+    """
     try:
         with file.open(encoding="utf-8", newline="") as table:
             header, *rows = list(csv.reader(table, strict=True))

@@ -61,9 +61,9 @@ def require_next(out: Path, number: int | None) -> None:
     Raises:
         DataError: naming the number that it would.
     """
-    if number is not None and number != _next_number(out):
+    if number is not None and number != next_number(out):
         raise DataError(
-            f"span-{number} cannot be written in {out}: the next one is span-{_next_number(out)}; "
+            f"span-{number} cannot be written in {out}: the next one is span-{next_number(out)}; "
             "a span that exists is never rewritten"
         )
 
@@ -141,7 +141,7 @@ def _lock(handle: int, out: Path) -> None:
 
 def commit(folder: Path, out: Path) -> Path:
     """Rename a finished folder to the next span, whatever has taken the earlier names."""
-    span = out / f"span-{_next_number(out)}"
+    span = out / f"span-{next_number(out)}"
     folder.rename(span)
     return span
 
@@ -152,7 +152,8 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _next_number(out: Path) -> int:
+def next_number(out: Path) -> int:
+    """The number that the next span gets."""
     return max(map(read_number, _find_names(out)), default=0) + 1
 
 

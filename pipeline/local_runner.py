@@ -25,6 +25,7 @@ from data.served import tabulate
 from pipeline import artifacts
 from pipeline.beam_args import beam_args
 from pipeline.config import Config, ConfigError
+from pipeline.lineage.by_span import accuracy_by_span
 from pipeline.lineage.recording import describe_run
 from pipeline.live_line import LiveLine
 from pipeline.outputs import newest_run, read_outputs
@@ -74,6 +75,7 @@ def run_locally(
     ingested = ingest(
         photos,
         workdir.data,
+        last_spans=config.data.window,
         decisions=config.data.relabels,
         max_reject_share=config.data.max_reject_share,
         settled_seconds=config.data.settled_seconds,
@@ -84,7 +86,7 @@ def run_locally(
     for remark in describe_remarks(ingested):
         print(f"records   {remark}", flush=True)
     print(f"alike     {describe_alike(ingested)}", flush=True)
-    print(f"span      {ingested.span}: it holds all photos, and nothing else is read", flush=True)
+    print(f"span      {ingested.span}: nothing else is read", flush=True)
     workdir.store_config(config)
 
     connection = sqlite_metadata_connection_config(str(workdir.metadata))
@@ -111,11 +113,12 @@ def run_locally(
         artifacts.remember(workdir)
     with Metadata(connection) as metadata:
         outputs = read_outputs(metadata.store, newest_run(metadata.store))
+        by_span = accuracy_by_span(metadata.store)
     summary = summarize(outputs, times, config.classes)
     copy_curves(outputs, workdir.curves)
     if summary.tuned is not None:
         workdir.store_tuned(summary.tuned)
-    workdir.store_report(report_page(outputs, summary, ingested))
+    workdir.store_report(report_page(outputs, summary, ingested, by_span))
     workdir.store_metrics(as_metrics(summary))
     return summary
 

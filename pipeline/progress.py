@@ -103,6 +103,8 @@ def describe_records(ingested: IngestResult) -> str:
         left_out.append(f"{ingested.relabelled:,} relabelled")
     if ingested.earlier:
         left_out.append(f"{ingested.earlier:,} in earlier spans")
+    if ingested.older:
+        left_out.append(f"{ingested.older:,} from before the window")
     if ingested.cached:
         left_out.append("unchanged")
     return f"{', '.join(splits)}; {', '.join(left_out)}: {ingested.span_dir}"

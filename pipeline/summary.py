@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,24 +73,32 @@ def copy_curves(outputs: Outputs, file: Path) -> None:
     shutil.copyfile(outputs.uri(CURVES, "curves") / PICTURE, file)
 
 
-def report_page(outputs: Outputs, summary: Summary, ingested: IngestResult) -> str:
+def report_page(
+    outputs: Outputs,
+    summary: Summary,
+    ingested: IngestResult,
+    by_span: Mapping[str, Mapping[int, float]],
+) -> str:
     """The report on a run, with what its nodes do not know.
 
     Args:
         outputs: of the run.
         summary: its figures.
         ingested: what the records were made of.
+        by_span: the accuracy of each version on each span.
     """
     left_out = [
         (ingested.rejected, "unusable files"),
         (ingested.conflicts, "whose label or split cannot be right"),
         (ingested.earlier, "that earlier spans hold"),
+        (ingested.older, "from before the window"),
     ]
     run = RunFacts(
         pushed=str(summary.model or ""),
         left_out=[(number, why) for number, why in left_out if number],
         alike=describe_alike(ingested),
         nodes=[NodeCost(**node) for node in summary.nodes],
+        by_span=by_span,
     )
     page = (outputs.uri(REPORT, "report") / PAGE).read_text(encoding="utf-8")
     return complete(page, run)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from components.evaluation.figures import Evaluation
 from components.evaluation.table import Predictions
-from components.pages.plots import Dot, Line, Rule, Style, number_axis, plot, share_axis
+from components.pages.plots import Axis, Dot, Line, Rule, Style, number_axis, plot, share_axis
 from components.pages.rendering import SHARED, render
 from components.reliability import Bin, bins_of, calibration_error
 from components.report.calibration import (
@@ -37,6 +37,8 @@ MATRIX_CLASSES = 16
 ROWS = 60
 """Of the tables of classes, slices and confusions."""
 SETTINGS = 300
+VERSIONS, SPANS = 12, 12
+"""The newest, of the table of versions by spans."""
 
 JUDGE_AGREED = "61 of 100"
 """Labels of the shared public photos with which a second judge agreed."""
@@ -86,6 +88,8 @@ class RunFacts:
     alike: str
     """What is known of near-duplicates."""
     nodes: Sequence[NodeCost]
+    by_span: Mapping[str, Mapping[int, float]]
+    """Test accuracy of each version, the oldest first, on each span that it was asked about."""
 
 
 def make_page(facts: Facts) -> str:
@@ -135,8 +139,11 @@ def complete(page: str, run: RunFacts) -> str:
     Raises:
         ValueError: it is not such a page.
     """
-    for part in ("outcome", "ingestion", "nodes"):
-        added = render(RUN, part=part, run=run)
+    by_span = dict(list(run.by_span.items())[-VERSIONS:])
+    spans = sorted({span for measured in by_span.values() for span in measured})[-SPANS:]
+    chart = _by_span(by_span, spans) if len(spans) > 1 else ""
+    for part in ("outcome", "spans", "ingestion", "nodes"):
+        added = render(RUN, part=part, run=run, by_span=by_span, spans=spans, chart=chart)
         # A function: in the text of a replacement, a backslash would have a meaning.
         page, found = re.subn(
             f"<!--{part}-->.*?<!--/{part}-->",
@@ -147,6 +154,18 @@ def complete(page: str, run: RunFacts) -> str:
         if found != 1:
             raise ValueError(f"the page has {found} places for its {part}")
     return page
+
+
+def _by_span(by_span: Mapping[str, Mapping[int, float]], spans: Sequence[int]) -> Markup:
+    """A line for each version; the newest has a colour."""
+    *_, newest = by_span
+    lines = []
+    for version, measured in by_span.items():
+        points = [(span, measured[span]) for span in spans if span in measured]
+        dots = [Dot(span, share, f"{version}, span {span}: {share:.3f}") for span, share in points]
+        lines.append(Line("first" if version == newest else "guide", points, dots))
+    across = Axis("span", spans[0], spans[-1], spans)
+    return plot(lines, x=across, y=share_axis("Accuracy"), title="Accuracy of each version by span")
 
 
 def look() -> str:

@@ -81,6 +81,7 @@ def _ingest(options: argparse.Namespace) -> int:
             options.photos,
             options.out,
             span=options.span,
+            last_spans=config.data.window,
             decisions=config.data.relabels,
             max_reject_share=config.data.max_reject_share,
             settled_seconds=config.data.settled_seconds,

@@ -136,6 +136,7 @@ def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> 
         ingested = ingest(
             photos,
             workdir.data,
+            last_spans=config.data.window,
             decisions=table if table.exists() else None,
             max_reject_share=config.data.max_reject_share,
             progress=tenths("photos    read"),

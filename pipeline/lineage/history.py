@@ -52,17 +52,15 @@ def read_history(store: MetadataStore, served: str | None) -> list[PastRun]:
         served: the version that is served now, if there is one.
     """
     runs = {context.id: context for context in store.get_contexts_by_type(PIPELINE_RUN)}
-    evaluations = _made_by_run(store, "ModelEvaluation", runs)
-    pushed = _made_by_run(store, "PushedModel", runs)
+    evaluations = made_by_run(store, "ModelEvaluation", runs)
+    pushed = made_by_run(store, "PushedModel", runs)
     return [
         _past_run(runs[number], evaluations.get(number), pushed.get(number), served)
         for number in sorted(runs)
     ]
 
 
-def _made_by_run(
-    store: MetadataStore, kind: str, runs: Collection[int]
-) -> dict[int, mlmd.Artifact]:
+def made_by_run(store: MetadataStore, kind: str, runs: Collection[int]) -> dict[int, mlmd.Artifact]:
     """The artifact of a type that each run has made, or taken from the cache, by the run's id."""
     artifacts = {artifact.id: artifact for artifact in store.get_artifacts_by_type(kind)}
     if not artifacts:

@@ -456,6 +456,87 @@ def test_a_span_may_hold_only_what_is_new(
     assert [span.name for span in spans.list_spans(out)] == ["span-1", "span-2"]
 
 
+@pytest.fixture
+def until_week(tmp_path: Path, draw_noise: Draw) -> Callable[[int], Path]:
+    """A folder to which the photos of one week after the other come, 25 of each class."""
+    folder = tmp_path / "photos"
+
+    def until(week: int) -> Path:
+        for number, label in enumerate(("happy", "sad")):
+            for index in range(25):
+                draw_noise(
+                    folder / label / f"{week}-{index:02d}.png", 1000 * week + 50 * number + index
+                )
+        return folder
+
+    return until
+
+
+def weeks_of(span: Path) -> Counter[str]:
+    """How many photos of each week a span holds."""
+    return Counter(Path(name).name.partition("-")[0] for name in splits_of(span))
+
+
+def test_a_window_holds_the_photos_that_came_with_the_last_spans(
+    until_week: Callable[[int], Path], tmp_path: Path, later: None
+) -> None:
+    out = tmp_path / "records"
+    found = [ingest(until_week(week), out, last_spans=2) for week in (1, 2, 3)]
+    assert [weeks_of(each.span_dir) for each in found] == [
+        {"1": 50},
+        {"1": 50, "2": 50},
+        {"2": 50, "3": 50},
+    ]
+    assert [each.older for each in found] == [0, 0, 50]
+    again = ingest(until_week(3), out, last_spans=2)
+    assert (again.cached, again.older) == (True, 50)
+
+    decide(tmp_path / "photos/relabels.csv", tmp_path / "photos/sad/2-00.png", "")
+    corrected = ingest(until_week(3), out, last_spans=2)
+    assert weeks_of(corrected.span_dir) == {"2": 49, "3": 50}  # it brought no photo
+
+    for earlier in (1, 2, 3):
+        shutil.rmtree(out / f"span-{earlier}")
+    assert weeks_of(ingest(until_week(4), out, last_spans=2).span_dir).keys() == {"3", "4"}
+    every = ingest(until_week(4), out)
+    assert ({*weeks_of(every.span_dir)}, every.older) == ({"1", "2", "3", "4"}, 0)
+
+
+def test_a_window_over_spans_from_before_there_was_one(
+    until_week: Callable[[int], Path], tmp_path: Path, later: None
+) -> None:
+    out = tmp_path / "records"
+    for week in (1, 2):
+        ingest(until_week(week), out)
+    third = ingest(until_week(3), out, last_spans=2)
+    assert (weeks_of(third.span_dir), third.older) == ({"2": 50, "3": 50}, 50)
+
+
+def test_a_window_without_a_class_and_one_over_what_is_new_are_refused(
+    until_week: Callable[[int], Path], tmp_path: Path, draw_noise: Draw
+) -> None:
+    out = tmp_path / "records"
+    photos = until_week(1)
+    ingest(photos, out)
+    draw_noise(photos / "sad/new.png", 9000)
+    with pytest.raises(
+        DataError, match=r"data\.window = 1: no photo of happy came with the last 1"
+    ):
+        ingest(photos, out, last_spans=1)
+    with pytest.raises(UsageError, match="leave one of them out"):
+        ingest(photos, out, span=2, last_spans=1)
+
+
+def test_a_damaged_table_of_a_window_is_named(
+    until_week: Callable[[int], Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "records"
+    ingest(until_week(1), out, last_spans=2)
+    (out / "span-1/first-seen.csv").write_text("sha256\n")
+    with pytest.raises(DataError, match=r"first-seen\.csv is missing or damaged: delete .*span-1"):
+        ingest(until_week(2), out, last_spans=2)
+
+
 def test_a_span_that_exists_is_not_rewritten(scenes: Path, tmp_path: Path) -> None:
     out = tmp_path / "records"
     ingest(scenes, out, span=1)
@@ -900,6 +981,7 @@ def test_every_module_of_the_room_decides_about_records_or_does_not() -> None:
         "photo_hashes.py",
         "served.py",
         "spans.py",
+        "window.py",  # the photos that it leaves in are in the fingerprint
     }
     assert not others & {*RECORD_MODULES}
     room = Path(data.__file__).parent

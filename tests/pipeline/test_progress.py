@@ -166,8 +166,10 @@ def test_the_records_are_described_in_a_line(cached: bool, said: str) -> None:
 
 
 def test_what_was_decided_or_held_before_is_in_the_line() -> None:
-    line = describe_records(ingested({"train": {"a": 1}}, relabelled=50, earlier=4_000))
-    assert "left out, 50 relabelled, 4,000 in earlier spans: x/span-2" in line
+    line = describe_records(ingested({"train": {"a": 1}}, relabelled=50, earlier=4_000, older=9))
+    assert line.endswith(
+        "left out, 50 relabelled, 4,000 in earlier spans, 9 from before the window: x/span-2"
+    )
 
 
 def test_near_duplicates_are_described_with_the_chance_of_an_error() -> None:
@@ -212,6 +214,7 @@ def ingested(
     held_otherwise: int = 0,
     earlier: int = 0,
     only_new: bool = False,
+    older: int = 0,
     alike: Alike = Alike(70, 0.741, 407, 196, 0),  # noqa: B008 (it is frozen)
     cached: bool = False,
     remarks: tuple[str, ...] = (),
@@ -227,6 +230,7 @@ def ingested(
         held_otherwise=held_otherwise,
         earlier=earlier,
         only_new=only_new,
+        older=older,
         alike=alike,
         cached=cached,
         remarks=remarks,

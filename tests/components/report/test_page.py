@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from dataclasses import replace
 from html import unescape
 
 import numpy as np
@@ -20,6 +21,7 @@ RUN = RunFacts(
         NodeCost("Trainer", 120.54, 220.1, 1890.4, cached=False),
         NodeCost("Transform", 0.1, 0.1, None, cached=True),
     ],
+    by_span={"17": {1: 0.5, 2: 0.4375}, "18": {2: 0.625}},
 )
 
 
@@ -201,9 +203,17 @@ def test_the_run_adds_what_only_it_knows(new_facts: NewFacts) -> None:
     assert HOSTILE in words(page.partition("<h2")[0])
     assert "Not used: 14 unusable files." in section(page, "data")
     assert "1,204 photos are copies of each other" in section(page, "data")
+    outcome = words(page.partition("<h2")[0])
+    assert "version span 1 span 2 17 0.500 0.438 18 0.625" in outcome
+    assert "18, span 2: 0.625" in page
     assert "Trainer 120.5 220.1 1,890" in section(page, "nodes")
     assert "Transform 0.1 0.1 \N{EN DASH} from the cache" in section(page, "nodes")
     assert "known to the platform" not in page
+
+
+def test_a_single_span_needs_no_comparison_by_span(new_facts: NewFacts) -> None:
+    run = replace(RUN, by_span={"17": {1: 0.5}, "18": {1: 0.6}})
+    assert "Accuracy by span" not in complete(make_page(new_facts()), run)
 
 
 def test_nothing_is_added_to_another_page() -> None:

@@ -1,6 +1,8 @@
 """Metadata stores of runs that no pipeline has made."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ml_metadata import MetadataStore
@@ -76,7 +78,7 @@ class Recorder:
         run: mlmd.Context,
         node: str,
         *outputs: mlmd.Artifact,
-        read: mlmd.Artifact | None = None,
+        read: Mapping[str, mlmd.Artifact] = MappingProxyType({}),
         cached: bool = False,
         **properties: Any,
     ) -> None:
@@ -86,7 +88,7 @@ class Recorder:
             run: it is a part of.
             node: its id.
             outputs: one for each of its output keys.
-            read: an input that is in the store.
+            read: inputs that are in the store, by their keys.
             cached: whether the outputs came from the cache.
             properties: the node's settings.
         """
@@ -98,8 +100,11 @@ class Recorder:
             event = mlmd.Event(type=mlmd.Event.OUTPUT)
             event.path.steps.add().key = key
             edges.append((0, place, event))
-        if read is not None:
-            edges.append((0, None, mlmd.Event(type=mlmd.Event.INPUT, artifact_id=read.id)))
+        for key, artifact in read.items():
+            event = mlmd.Event(type=mlmd.Event.INPUT, artifact_id=artifact.id)
+            event.path.steps.add().key = key
+            event.path.steps.add().index = 0
+            edges.append((0, None, event))
         _, made, _ = self._store.put_lineage_subgraph(
             [execution], list(outputs), [run, self._node_context(node)], edges
         )
@@ -107,7 +112,13 @@ class Recorder:
             artifact.id = number
 
     def measure(
-        self, run: mlmd.Context, accuracy: float, said: str = verdict.PASSED
+        self,
+        run: mlmd.Context,
+        accuracy: float,
+        said: str = verdict.PASSED,
+        *,
+        uri: str = "",
+        read: Mapping[str, mlmd.Artifact] = MappingProxyType({}),
     ) -> list[mlmd.Artifact]:
         """The Evaluator's outputs in a run."""
         figures: dict[str, Any] = {
@@ -116,8 +127,8 @@ class Recorder:
             verdict.ACCURACY_UPPER: accuracy + 0.04,
             verdict.VERDICT: said,
         }
-        outputs = [self.artifact(kind, **figures) for kind in KINDS[EVALUATOR].values()]
-        self.run(run, EVALUATOR, *outputs)
+        outputs = [self.artifact(kind, uri, **figures) for kind in KINDS[EVALUATOR].values()]
+        self.run(run, EVALUATOR, *outputs, read=read)
         return outputs
 
     def push(
@@ -126,7 +137,7 @@ class Recorder:
         """Pusher's output in a run; no version if the gate blocked the model."""
         said: dict[str, Any] = {} if version is None else {"pushed_destination": str(version)}
         output = self.artifact("PushedModel", pushed=int(version is not None), **said)
-        self.run(run, PUSHER, output, read=model)
+        self.run(run, PUSHER, output, read={"model": model} if model else {})
         return output
 
     def fail(self, run: mlmd.Context, node: str) -> None:

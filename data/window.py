@@ -1,0 +1,69 @@
+"""A window over a folder that grows: only the photos that came with the last few spans."""
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from data import span_photos, spans
+from data.audit import Fact
+
+TABLE = "first-seen.csv"
+COLUMNS = ("path", "sha256", "span")
+"""Of every photo of the source, in the window or not."""
+
+
+def read_first_seen(folders: Sequence[Path]) -> dict[str, int]:
+    """The number of the first span that came with each photo, by the SHA-256 of its file.
+
+    Args:
+        folders: the spans; earlier ones may be gone if those with a window are there.
+
+    Raises:
+        DataError: a table is damaged.
+    """
+    first: dict[str, int] = {}
+    for folder in folders:
+        for sha256, number in _seen_in(folder):
+            first[sha256] = min(number, first.get(sha256, number))
+    return first
+
+
+def _seen_in(folder: Path) -> Iterable[tuple[str, int]]:
+    if (folder / TABLE).exists():
+        rows = span_photos.read_rows(folder / TABLE, COLUMNS)
+        return ((sha256, int(number)) for _, sha256, number in rows)
+    if not (folder / span_photos.TABLE).exists():
+        return ()  # from before there were such tables
+    number = spans.read_number(folder)
+    held = (*span_photos.read_table(folder), *span_photos.read_conflicts(folder))
+    return ((row[-1], number) for row in held)
+
+
+def write_first_seen(folder: Path, facts: Iterable[Fact], came_with: Mapping[str, int]) -> None:
+    """Keeps what `read_first_seen` gives, also when the earlier spans are gone.
+
+    Args:
+        folder: the span's.
+        facts: about all photos of the source.
+        came_with: the number of the span that came with each, by the SHA-256 of its file.
+    """
+    rows = (
+        (fact.name, fact.sha256, came_with[fact.sha256])
+        for fact in facts
+        if fact.sha256 in came_with
+    )
+    with (folder / TABLE).open("w", encoding="utf-8", newline="") as table:
+        writer = csv.writer(table)
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)
+
+
+def first_span(came_with: Iterable[int], last_spans: int) -> int:
+    """The number of the first span in the window.
+
+    Args:
+        came_with: for each photo, the number of the span that came with it. A span that brought
+            corrections alone does not count.
+        last_spans: how long the window is, from 1.
+    """
+    return [0, *sorted(set(came_with))][-last_spans:][0]
