@@ -1,6 +1,5 @@
 """What waits for a run, read from what is on the disk: the photos, the spans and the runs."""
 
-import csv
 from collections.abc import Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +9,7 @@ from pathlib import Path
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from data import span_photos, spans
+from data import span_photos, spans, window
 from data.contract.nodes import PUSHER
 from data.folder import find_photos, settled
 from pipeline.lineage.history import began
@@ -113,6 +112,9 @@ def _names(span: Path) -> set[str]:
     for folder in (span, *spans.find_added_to(span)):
         found |= {row[0] for row in span_photos.read_table(folder)}
         found |= {row[0] for row in span_photos.read_conflicts(folder)}
-        with (folder / "rejected.csv").open(encoding="utf-8", newline="") as table:
-            found |= {row["path"] for row in csv.DictReader(table)}
+        rejected = folder / "rejected.csv"
+        found |= {row[0] for row in span_photos.read_rows(rejected, ("path", "reason"))}
+        if (folder / window.TABLE).exists():
+            rows = span_photos.read_rows(folder / window.TABLE, window.COLUMNS)
+            found |= {row[0] for row in rows}
     return found

@@ -59,6 +59,16 @@ def test_what_the_last_run_has_seen_is_not_new_whatever_came_of_it(
     assert abs(backlog.last.when - datetime.now(UTC)) < timedelta(minutes=1)
 
 
+def test_photos_that_came_before_the_window_are_not_new(
+    photos: Path, workdir: Workdir, past: Past
+) -> None:
+    add(photos, "happy/old.jpg", "happy/a.jpg", "happy/new.jpg")
+    past.end(past.begin("happy/a.jpg"))
+    seen = workdir.data / "span-1" / "first-seen.csv"
+    seen.write_text("path,sha256,span\nhappy/old.jpg,s,1\nhappy/a.jpg,t,2\n")
+    assert read_backlog(photos, workdir, 0).new == {"happy/new.jpg"}
+
+
 def test_a_run_that_was_killed_is_not_one_that_has_failed(
     photos: Path, workdir: Workdir, past: Past
 ) -> None:
