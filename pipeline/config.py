@@ -30,6 +30,8 @@ class DataSettings(Section):
     """The largest share of files that may not be usable photos."""
     relabels: Path | None = None
     """What people have decided about labels; by default `relabels.csv` beside the classes."""
+    settled_seconds: Annotated[float, Field(ge=0, le=86_400)] = 0
+    """Photos that have changed since are left for the next run: they may be half-copied."""
     window: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """Train, validate and test on the photos that came with the last so many spans; by default on
     all. A span that brought none does not count."""

@@ -215,6 +215,21 @@ class Workdir:
         Raises:
             WorkdirError: it cannot be written, or another run is in it.
         """
+        with self._locked(".lock", "run"):
+            yield
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """The same for watches, beside which there are runs.
+
+        Raises:
+            WorkdirError: it cannot be written, or another watch looks after it.
+        """
+        with self._locked(".watch.lock", "watch"):
+            yield
+
+    @contextmanager
+    def _locked(self, name: str, who: str) -> Iterator[None]:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
@@ -223,6 +238,6 @@ class Workdir:
             raise WorkdirError(
                 f"cannot write in {self.root}: {error.strerror}; name another --workdir"
             ) from None
-        busy = f"another run is using {self.root}; wait for it or name another --workdir"
-        with hold(self.root / ".lock", busy):
+        busy = f"another {who} is using {self.root}; wait for it or name another --workdir"
+        with hold(self.root / name, busy):
             yield

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pipeline.commands.common import Commands
     from serving.embedded.batching import BatchingParameters
     from serving.embedded.config_files import ModelConfig
+    from serving.observing.feedback import FeedbackDesk
+
+FEEDBACK_PHOTOS = 10_000
+FEEDBACK_MEGABYTES = 1_000
 
 
 _POLL_SECONDS = 1
@@ -99,6 +103,27 @@ def add_serve(commands: "Commands") -> None:
         metavar="N",
         help="seconds between looks for new versions (default: %(default)s)",
     )
+    parser.add_argument(
+        "--feedback",
+        type=Path,
+        metavar="FOLDER",
+        help="let the page ask what is right, and keep photo, answer and correction in this folder "
+        "for `review --feedback` (default: nothing is asked or kept)",
+    )
+    parser.add_argument(
+        "--feedback_photos",
+        type=number(1, 10**6),
+        default=FEEDBACK_PHOTOS,
+        metavar="N",
+        help="photos that the folder may hold (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--feedback_megabytes",
+        type=number(1, 10**6),
+        default=FEEDBACK_MEGABYTES,
+        metavar="N",
+        help="megabytes that the folder may hold (default: %(default)s)",
+    )
     parser.set_defaults(command=_serve)
 
 
@@ -121,7 +146,10 @@ def _serve(options: argparse.Namespace) -> int:
     from serving.asking.page_files import PAGE
     from serving.embedded.options import ServerOptions
     from serving.embedded.server import EmbeddedServer
+    from serving.observing.feedback import ENDPOINT
+    from serving.observing.photo_metrics import PhotoMetrics
 
+    desk, metrics = _feedback_desk(options), PhotoMetrics()
     server = EmbeddedServer(
         ServerOptions(
             models=models,
@@ -135,6 +163,9 @@ def _serve(options: argparse.Namespace) -> int:
             model_config_file_poll_wait_seconds=options.model_config_file_poll_wait_seconds or 0,
             canary_share=options.canary_share,
             batching=batching,
+            observers=[metrics, desk] if desk else [metrics],
+            collectors=[metrics],
+            endpoints={ENDPOINT: desk} if desk else {},
         ),
         announce=lambda line: print(line, flush=True),
     )
@@ -144,6 +175,16 @@ def _serve(options: argparse.Namespace) -> int:
         complain("stopped")
         return Exit.INTERRUPTED
     return Exit.DONE
+
+
+def _feedback_desk(options: argparse.Namespace) -> "FeedbackDesk | None":
+    from serving.observing.feedback import FeedbackDesk
+    from serving.observing.feedback_folder import FeedbackFolder
+
+    if options.feedback is None:
+        return None
+    most_bytes = options.feedback_megabytes * 10**6
+    return FeedbackDesk(FeedbackFolder(options.feedback, options.feedback_photos, most_bytes))
 
 
 def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":

@@ -8,6 +8,7 @@ from threading import Lock
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from serving.embedded.status import Code, RequestError
 
@@ -20,10 +21,16 @@ _BUCKETS = [10 * 1.8**power for power in range(33)]
 
 
 class Metrics:
-    """What has been counted since the start."""
+    """What has been counted since the start.
 
-    def __init__(self) -> None:
+    Args:
+        further: whatever else is counted, and shown with the rest.
+    """
+
+    def __init__(self, further: Iterable[Collector] = ()) -> None:
         self._registry = CollectorRegistry()
+        for collector in further:
+            self._registry.register(collector)
         self._requests: Counter[tuple[str, str]] = Counter()
         self._versions: Counter[tuple[str, int, str, str]] = Counter()
         self._lock = Lock()

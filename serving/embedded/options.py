@@ -1,13 +1,17 @@
 """How to serve, with the defaults."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line reads the defaults and must not wait for NumPy and protobuf
+    from prometheus_client.registry import Collector
+
+    from serving.embedded.app import Api
     from serving.embedded.batching import BatchingParameters
     from serving.embedded.config_files import ModelConfig
+    from serving.embedded.observer import Observer
 
 
 @dataclass(frozen=True)
@@ -32,3 +36,9 @@ class ServerOptions:
     to what is stable; None has the newest version answer them all."""
     batching: "BatchingParameters | None" = None
     """None answers each request with a call of its own."""
+    observers: "Sequence[Observer]" = ()
+    """Who is told of every answer."""
+    collectors: "Sequence[Collector]" = ()
+    """What the metrics show beside the server's own."""
+    endpoints: "Mapping[str, Api]" = field(default_factory=dict)
+    """What answers at further paths, by their names; only the page may send them anything."""

@@ -15,6 +15,7 @@ from serving.embedded.errors import ServerError
 from serving.embedded.metrics import Metrics
 from serving.embedded.options import ServerOptions
 from serving.embedded.reloading import Reloading
+from serving.embedded.rest_api import RestApi
 from serving.embedded.saved_model import SavedModel, warm_up
 from serving.embedded.servable import Servable
 from serving.embedded.status import RequestError
@@ -125,11 +126,14 @@ class EmbeddedServer:
                 announce,
             )
         self._watcher = Watcher(models, options.file_system_poll_wait_seconds, announce, reloading)
+        metrics = Metrics(options.collectors)
         app = create_app(
+            RestApi(models, metrics, options.observers),
             models,
-            Metrics(),
+            metrics,
             Limits(threads=options.rest_api_num_threads),
             options.page,
+            options.endpoints,
             on_start=self._watcher.start,
         )
         self._server = uvicorn.Server(

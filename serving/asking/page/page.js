@@ -20,12 +20,21 @@ async function listModels() {
   const response = await fetch("models.json");
   for (const [name, labels] of Object.entries(await response.json())) {
     const path = `v1/models/${encodeURIComponent(name)}`;
-    model.add(new Option(name, path));
-    for (const label of labels) {
-      model.add(new Option(`${name}, ${label}`, `${path}/labels/${encodeURIComponent(label)}`));
+    const options = [
+      new Option(name, path),
+      ...labels.map((label) => new Option(`${name}, ${label}`, `${path}/labels/${encodeURIComponent(label)}`)),
+    ];
+    for (const option of options) {
+      option.dataset.model = name;
+      model.add(option);
     }
   }
   document.getElementById("model-choice").hidden = model.options.length < 2;
+}
+
+async function takesFeedback() {
+  const response = await fetch("endpoints.json");
+  return (await response.json()).includes("feedback");
 }
 
 async function shrink(file) {
@@ -58,23 +67,27 @@ function toBase64(blob) {
   });
 }
 
-// `path` is that of the model, or of one of its labels, as the REST API has it.
-async function ask(path, jpeg, signature = {}) {
-  const body = JSON.stringify({ ...signature, instances: [{ b64: await toBase64(jpeg) }] });
+async function send(path, content) {
   let response;
-  let answer;
   try {
-    response = await fetch(`${path}:predict`, {
+    response = await fetch(path, {
       method: "POST",
-      body,
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(content),
       signal: AbortSignal.timeout(TIMEOUT),
     });
-    answer = await response.json();
+    return { response, answer: await response.json() };
   } catch (error) {
     if (error.name === "TimeoutError") throw new Problem("The server takes too long. Try again.");
     if (response) throw new Problem("The server gave an answer that makes no sense.");
     throw new Problem("The server cannot be reached. Is it still running?");
   }
+}
+
+// `path` is that of the model, or of one of its labels, as the REST API has it.
+async function ask(path, jpeg, signature = {}) {
+  const instances = [{ b64: await toBase64(jpeg) }];
+  const { response, answer } = await send(`${path}:predict`, { ...signature, instances });
   if (response.status === 404) throw new Problem("The model is not ready yet. Try again in a moment.");
   if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
   if (!response.ok) throw new Problem(`The server refuses the photo: ${answer.error}`);
@@ -188,6 +201,48 @@ function offerWhy(item, path, jpeg) {
   item.querySelector(".why").hidden = false;
 }
 
+async function sendFeedback(name, jpeg, correction) {
+  const photo = { b64: await toBase64(jpeg) };
+  const { response, answer } = await send("feedback", { model: name, photo, correction });
+  if (response.status === 409) throw new Problem("The server no longer remembers its answer. Add the photo again.");
+  if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
+  if (response.status === 507) throw new Problem("Not kept: the server has no room for more photos.");
+  if (!response.ok) throw new Problem(`Not kept: ${answer.error}`);
+}
+
+function offerFeedback(item, modelName, jpeg, { labels, label }) {
+  const kept = item.querySelector(".kept");
+  const buttons = labels.map((emotion, index) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: emotion });
+    button.setAttribute("aria-pressed", "false");
+    if (index < 9) {
+      const key = Object.assign(document.createElement("kbd"), { textContent: index + 1, ariaHidden: "true" });
+      button.setAttribute("aria-keyshortcuts", key.textContent);
+      button.append(key);
+    }
+    button.addEventListener("click", () => choose(button, emotion));
+    return button;
+  });
+  async function choose(button, emotion) {
+    if (buttons.some((each) => each.ariaBusy === "true")) return; // the last one that is sent counts
+    button.ariaBusy = "true";
+    let words = emotion === label ? `Kept: ${emotion} is right.` : `Kept: it is ${emotion}, not ${label}.`;
+    try {
+      await sendFeedback(modelName, jpeg, emotion);
+      for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
+      kept.classList.remove("failed");
+    } catch (error) {
+      words = inOurWords(error);
+      kept.classList.add("failed");
+    }
+    button.ariaBusy = "false";
+    kept.textContent = status.textContent = words;
+    kept.hidden = false;
+  }
+  item.querySelector(".choices").append(...buttons);
+  item.querySelector(".feedback").hidden = false;
+}
+
 // Returns whether anything speaks for the class.
 function drawWhy(item, { label, map }) {
   const image = item.querySelector("img");
@@ -262,6 +317,7 @@ function showProblem(item, name, error) {
   status.textContent = `${name}: ${words}`;
 }
 
+const asksBack = takesFeedback().catch(() => false); // what is wrong, the answer says
 let queue = Promise.resolve(); // one photo after the other, in their order
 
 function take(files) {
@@ -280,7 +336,9 @@ function take(files) {
         const asked = model.selectedOptions[0];
         const path = asked.value;
         const explains = canExplain(path).catch(() => false); // what is wrong, the answer says
-        showAnswer(item, name, asked, await askForEmotion(path, jpeg));
+        const answer = await askForEmotion(path, jpeg);
+        showAnswer(item, name, asked, answer);
+        if (await asksBack) offerFeedback(item, asked.dataset.model, jpeg, answer);
         if (await explains) offerWhy(item, path, jpeg);
       } catch (error) {
         showProblem(item, name, error);
@@ -305,10 +363,14 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "m" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.repeat || event.target === model) return; // letters choose among models
   const item = document.activeElement.closest(".result") ?? results;
-  item.querySelector(".why:not([hidden]) button")?.click();
+  if (event.key.toLowerCase() === "m") item.querySelector(".why:not([hidden]) button")?.click();
+  if (/^[1-9]$/.test(event.key)) {
+    const first = item.querySelector(".feedback:not([hidden])");
+    first?.querySelector(`[aria-keyshortcuts="${event.key}"]`)?.click();
+  }
 });
 
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
