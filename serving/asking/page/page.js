@@ -32,6 +32,15 @@ async function listModels() {
   document.getElementById("model-choice").hidden = model.options.length < 2;
 }
 
+async function chosenModel() {
+  try {
+    await listed;
+  } catch {
+    throw new Problem("The server cannot be reached. Is it still running?");
+  }
+  return model.selectedOptions[0];
+}
+
 async function takesFeedback() {
   const response = await fetch("endpoints.json");
   return (await response.json()).includes("feedback");
@@ -317,6 +326,7 @@ function showProblem(item, name, error) {
   status.textContent = `${name}: ${words}`;
 }
 
+const listed = listModels();
 const asksBack = takesFeedback().catch(() => false); // what is wrong, the answer says
 let queue = Promise.resolve(); // one photo after the other, in their order
 
@@ -333,7 +343,7 @@ function take(files) {
         const image = item.querySelector("img");
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
-        const asked = model.selectedOptions[0];
+        const asked = await chosenModel();
         const path = asked.value;
         const explains = canExplain(path).catch(() => false); // what is wrong, the answer says
         const answer = await askForEmotion(path, jpeg);
@@ -375,6 +385,6 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 
-listModels().catch(() => {
+listed.catch(() => {
   status.textContent = "The server cannot be reached.";
 });
