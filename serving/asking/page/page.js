@@ -126,7 +126,7 @@ function inWords({ label, certain, dog }) {
   return { heading: label, remark: "" };
 }
 
-function showAnswer(item, name, asked, prediction) {
+function showAnswer(item, name, by, prediction) {
   const { labels, probabilities, milliseconds } = prediction;
   const { heading, remark } = inWords(prediction);
   const title = item.querySelector("h2");
@@ -152,8 +152,7 @@ function showAnswer(item, name, asked, prediction) {
     row.insertCell().append(bar);
     row.insertCell().textContent = percent;
   });
-  const by = model.options.length > 1 ? ` · ${asked.text}` : "";
-  item.querySelector(".details").textContent = `${name}${by} · ${Math.round(milliseconds)} ms`;
+  item.querySelector(".details").textContent = `${by} · ${Math.round(milliseconds)} ms`;
   const best = Math.round(Math.max(...probabilities) * 100);
   status.textContent = remark ? `${name}: ${heading}. ${remark}` : `${name}: ${heading}, ${best} percent`;
 }
@@ -277,10 +276,10 @@ function take(files) {
         const image = item.querySelector("img");
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
-        const asked = model.selectedOptions[0];
-        const path = asked.value;
+        const path = model.value;
+        const by = model.options.length > 1 ? `${name} · ${model.selectedOptions[0].text}` : name;
         const explains = canExplain(path).catch(() => false); // what is wrong, the answer says
-        showAnswer(item, name, asked, await askForEmotion(path, jpeg));
+        showAnswer(item, name, by, await askForEmotion(path, jpeg));
         if (await explains) offerWhy(item, path, jpeg);
       } catch (error) {
         showProblem(item, name, error);
