@@ -32,13 +32,12 @@ async function listModels() {
   document.getElementById("model-choice").hidden = model.options.length < 2;
 }
 
-async function chosenModel() {
+async function modelsListed() {
   try {
     await listed;
   } catch {
     throw new Problem("The server cannot be reached. Is it still running?");
   }
-  return model.selectedOptions[0];
 }
 
 async function takesFeedback() {
@@ -148,7 +147,7 @@ function inWords({ label, certain, dog }) {
   return { heading: label, remark: "" };
 }
 
-function showAnswer(item, name, asked, prediction) {
+function showAnswer(item, name, by, prediction) {
   const { labels, probabilities, milliseconds } = prediction;
   const { heading, remark } = inWords(prediction);
   const title = item.querySelector("h2");
@@ -174,8 +173,7 @@ function showAnswer(item, name, asked, prediction) {
     row.insertCell().append(bar);
     row.insertCell().textContent = percent;
   });
-  const by = model.options.length > 1 ? ` · ${asked.text}` : "";
-  item.querySelector(".details").textContent = `${name}${by} · ${Math.round(milliseconds)} ms`;
+  item.querySelector(".details").textContent = `${by} · ${Math.round(milliseconds)} ms`;
   const best = Math.round(Math.max(...probabilities) * 100);
   status.textContent = remark ? `${name}: ${heading}. ${remark}` : `${name}: ${heading}, ${best} percent`;
 }
@@ -343,11 +341,13 @@ function take(files) {
         const image = item.querySelector("img");
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
-        const asked = await chosenModel();
-        const path = asked.value;
+        await modelsListed();
+        const path = model.value;
+        const asked = model.selectedOptions[0];
+        const by = model.options.length > 1 ? `${name} · ${asked.text}` : name;
         const explains = canExplain(path).catch(() => false); // what is wrong, the answer says
         const answer = await askForEmotion(path, jpeg);
-        showAnswer(item, name, asked, answer);
+        showAnswer(item, name, by, answer);
         if (await asksBack) offerFeedback(item, asked.dataset.model, jpeg, answer);
         if (await explains) offerWhy(item, path, jpeg);
       } catch (error) {
