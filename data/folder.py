@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -20,13 +21,19 @@ class LabelledPhoto:
     label: str
 
 
-def list_photos(source: Path) -> list[LabelledPhoto]:
+def list_photos(source: Path, settled_seconds: float = 0) -> list[LabelledPhoto]:
     """Every labelled file of the source, if its classes can be trained on; see `find_photos`.
+
+    Args:
+        source: class folders, or a CSV table of path,label.
+        settled_seconds: files that have changed since are left out: they may be half-copied.
 
     Raises:
         DataError: as `find_photos`, or an empty class, fewer than two of them, or an unusable name.
     """
     photos = find_photos(source)
+    if settled_seconds:
+        photos = settled(photos, settled_seconds)
     labels = sorted({photo.label for photo in photos})
     for folder in _class_folders(source) if source.is_dir() else ():
         if show(folder.name) not in labels:
@@ -62,6 +69,24 @@ def find_photos(source: Path) -> list[LabelledPhoto]:
     if not photos:
         raise DataError(f"no photos in {source}: it needs {shape}, with photos in them")
     return photos
+
+
+def settled(photos: Iterable[LabelledPhoto], seconds: float) -> list[LabelledPhoto]:
+    """Those of some photos whose files have not changed for so long.
+
+    What counts is the change of any kind: a copy may keep the time of the last write, but each
+    block that is added to a file is a change. A file that cannot be looked at is not left out.
+    """
+    latest = time.time() - seconds
+    return [photo for photo in photos if _last_change(photo.path) <= latest]
+
+
+def _last_change(file: Path) -> float:
+    """Seconds since the epoch."""
+    try:
+        return file.stat().st_ctime
+    except OSError:
+        return 0.0
 
 
 def require_apart(out: Path, source: Path) -> None:

@@ -112,6 +112,7 @@ def ingest(
     last_spans: int | None = None,
     decisions: Path | None = None,
     max_reject_share: float = 0.2,
+    settled_seconds: float = 0,
     progress: Tell = lambda done, total: None,
     beam_options: Sequence[str] = BEAM_OPTIONS,
 ) -> IngestResult:
@@ -131,6 +132,7 @@ def ingest(
             brought any, the one to be written among them.
         decisions: what people have decided about labels; by default `relabels.csv` of the source.
         max_reject_share: the largest share of files that may be no usable photo.
+        settled_seconds: photos that have changed since are left for later.
         progress: is told how many photos of how many are prepared.
         beam_options: of a runner whose workers see both folders.
 
@@ -144,7 +146,7 @@ def ingest(
             "leave one of them out"
         )
     require_apart(out, source)
-    photos = list_photos(source)
+    photos = list_photos(source, settled_seconds)
     made = read_decisions(source, decisions)
     try:
         with spans.claim(out) as unfinished:

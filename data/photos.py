@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from data.contract.images import MAX_FILE_PIXELS
+from data.contract.images import LONGEST_SIDE, MAX_FILE_PIXELS, bounded_size
 from data.errors import DataError, MemoryShortageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 MAX_BYTES = 50 * 2**20
-LONGEST_SIDE = 512
 JPEG_QUALITY = 95
 """At the model's 224 pixels, the second compression then changes a value by 0.4 of 255 on average
 (quality 90: 0.6), for twice the bytes of the photos it was measured on."""
@@ -106,12 +105,6 @@ def bound_side(image: Pixels, longest: int = LONGEST_SIDE) -> Pixels:
     if size == (width, height):
         return image
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def bounded_size(width: int, height: int, longest: int = LONGEST_SIDE) -> tuple[int, int]:
-    """Width and height after `bound_side`."""
-    scale = min(1, longest / max(height, width))
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def encode_jpeg(image: Pixels) -> bytes:

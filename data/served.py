@@ -6,9 +6,10 @@ import io
 from pathlib import Path
 
 from data.contract import features
+from data.contract.images import bounded_size
 from data.errors import DataError
 from data.folder import list_table, show, walk
-from data.photos import bounded_size, prepare_photo, read_photo
+from data.photos import prepare_photo, read_photo
 
 SAMPLE = 1000
 """How many photos are read at the most: enough to find a change of a fifth in brightness."""

@@ -24,12 +24,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data.audit import Fact
 from data.contract import features
 from data.contract.beam import StepCounter, step_errors_raised
+from data.contract.images import bounded_size
 from data.contract.progress import Tell
 from data.errors import DataError, MemoryShortageError
 from data.folder import LabelledPhoto
 from data.held_photos import HeldPhotos
 from data.perceptual_hash import BYTES, HASHES, Hashes, hash_changes
-from data.photos import bounded_size, decode_photo, prepare_photo, read_photo
+from data.photos import decode_photo, prepare_photo, read_photo
 from data.records import read_shard
 
 GZIP = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)

@@ -69,7 +69,8 @@ def run_locally(
         draw_dataset(photos, per_class=config.demo.photos_per_class, seed=0)
         print(f"photos    drawn dog faces, not photographs: {photos}", flush=True)
     # Before anything is written: photos of other classes must not become the newest records.
-    found = tuple(sorted({photo.label for photo in list_photos(photos)}))
+    listed = list_photos(photos, config.data.settled_seconds)
+    found = tuple(sorted({photo.label for photo in listed}))
     config = _fill_classes(config, found, stored)
     ingested = ingest(
         photos,
@@ -77,6 +78,7 @@ def run_locally(
         last_spans=config.data.window,
         decisions=config.data.relabels,
         max_reject_share=config.data.max_reject_share,
+        settled_seconds=config.data.settled_seconds,
         progress=tenths("photos    read"),
         beam_options=arguments,
     )

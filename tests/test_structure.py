@@ -20,6 +20,7 @@ PARTS_OF_SERVING: dict[str, set[str]] = {
     "quiet_tensorflow": set(),
     "embedded": {CONTRACT},
     "asking": {CONTRACT, "serving.quiet_tensorflow"},
+    "observing": {CONTRACT, "serving.asking", "serving.embedded"},
     "checking": {CONTRACT, "serving.embedded"},
 }
 PARTS_OF_COMPONENTS: dict[str, set[str]] = {

@@ -58,10 +58,8 @@ def DataGate(  # noqa: N802 (a TFX component is named like a class)
         (split, _read(anomalies, split))
         for split in artifact_utils.decode_split_names(anomalies.split_names)
     )
-    found += (
-        _compared(DRIFT, drift, _NO_EARLIER) if drift else [checks.unmeasured(DRIFT, _NOT_HERE)]
-    )
-    found += _compared(SKEW, skew, _NONE_SERVED)
+    found += compared(DRIFT, drift, _NO_EARLIER) if drift else [checks.unmeasured(DRIFT, _NOT_HERE)]
+    found += compared(SKEW, skew, _NONE_SERVED)
     judged, idle = checks.with_waivers(found, TypeAdapter(list[Waiver]).validate_json(waivers))
     failed = [check for check in judged if not check.passed]
     if failed:
@@ -80,7 +78,14 @@ def DataGate(  # noqa: N802 (a TFX component is named like a class)
     verdict.set_string_custom_property(WAIVED, json.dumps(waived, ensure_ascii=False))
 
 
-def _compared(kind: str, anomalies: types.Artifact | None, otherwise: str) -> list[Check]:
+def compared(kind: str, anomalies: types.Artifact | None, otherwise: str) -> list[Check]:
+    """What DistributionValidator has measured.
+
+    Args:
+        kind: what the comparison is for.
+        anomalies: its output; None if there is none.
+        otherwise: why nothing was compared, if nothing was.
+    """
     against = anomalies.get_string_custom_property(AGAINST) if anomalies else ""
     if not anomalies or not against:
         return [checks.unmeasured(kind, otherwise)]

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from ml_metadata import MetadataStore
+from tensorflow_metadata.proto.v0 import statistics_pb2
 from tfx import types
 from tfx.components.distribution_validator import executor
 from tfx.components.example_gen.utils import SPAN_PROPERTY_NAME
@@ -96,14 +97,35 @@ def ServedStatistics(  # noqa: N802 (a TFX component is named like a class)
         table: a CSV table with a column for each feature and a row for each photo.
         code: a hash of the code that runs here, for the cache.
     """
+    write_statistics(count(table), SERVED, statistics)
+
+
+def count(table: str) -> statistics_pb2.DatasetFeatureStatisticsList:
+    """The statistics of photos.
+
+    Args:
+        table: a CSV table with a column for each feature and a row for each photo.
+    """
     import pandas as pd  # comes with TFDV, which takes its tables
     import tensorflow_data_validation as tfdv
 
     types_of = {features.LABEL: str, features.BRIGHTNESS: float}
     photos = pd.read_csv(io.StringIO(table), dtype=types_of, keep_default_na=False)
-    counted = tfdv.generate_statistics_from_dataframe(photos)
-    statistics.split_names = artifact_utils.encode_split_names([SERVED])
-    folder = artifact_utils.get_split_uri([statistics], SERVED)
+    return tfdv.generate_statistics_from_dataframe(photos)
+
+
+def write_statistics(
+    counted: statistics_pb2.DatasetFeatureStatisticsList, split: str, statistics: types.Artifact
+) -> None:
+    """Makes an artifact the statistics of one split.
+
+    Args:
+        counted: the statistics.
+        split: its name.
+        statistics: with a folder of its own.
+    """
+    statistics.split_names = artifact_utils.encode_split_names([split])
+    folder = artifact_utils.get_split_uri([statistics], split)
     file = f"{folder}/{stats_artifact_utils.BINARY_PB_BASENAME}"
     io_utils.write_bytes_file(file, counted.SerializeToString(deterministic=True))
 

@@ -84,6 +84,7 @@ def _ingest(options: argparse.Namespace) -> int:
             last_spans=config.data.window,
             decisions=config.data.relabels,
             max_reject_share=config.data.max_reject_share,
+            settled_seconds=config.data.settled_seconds,
             progress=tenths("read"),
             beam_options=beam_options,
         )

@@ -68,6 +68,10 @@ def _compile(options: argparse.Namespace) -> int:
         raise UsageError(f"--out {options.out}: it must end in {', '.join(_SUFFIXES)}")
     if not options.out.parent.is_dir():
         raise UsageError(f"--out {options.out}: there is no folder {options.out.parent}")
+    if config.serving.promote:
+        raise UsageError(
+            "serving.promote = true: only `run` promotes what it has pushed; leave it out"
+        )
     _require_kfp()
     with chatter_to(Path(os.devnull)):
         from pipeline.cluster.compile_spec import as_text, compile_spec

@@ -11,7 +11,7 @@ from data.contract.errors import Exit, UsageError
 from pipeline.commands.common import RUNS, add_command, number, require_there
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from data.folder import LabelledPhoto
     from data.ingest import IngestResult
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.review.decisions import Decisions, Tally
     from pipeline.review.doubts import Doubts
-    from pipeline.review.photos import Backbone
+    from pipeline.review.photos import Backbone, Photo
     from pipeline.workdir import Workdir
 
 PORT = 8502
@@ -32,8 +32,8 @@ def add_review(commands: "Commands") -> None:
         help="the most doubtful labels first, for you to decide about",
         description="Opens a page on this machine that shows the photos whose labels fit least to "
         "those of similar photos, and takes what you decide: one key a photo. Each decision is a "
-        "row in a table that `run` and `data` honour; no photo is moved or deleted. Ctrl-C ends "
-        "it.",
+        "row in a table that `run` and `data` honour; no photo of PHOTOS is moved or deleted. "
+        "Ctrl-C ends it.",
     )
     parser.add_argument(
         "photos",
@@ -56,6 +56,13 @@ def add_review(commands: "Commands") -> None:
         "beside it)",
     )
     parser.add_argument(
+        "--feedback",
+        type=Path,
+        metavar="FOLDER",
+        help="that of `serve --feedback`: its photos come first, each as someone has labelled it; "
+        "what you accept goes to its class in PHOTOS, what you leave out is deleted",
+    )
+    parser.add_argument(
         "--port",
         type=number(0, 65535),
         default=PORT,
@@ -76,11 +83,15 @@ def _review(options: argparse.Namespace) -> int:
     require_apart(workdir.root, options.photos)
     stored = workdir.stored_config()
     table = _table(options, stored)
+    if options.feedback is not None:
+        _require_class_folders(options)
     print(f"workdir   {workdir.root}", flush=True)
     with workdir.locked():
+        feedback = _read_feedback(options, table)
         ingested = _ingest(options.photos, workdir, stored or Config(), table)
-        listed = {photo.name: photo for photo in list_photos(options.photos)}
-        doubts = _rank(ingested.span_dir, listed, workdir, stored)
+        found = (*list_photos(options.photos), *feedback.values())
+        listed = {photo.name: photo for photo in found}
+        doubts = _rank(ingested.span_dir, listed, feedback, workdir, stored)
 
     from pipeline.review.decisions import Decisions
     from pipeline.review.server import ReviewServer, photo_reader
@@ -94,6 +105,7 @@ def _review(options: argparse.Namespace) -> int:
     with suppress(KeyboardInterrupt):  # which is how it ends
         server.run()
     print(f"\ndecided   {_describe_tally(decisions.tally())}: {table}")
+    _read_feedback(options, table)
     print(f"next      {_next_command(options, table)}")
     return Exit.DONE
 
@@ -136,8 +148,51 @@ def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> 
     return ingested
 
 
+def _require_class_folders(options: argparse.Namespace) -> None:
+    from data.folder import require_apart
+
+    if not options.photos.is_dir():
+        raise UsageError(f"--feedback needs PHOTOS with a folder for each class: {options.photos}")
+    require_apart(options.feedback, options.photos)
+
+
+def _read_feedback(options: argparse.Namespace, table: Path) -> "dict[Photo, LabelledPhoto]":
+    """The feedback that nobody has decided about; what has been decided on is taken out first."""
+    from functools import partial
+
+    from data.feedback import read_feedback, settle
+    from data.folder import list_photos
+    from data.relabels import read
+    from pipeline.review.candidates import as_photos, decided
+
+    if options.feedback is None:
+        return {}
+    classes = {photo.label for photo in list_photos(options.photos)}
+    feedback, remarks = read_feedback(options.feedback)
+    decide = partial(decided, read(table).rows, classes)
+    settled = settle(options.feedback, options.photos, feedback, decide)
+    waiting = [each for each in feedback if decide(each.sha256) is None]
+    strange = [each for each in waiting if each.correction not in classes]
+    remarks += [
+        f"{options.feedback / each.photo} is left aside: {each.correction} is no class of PHOTOS"
+        for each in strange
+    ]
+    for remark in remarks:
+        print(f"feedback  {remark}")
+    print(
+        f"feedback  {options.feedback}: {settled.taken:,} taken into {options.photos}, "
+        f"{settled.left_out:,} left out, {len(waiting) - len(strange):,} to decide about",
+        flush=True,
+    )
+    return as_photos([each for each in waiting if each not in strange], options.feedback)
+
+
 def _rank(
-    span: Path, listed: "Mapping[str, LabelledPhoto]", workdir: "Workdir", stored: "Config | None"
+    span: Path,
+    listed: "Mapping[str, LabelledPhoto]",
+    feedback: "Collection[Photo]",
+    workdir: "Workdir",
+    stored: "Config | None",
 ) -> "Doubts":
     from data.contract.progress import tenths
     from pipeline.progress import chatter_to
@@ -148,6 +203,11 @@ def _rank(
     with chatter_to(Path(os.devnull)):
         backbone = _backbone(workdir, stored)
         photos = read_photos(span)
+        known = {photo.sha256 for photo in photos}
+        new = [photo for photo in feedback if photo.sha256 not in known]
+        if len(new) < len(feedback):
+            print(f"feedback  {len(feedback) - len(new):,} are among the photos already")
+        photos += new
         read = photo_reader(listed, photos)
         features = features_of(photos, span, read, workdir.review, backbone, tenths("features  of"))
         return Doubts.of(photos, features)

@@ -5,8 +5,10 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -17,13 +19,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.embedded.metrics import Metrics
-from serving.embedded.rest_api import PATH, Answer, RestApi, error_body, refuse
+from serving.embedded.rest_api import PATH, Answer, error_body, refuse
 from serving.embedded.status import Code, RequestError, invalid
 from serving.embedded.versions import Model
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
 JSON = "application/json"
+
+FURTHER_WAITING = 16
+FURTHER_BYTES = 64 * 2**20
+"""Requests and bytes that each of the further endpoints may hold: they take nothing of the others'
+share."""
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -77,10 +84,23 @@ class _TooLargeError(Exception):
     """A body exceeds its limit."""
 
 
-class RestEndpoint:
-    """The REST API as an ASGI application."""
+class Api(Protocol):
+    """What answers requests whose bodies are here."""
 
-    def __init__(self, api: RestApi, limits: Limits) -> None:
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """Answers a request; whatever is wrong with it is in the answer.
+
+        Args:
+            method: in capitals.
+            path: as it came, percent signs and the query included.
+            body: inflated.
+        """
+
+
+class RestEndpoint:
+    """The REST API, or another, as an ASGI application."""
+
+    def __init__(self, api: Api, limits: Limits) -> None:
         self._api = api
         self._limits = limits
         self._gate = _Gate(limits)
@@ -164,38 +184,50 @@ def _too_large(limit: int) -> str:
 
 
 def create_app(
+    api: Api,
     models: Mapping[str, Model],
     metrics: Metrics,
     limits: Limits,
     page: Path,
+    further: Mapping[str, Api],
     on_start: Callable[[], None],
 ) -> Starlette:
     """The whole server but for its sockets: the REST API, the metrics and the page.
 
     Args:
+        api: the REST API.
         models: by name.
         metrics: for Prometheus.
         limits: of the requests.
         page: the folder of `index.html` and what it needs.
+        further: what answers the page, and nobody else's, at other paths, by their names.
         on_start: called once when the server starts.
     """
-    endpoint = RestEndpoint(RestApi(models, metrics), limits)
+    endpoint = RestEndpoint(api, limits)
+    aside = replace(limits, threads=1, waiting=FURTHER_WAITING, held_bytes=FURTHER_BYTES)
+    endpoints = {name: RestEndpoint(each, aside) for name, each in further.items()}
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         on_start()
         yield
-        endpoint.close()
+        for each in (endpoint, *endpoints.values()):
+            each.close()
 
     def show_metrics(_: Request) -> Response:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     def list_models(_: Request) -> Response:
-        return JSONResponse(list(models))
+        return JSONResponse({name: sorted(model.labels) for name, model in list(models.items())})
+
+    def list_endpoints(_: Request) -> Response:
+        return JSONResponse(list(endpoints))
 
     return Starlette(
         routes=[
             Route("/models.json", list_models, methods=["GET"]),
+            Route("/endpoints.json", list_endpoints, methods=["GET"]),
+            *(Route(f"/{name}", _FromThePage(each)) for name, each in endpoints.items()),
             Route(METRICS_PATH, show_metrics, methods=["GET"]),
             Mount("/", StaticFiles(directory=page, html=True)),
         ],
@@ -214,6 +246,41 @@ class _RestApiFirst:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         mine = scope["type"] == "http" and PATH.fullmatch(scope["raw_path"].decode("latin-1"))
         await (self._endpoint if mine else self._app)(scope, receive, send)
+
+
+class _FromThePage:
+    """Refuses what another site's page sends in the name of whoever is looking at it.
+
+    A browser asks before it sends JSON elsewhere, and is not answered; what it says of the sender
+    is believed, too. A name that leads here now and elsewhere before is not told apart: a server
+    may have any name.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        reply = _refuse_strangers(Request(scope)) or self._app
+        await reply(scope, receive, send)
+
+
+def _refuse_strangers(request: Request) -> Response | None:
+    headers = request.headers
+    if request.method != "POST":
+        return _refusal(405, "Only POST is answered here")
+    if headers.get("content-type", "").partition(";")[0].strip() != JSON:
+        return _refusal(415, f"The body should be {JSON}")
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    # The first is more: a proxy may have changed the host. Browsers leave it out without TLS.
+    own = site == "same-origin" if site else urlsplit(origin or "").netloc == headers.get("host")
+    if (site or origin) and not own:
+        return _refusal(403, "Only the server's own page is answered here")
+    return None
+
+
+def _refusal(status: int, message: str) -> Response:
+    """The answer to a request whose body is not read."""
+    return Response(error_body(message), status, {"connection": "close"}, media_type=JSON)
 
 
 class _PageHeaders:

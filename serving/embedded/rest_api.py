@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +16,7 @@ from data.contract.servable import DEFAULT_SIGNATURE
 from serving.embedded import examples, json_values, tensors
 from serving.embedded.json_values import Json, quote
 from serving.embedded.metrics import Metrics
+from serving.embedded.observer import Call, Observer
 from serving.embedded.servable import Signature, Tensor
 from serving.embedded.status import Code, RequestError, invalid
 from serving.embedded.versions import Model, VersionStatus, not_found, unknown_label
@@ -58,11 +59,15 @@ class RestApi:
     Args:
         models: by name.
         metrics: where requests are counted.
+        observers: are told of every answer.
     """
 
-    def __init__(self, models: Mapping[str, Model], metrics: Metrics) -> None:
+    def __init__(
+        self, models: Mapping[str, Model], metrics: Metrics, observers: Sequence[Observer] = ()
+    ) -> None:
         self._models = models
         self._metrics = metrics
+        self._observers = observers
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
         """Answers a request; whatever is wrong with it is in the answer.
@@ -117,11 +122,16 @@ class RestApi:
             feed = examples.read_examples(document)
         signature_name = signature_name or DEFAULT_SIGNATURE
         model, version = self._find(target)
-        with model.use(version) as (_, servable):
+        with (
+            model.use(version, target.label) as (number, servable, label),
+            self._metrics.version(model.name, number, label),
+        ):
 
             def run(feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 with self._metrics.runtime(model.name, method):
-                    return servable.run(signature_name, feeds)
+                    outputs = servable.run(signature_name, feeds)
+                self._tell(Call(model.name, number, signature_name, feeds, outputs))
+                return outputs
 
             signature = servable.signatures.get(signature_name)
             if method == "predict":
@@ -134,17 +144,22 @@ class RestApi:
                 raise invalid(f"No signature was found with the name: {signature_name}")
             return _infer(method, feed, signature, run)
 
+    def _tell(self, call: Call) -> None:
+        for observer in self._observers:
+            try:
+                observer.saw(call)
+            except Exception:  # the client has no part in it
+                _log.exception("an answer of %s went unobserved", call.model)
+
     def _find(self, target: _Target) -> tuple[Model, int | None]:
-        """The model and the version that it should use."""
+        """The model, and the number of the version if the path has one."""
         version = _number(target.version)
         model = self._models.get(target.name)
+        if model is not None:
+            return model, version
         if target.label is not None:
-            if model is None:
-                raise unknown_label(target.label)
-            return model, model.version_of(target.label)
-        if model is None:
-            raise not_found(target.name, version)
-        return model, version
+            raise unknown_label(target.label)
+        raise not_found(target.name, version)
 
     def _status(self, target: _Target) -> Json:
         version = _number(target.version)
@@ -163,7 +178,7 @@ class RestApi:
 
     def _metadata(self, target: _Target) -> Json:
         model, version = self._find(target)
-        with model.use(version) as (number, servable):
+        with model.use(version, target.label) as (number, servable, _):
             return {
                 "model_spec": {
                     "name": target.name,

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data import photos
+from data.contract.images import LONGEST_SIDE
 from data.errors import DataError
 from data.perceptual_hash import BYTES, HASHES, hash_changes
-from data.photos import LONGEST_SIDE, PreparedPhoto, decode_photo, prepare_photo
+from data.photos import PreparedPhoto, decode_photo, prepare_photo
 
 DEADLINE = timedelta(seconds=5)
 HEADER = 700

@@ -130,7 +130,7 @@ function draw() {
     "It is labelled ", Object.assign(document.createElement("strong"), { textContent: item.label }),
   );
   element("conflict").hidden = !item.conflict;
-  element("conflict").textContent = item.conflict && `In conflict, so not used: ${item.conflict}`;
+  element("conflict").textContent = item.conflict && `Not used: ${item.conflict}`;
   const decision = decided.get(position);
   element("decision").hidden = !decision;
   element("decision").textContent = decision ? describe(decision) : "";

@@ -18,8 +18,32 @@ class Problem extends Error {} // what to tell the user, in words
 
 async function listModels() {
   const response = await fetch("models.json");
-  for (const name of await response.json()) model.add(new Option(name, name));
+  for (const [name, labels] of Object.entries(await response.json())) {
+    const path = `v1/models/${encodeURIComponent(name)}`;
+    const options = [
+      new Option(name, path),
+      ...labels.map((label) => new Option(`${name}, ${label}`, `${path}/labels/${encodeURIComponent(label)}`)),
+    ];
+    for (const option of options) {
+      option.dataset.model = name;
+      model.add(option);
+    }
+  }
   document.getElementById("model-choice").hidden = model.options.length < 2;
+}
+
+async function chosenModel() {
+  try {
+    await listed;
+  } catch {
+    throw new Problem("The server cannot be reached. Is it still running?");
+  }
+  return model.selectedOptions[0];
+}
+
+async function takesFeedback() {
+  const response = await fetch("endpoints.json");
+  return (await response.json()).includes("feedback");
 }
 
 async function shrink(file) {
@@ -52,31 +76,36 @@ function toBase64(blob) {
   });
 }
 
-async function ask(name, jpeg, signature = {}) {
-  const body = JSON.stringify({ ...signature, instances: [{ b64: await toBase64(jpeg) }] });
+async function send(path, content) {
   let response;
-  let answer;
   try {
-    response = await fetch(`${address(name)}:predict`, {
+    response = await fetch(path, {
       method: "POST",
-      body,
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(content),
       signal: AbortSignal.timeout(TIMEOUT),
     });
-    answer = await response.json();
+    return { response, answer: await response.json() };
   } catch (error) {
     if (error.name === "TimeoutError") throw new Problem("The server takes too long. Try again.");
     if (response) throw new Problem("The server gave an answer that makes no sense.");
     throw new Problem("The server cannot be reached. Is it still running?");
   }
+}
+
+// `path` is that of the model, or of one of its labels, as the REST API has it.
+async function ask(path, jpeg, signature = {}) {
+  const instances = [{ b64: await toBase64(jpeg) }];
+  const { response, answer } = await send(`${path}:predict`, { ...signature, instances });
   if (response.status === 404) throw new Problem("The model is not ready yet. Try again in a moment.");
   if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
   if (!response.ok) throw new Problem(`The server refuses the photo: ${answer.error}`);
   return answer.predictions[0];
 }
 
-async function askForEmotion(name, jpeg) {
+async function askForEmotion(path, jpeg) {
   const started = performance.now();
-  const prediction = await ask(name, jpeg);
+  const prediction = await ask(path, jpeg);
   const milliseconds = performance.now() - started;
   if (!prediction.labels || !prediction.probabilities) {
     throw new Problem("This model does not recognise emotions in photos.");
@@ -84,12 +113,8 @@ async function askForEmotion(name, jpeg) {
   return { ...prediction, milliseconds };
 }
 
-function address(name) {
-  return `v1/models/${encodeURIComponent(name)}`;
-}
-
-async function canExplain(name) {
-  const response = await fetch(`${address(name)}/metadata`);
+async function canExplain(path) {
+  const response = await fetch(`${path}/metadata`);
   const { metadata } = await response.json();
   return "explain" in metadata.signature_def.signature_def;
 }
@@ -123,7 +148,7 @@ function inWords({ label, certain, dog }) {
   return { heading: label, remark: "" };
 }
 
-function showAnswer(item, name, prediction) {
+function showAnswer(item, name, asked, prediction) {
   const { labels, probabilities, milliseconds } = prediction;
   const { heading, remark } = inWords(prediction);
   const title = item.querySelector("h2");
@@ -149,12 +174,13 @@ function showAnswer(item, name, prediction) {
     row.insertCell().append(bar);
     row.insertCell().textContent = percent;
   });
-  item.querySelector(".details").textContent = `${name} · ${Math.round(milliseconds)} ms`;
+  const by = model.options.length > 1 ? ` · ${asked.text}` : "";
+  item.querySelector(".details").textContent = `${name}${by} · ${Math.round(milliseconds)} ms`;
   const best = Math.round(Math.max(...probabilities) * 100);
   status.textContent = remark ? `${name}: ${heading}. ${remark}` : `${name}: ${heading}, ${best} percent`;
 }
 
-function offerWhy(item, modelName, jpeg) {
+function offerWhy(item, path, jpeg) {
   const button = item.querySelector(".why button");
   const figure = item.querySelector("figure");
   const words = figure.querySelector(".words");
@@ -165,7 +191,7 @@ function offerWhy(item, modelName, jpeg) {
     button.setAttribute("aria-pressed", String(!pressed()));
     if (pressed()) {
       button.setAttribute("aria-busy", "true");
-      drawn ??= ask(modelName, jpeg, { signature_name: "explain" }).then((why) => drawWhy(item, why));
+      drawn ??= ask(path, jpeg, { signature_name: "explain" }).then((why) => drawWhy(item, why));
       try {
         speaks = await drawn;
       } catch (error) {
@@ -182,6 +208,48 @@ function offerWhy(item, modelName, jpeg) {
     item.classList.toggle("explained", pressed() && drawn !== undefined);
   });
   item.querySelector(".why").hidden = false;
+}
+
+async function sendFeedback(name, jpeg, correction) {
+  const photo = { b64: await toBase64(jpeg) };
+  const { response, answer } = await send("feedback", { model: name, photo, correction });
+  if (response.status === 409) throw new Problem("The server no longer remembers its answer. Add the photo again.");
+  if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
+  if (response.status === 507) throw new Problem("Not kept: the server has no room for more photos.");
+  if (!response.ok) throw new Problem(`Not kept: ${answer.error}`);
+}
+
+function offerFeedback(item, modelName, jpeg, { labels, label }) {
+  const kept = item.querySelector(".kept");
+  const buttons = labels.map((emotion, index) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: emotion });
+    button.setAttribute("aria-pressed", "false");
+    if (index < 9) {
+      const key = Object.assign(document.createElement("kbd"), { textContent: index + 1, ariaHidden: "true" });
+      button.setAttribute("aria-keyshortcuts", key.textContent);
+      button.append(key);
+    }
+    button.addEventListener("click", () => choose(button, emotion));
+    return button;
+  });
+  async function choose(button, emotion) {
+    if (buttons.some((each) => each.ariaBusy === "true")) return; // the last one that is sent counts
+    button.ariaBusy = "true";
+    let words = emotion === label ? `Kept: ${emotion} is right.` : `Kept: it is ${emotion}, not ${label}.`;
+    try {
+      await sendFeedback(modelName, jpeg, emotion);
+      for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
+      kept.classList.remove("failed");
+    } catch (error) {
+      words = inOurWords(error);
+      kept.classList.add("failed");
+    }
+    button.ariaBusy = "false";
+    kept.textContent = status.textContent = words;
+    kept.hidden = false;
+  }
+  item.querySelector(".choices").append(...buttons);
+  item.querySelector(".feedback").hidden = false;
 }
 
 // Returns whether anything speaks for the class.
@@ -258,6 +326,8 @@ function showProblem(item, name, error) {
   status.textContent = `${name}: ${words}`;
 }
 
+const listed = listModels();
+const asksBack = takesFeedback().catch(() => false); // what is wrong, the answer says
 let queue = Promise.resolve(); // one photo after the other, in their order
 
 function take(files) {
@@ -273,10 +343,13 @@ function take(files) {
         const image = item.querySelector("img");
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
-        const asked = model.value;
-        const explains = canExplain(asked).catch(() => false); // what is wrong, the answer says
-        showAnswer(item, name, await askForEmotion(asked, jpeg));
-        if (await explains) offerWhy(item, asked, jpeg);
+        const asked = await chosenModel();
+        const path = asked.value;
+        const explains = canExplain(path).catch(() => false); // what is wrong, the answer says
+        const answer = await askForEmotion(path, jpeg);
+        showAnswer(item, name, asked, answer);
+        if (await asksBack) offerFeedback(item, asked.dataset.model, jpeg, answer);
+        if (await explains) offerWhy(item, path, jpeg);
       } catch (error) {
         showProblem(item, name, error);
       }
@@ -300,14 +373,18 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.key.toLowerCase() !== "m" || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.repeat || event.target === model) return; // letters choose among models
   const item = document.activeElement.closest(".result") ?? results;
-  item.querySelector(".why:not([hidden]) button")?.click();
+  if (event.key.toLowerCase() === "m") item.querySelector(".why:not([hidden]) button")?.click();
+  if (/^[1-9]$/.test(event.key)) {
+    const first = item.querySelector(".feedback:not([hidden])");
+    first?.querySelector(`[aria-keyshortcuts="${event.key}"]`)?.click();
+  }
 });
 
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 
-listModels().catch(() => {
+listed.catch(() => {
   status.textContent = "The server cannot be reached.";
 });

@@ -14,6 +14,7 @@ from data.contract.nodes import ACTIVATION_CACHE, EVALUATOR, PUSHER, REPORT, TRA
 from pipeline.outputs import PIPELINE_RUN
 
 KINDS = {
+    "StatisticsGen": {"statistics": "ExampleStatistics"},
     ACTIVATION_CACHE: {"activations": "Examples"},
     TRAINER: {"model": "Model"},
     EVALUATOR: {"evaluation": "ModelEvaluation", "blessing": "ModelBlessing"},
@@ -138,6 +139,12 @@ class Recorder:
         output = self.artifact("PushedModel", pushed=int(version is not None), **said)
         self.run(run, PUSHER, output, read={"model": model} if model else {})
         return output
+
+    def fail(self, run: mlmd.Context, node: str) -> None:
+        """An execution of a node that has failed."""
+        kind = self._store.put_execution_type(mlmd.ExecutionType(name=node))
+        failed = mlmd.Execution(type_id=kind, last_known_state=mlmd.Execution.FAILED)
+        self._store.put_execution(failed, [], [run, self._node_context(node)])
 
     def _node_context(self, node: str) -> mlmd.Context:
         if node not in self._nodes:

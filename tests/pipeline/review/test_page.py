@@ -56,7 +56,7 @@ def test_photos_in_conflict_show_both_pictures_and_one_key_decides_about_both(
         driver.set_window_size(1100, 900)
         opened(driver, review)
         shows(driver, review, 0)
-        assert "In conflict, so not used: a near-duplicate of" in text(driver, "conflict")
+        assert "Not used: a near-duplicate of" in text(driver, "conflict")
         assert review.doubts.photos[1].label in text(driver, "copies")
         press(driver, "s")
         shows(driver, review, 2)

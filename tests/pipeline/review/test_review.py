@@ -14,10 +14,12 @@ import pytest
 from components.model.settings import ModelSettings
 from data import relabels
 from data.drawn_dogs import draw_dataset, draw_photo
+from data.feedback import read_feedback
 from data.relabels import Relabel
 from pipeline.cli import main
 from pipeline.config import Config
 from pipeline.workdir import Workdir
+from tests.data.test_feedback import add
 from tests.pipeline.review.conftest import Client
 
 
@@ -39,8 +41,8 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Workdir:
 class Running:
     """The command in a process of its own, as far as the page is there."""
 
-    def __init__(self, photos: Path, workdir: Workdir) -> None:
-        command = ["review", str(photos), "--workdir", str(workdir.root), "--port", "0"]
+    def __init__(self, photos: Path, workdir: Workdir, *options: str) -> None:
+        command = ["review", str(photos), "--workdir", str(workdir.root), "--port", "0", *options]
         self.process = subprocess.Popen(
             [str(Path(sys.executable).with_name("dog-emotion")), *command],
             stdout=subprocess.PIPE,
@@ -64,8 +66,8 @@ class Running:
 
 
 @contextmanager
-def running(photos: Path, workdir: Workdir) -> Iterator[Running]:
-    started = Running(photos, workdir)
+def running(photos: Path, workdir: Workdir, *options: str) -> Iterator[Running]:
+    started = Running(photos, workdir, *options)
     try:
         yield started
     finally:
@@ -171,3 +173,54 @@ def test_a_damaged_table_is_named_before_anything_is_computed(
     command = ["review", str(photos), "--workdir", str(workdir.root), "--relabels", str(table)]
     assert main(command) == 1
     assert "line 2 is cut off: 'abc,sad' has no line break" in capsys.readouterr().err
+
+
+def test_feedback_comes_first_and_nothing_that_was_decided_is_lost_by_a_kill(
+    photos: Path, workdir: Workdir, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    said.mkdir()
+    sent = [draw_photo("happy", np.random.default_rng(5000 + number)) for number in range(4)]
+    kept = [add(said, photo, correction="happy") for photo in sent]
+    add(said, b"of another model", correction="bored")
+    files = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    with running(photos, workdir, f"--feedback={said}") as first:
+        assert "bored is no class of PHOTOS" in "".join(first.said)
+        assert "0 taken into" in "".join(first.said)
+        review = first.review
+        items = [review.ask("GET", f"/items/{n}?list={review.list}").json for n in range(5)]
+        waiting = {
+            item["name"]: n for n, item in enumerate(items) if "the page" in item["conflict"]
+        }
+        assert waiting.keys() == {f"said/{each.photo}" for each in kept}
+        assert all(items[n]["label"] == "happy" for n in waiting.values())
+        for each, to in zip(kept, ("happy", "sad", ""), strict=False):
+            assert review.answer(position=waiting[f"said/{each.photo}"], to=to).status == 200
+        first.process.kill()
+    now = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    assert now == files  # decided, and not yet among the photos
+    with running(photos, workdir, f"--feedback={said}") as second:
+        assert f"2 taken into {photos}, 1 left out, 1 to decide about" in "".join(second.said)
+        second.end()
+    now = sorted(path.relative_to(photos).as_posix() for path in photos.rglob("*.jpg"))
+    assert now == sorted([*files, f"happy/{kept[0].photo}", f"sad/{kept[1].photo}"])
+    assert [each.sha256 for each in read_feedback(said)[0] if each.correction == "happy"] == [
+        kept[3].sha256
+    ]
+
+
+def test_a_folder_of_feedback_that_cannot_be_used_is_named(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "happy" / "said").mkdir()
+    table = tmp_path / "photos.csv"
+    table.write_text("path,label\n")
+    for source, folder, words in (
+        (photos, tmp_path / "nowhere", "there is no such folder"),
+        (photos, photos / "happy" / "said", "is inside"),
+        (table, tmp_path, "needs PHOTOS with a folder for each class"),
+    ):
+        command = ["review", str(source), f"--workdir={tmp_path / 'run'}", f"--feedback={folder}"]
+        assert main(command) == 2
+        assert words in capsys.readouterr().err
+    (photos / "happy" / "said").rmdir()

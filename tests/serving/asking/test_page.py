@@ -14,8 +14,12 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from data.drawn_dogs import draw_photo
+from data.feedback import read_feedback
 from serving.embedded.config_files import ModelConfig
-from tests.browser import SHOTS, chromium, needs_chromium
+from serving.embedded.versions import Policy
+from serving.observing.feedback import ENDPOINT, FeedbackDesk
+from serving.observing.feedback_folder import FeedbackFolder
+from tests.browser import SHOTS, chromium, emulate, needs_chromium
 from tests.serving.asking.photo_model import LABELS, write_explaining_model, write_photo_model
 from tests.serving.conftest import Client, serving, wait_for
 from tests.serving.embedded.models import NAME
@@ -57,7 +61,7 @@ def page(driver: webdriver.Chrome, client: Client) -> webdriver.Chrome:
 
 def model_names(driver: webdriver.Chrome) -> list[str]:
     options = driver.find_elements(By.CSS_SELECTOR, "#model option")
-    return [option.get_attribute("value") or "" for option in options]
+    return [str(option.get_property("textContent")) for option in options]
 
 
 def photo(folder: Path, name: str = "dog.jpg", size: int = 0) -> Path:
@@ -215,6 +219,30 @@ def test_a_model_of_something_else_is_said_in_words(
         choose(driver, photo(tmp_path))
         (result,) = results(driver, 1)
         assert "The server refuses the photo" in result.text
+
+
+def test_a_label_can_be_asked(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    write_photo_model(tmp_path / "models" / "1")
+    write_explaining_model(tmp_path / "models" / "2")
+    labels = {"stable": 1, "canary": 2}
+    with serving(
+        ModelConfig("dogs", tmp_path / "models", Policy(latest=2), labels), canary_share=0
+    ) as other:
+        wait_for(lambda: other.states("dogs") == {1: "AVAILABLE", 2: "AVAILABLE"})
+        driver.set_window_size(1000, 900)
+        driver.get(other.url)
+        wait_for(lambda: model_names(driver) == ["dogs", "dogs, canary", "dogs, stable"])
+        blue = plain_photo(tmp_path, "blue.png", 0, 0, 255)
+        choose(driver, blue)
+        results(driver, 1)
+        driver.find_elements(By.CSS_SELECTOR, "#model option")[1].click()
+        choose(driver, blue)
+        canary, stable = results(driver, 2)
+        assert heading(canary) == "no dog here"  # which the other one never says
+        assert heading(stable) in LABELS
+        details = canary.find_element(By.CSS_SELECTOR, ".details").text
+        assert details.startswith("blue.png · dogs, canary · ")
+        shoot(driver, "canary")
 
 
 def test_a_pasted_photo_is_taken(page: webdriver.Chrome) -> None:
@@ -444,3 +472,109 @@ def test_it_fits_a_telephone_by_day_and_night(
         send("Emulation.setTouchEmulationEnabled", {"enabled": False})
         send("Emulation.clearDeviceMetricsOverride", {})
         send("Emulation.setEmulatedMedia", {"features": []})
+
+
+@pytest.fixture(scope="module")
+def keeping(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Path]]:
+    """A server that takes feedback, on three photos at most, and where it lands."""
+    base, folder = (tmp_path_factory.mktemp(name) for name in ("keeping-model", "feedback"))
+    write_explaining_model(base / "1")
+    desk = FeedbackDesk(FeedbackFolder(folder, most_photos=3, most_bytes=10**7))
+    with serving(ModelConfig("dogs", base), observers=[desk], endpoints={ENDPOINT: desk}) as client:
+        wait_for(lambda: client.states("dogs") == {1: "AVAILABLE"})
+        yield client, folder
+
+
+@pytest.fixture
+def keeping_page(driver: webdriver.Chrome, keeping: tuple[Client, Path]) -> webdriver.Chrome:
+    client, folder = keeping
+    for file in folder.iterdir():
+        file.unlink()
+    driver.set_window_size(1000, 900)
+    driver.get(client.url)
+    wait_for(lambda: model_names(driver) == ["dogs"])
+    complaints(driver)  # those of the test before
+    return driver
+
+
+def kept(result: WebElement) -> str:
+    """What the page says of the feedback, once it does."""
+    line = result.find_element(By.CSS_SELECTOR, ".kept")
+    wait_for(line.is_displayed)
+    return line.text
+
+
+def test_an_answer_is_confirmed_or_corrected_with_one_key(
+    keeping_page: webdriver.Chrome, keeping: tuple[Client, Path], tmp_path: Path
+) -> None:
+    choose(keeping_page, photo(tmp_path))
+    (result,) = results(keeping_page, 1)
+    wait_for(result.find_element(By.CSS_SELECTOR, ".feedback").is_displayed)
+    assert [each.text for each in result.find_elements(By.CSS_SELECTOR, ".choices button")] == [
+        f"{name}{key}" for key, name in enumerate(LABELS, start=1)
+    ]
+    answer = heading(result)
+    wrong = next(name for name in LABELS if name != answer)
+    keeping_page.find_element(By.TAG_NAME, "body").send_keys(str(LABELS.index(wrong) + 1))
+    assert kept(result) == said(keeping_page) == f"Kept: it is {wrong}, not {answer}."
+    buttons = result.find_elements(By.CSS_SELECTOR, ".choices button")
+    pressed = [each.get_attribute("aria-pressed") for each in buttons]
+    assert pressed == [str(name == wrong).lower() for name in LABELS]
+    ((feedback,), _) = read_feedback(keeping[1])
+    assert (feedback.label, feedback.correction) == (answer, wrong)
+    shoot(keeping_page, "feedback")
+
+    buttons[LABELS.index(answer)].click()
+    wait_for(lambda: kept(result) == f"Kept: {answer} is right.")
+    ((feedback,), _) = read_feedback(keeping[1])
+    assert feedback.correction == answer
+    assert not complaints(keeping_page)
+
+
+def test_feedback_that_is_not_kept_is_said_in_words(
+    keeping_page: webdriver.Chrome, keeping: tuple[Client, Path], tmp_path: Path
+) -> None:
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        (keeping[1] / name).touch()
+    choose(keeping_page, photo(tmp_path))
+    (result,) = results(keeping_page, 1)
+    wait_for(result.find_element(By.CSS_SELECTOR, ".feedback").is_displayed)
+    first = result.find_element(By.CSS_SELECTOR, ".choices button")
+    first.click()
+    assert kept(result) == "Not kept: the server has no room for more photos."
+    assert first.get_attribute("aria-pressed") == "false"
+    shoot(keeping_page, "feedback-full")
+
+
+def test_without_feedback_nobody_is_asked_what_is_right(
+    page: webdriver.Chrome, tmp_path: Path
+) -> None:
+    complaints(page)
+    choose(page, photo(tmp_path))
+    (result,) = results(page, 1)
+    page.find_element(By.TAG_NAME, "body").send_keys("1")
+    time.sleep(0.5)
+    assert not result.find_element(By.CSS_SELECTOR, ".feedback").is_displayed()
+    assert not complaints(page)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1200])
+def test_feedback_fits_the_window_by_day_and_night(
+    keeping_page: webdriver.Chrome, tmp_path: Path, scheme: str, width: int
+) -> None:
+    emulate(keeping_page, width, scheme)
+    try:
+        choose(keeping_page, photo(tmp_path))
+        (result,) = results(keeping_page, 1)
+        wait_for(result.find_element(By.CSS_SELECTOR, ".feedback").is_displayed)
+        result.find_element(By.CSS_SELECTOR, ".choices button").click()
+        kept(result)
+        widths = keeping_page.execute_script(
+            "return [document.documentElement.scrollWidth, innerWidth]"
+        )
+        assert widths[0] <= widths[1] == width
+        shoot(keeping_page, f"feedback-{width}-{scheme}")
+    finally:
+        keeping_page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        keeping_page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})

@@ -1,0 +1,1 @@
+"""Photos that come into a folder become runs, one at a time."""
