@@ -33,7 +33,8 @@ FROM base
 RUN useradd --create-home --uid 1000 dog-emotion
 COPY --from=builder /opt/dog-emotion /opt/dog-emotion
 # What starts a worker of Dataflow. It runs Python in the environment that is here, where it would
-# otherwise make one without our packages.
+# otherwise make one without our packages. To take one build of it and no other, give `docker build`
+# --build-context apache/beam_python3.11_sdk:2.77.0=docker-image://apache/beam_python3.11_sdk@DIGEST
 COPY --from=apache/beam_python3.11_sdk:2.77.0 /opt/apache/beam /opt/apache/beam
 ENV RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1
 # Kubernetes knows by a number alone that a user is not root.

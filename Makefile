@@ -17,7 +17,7 @@ setup: ## make .venv, or find it up to date
 run: setup ## photos to a pushed model: drawn dogs, or PHOTOS=folder; WORKDIR=folder holds the run
 	@.venv/bin/dog-emotion run $${PHOTOS:+--photos "$$PHOTOS"} $${WORKDIR:+--workdir "$$WORKDIR"}
 
-serve: setup ## the newest pushed model, on http://localhost:8501/
+serve: setup ## what is stable, or the newest pushed model, on http://localhost:8501/
 	@.venv/bin/dog-emotion serve
 
 lint: setup ## lint and types

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from data.contract.errors import Exit, UserError
 from pipeline.commands.audit import add_audit
+from pipeline.commands.clean import add_clean
 from pipeline.commands.common import EXIT_STATUS, complain
 from pipeline.commands.data import add_data
 from pipeline.commands.deploy import add_compile, add_run_spec, add_submit
 from pipeline.commands.drift import add_drift
 from pipeline.commands.history import add_history
 from pipeline.commands.predict import add_predict
+from pipeline.commands.production import add_bless, add_canary, add_promote, add_rollback
 from pipeline.commands.report import add_report
 from pipeline.commands.review import add_review
 from pipeline.commands.run import add_run
@@ -63,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     add_report(commands)
     add_history(commands)
     add_why(commands)
+    add_promote(commands)
+    add_rollback(commands)
+    add_canary(commands)
+    add_bless(commands)
+    add_clean(commands)
     add_predict(commands)
     add_serve(commands)
     add_drift(commands)

@@ -82,11 +82,22 @@ class VertexSettings(Section):
     project: Annotated[str, Field(min_length=1)]
     region: str = "us-central1"
     training_machine: str = "n1-standard-8"
+    training_replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    """Machines that train together, each with the GPUs of `resources.Trainer`."""
     endpoint: str = "dog-emotion"
     """Display name; the endpoint is created if it does not exist."""
     serving_machine: str = "n1-standard-4"
     serving_image: str = "us-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"
     """A prebuilt container of Vertex AI: its API is what TFX's Pusher relies on."""
+
+
+class ServingSettings(Section):
+    """What becomes of pushed versions in a folder of runs on this machine."""
+
+    promote: bool = False
+    """Whether a version that a run pushes becomes stable at once, as by `promote`."""
+    keep: Annotated[int, Field(ge=0, le=1000)] = 2
+    """Versions that were stable before and that `clean` leaves there, for `rollback`."""
 
 
 class Config(Section):
@@ -106,6 +117,7 @@ class Config(Section):
     answers: AnswerSettings = AnswerSettings()
     gate: GateSettings = GateSettings()
     data_gate: DataGateSettings = DataGateSettings()
+    serving: ServingSettings = ServingSettings()
     beam: dict[str, str | bool | int | float | list[str]] = Field(default_factory=dict)
     """Options of Beam, such as `runner` or `direct_num_workers`; with none it runs in this process.
     `{image}` and `{root}` stand for what `compile` is given."""

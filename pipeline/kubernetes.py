@@ -126,10 +126,10 @@ class KubernetesSettings(Section):
                 raise ValueError(f"two volumes or secrets have the {what} {twice[0]}")
         return self
 
-    def has_mounted(self, path: str) -> bool:
-        """Whether a path lies in a volume."""
-        whole = PurePosixPath(posixpath.normpath(path))
-        return any(whole.is_relative_to(volume.mount) for volume in self.volumes)
+    @property
+    def mounts(self) -> list[str]:
+        """The folders where volumes are mounted."""
+        return [volume.mount for volume in self.volumes]
 
 
 def executor_config(

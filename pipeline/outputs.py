@@ -99,7 +99,8 @@ def read_outputs(store: MetadataStore, run: mlmd.Context) -> Outputs:
     """
     artifacts: dict[tuple[str, str], mlmd.Artifact] = {}
     executions: dict[str, mlmd.Execution] = {}
-    for execution in store.get_executions_by_context(run.id):
+    # A later execution of a node, by which a person pushed what the gate had blocked, counts.
+    for execution in sorted(store.get_executions_by_context(run.id), key=lambda each: each.id):
         contexts = store.get_contexts_by_execution(execution.id)
         (node,) = (c.name.split(".", 1)[1] for c in contexts if c.type == "node")
         executions[node] = execution

@@ -469,6 +469,7 @@ def _on_platform(
             machine=settings.training_machine,
             gpu=resources.gpu,
             gpu_type=resources.gpu_type,
+            replicas=settings.training_replicas,
         ),
         vertex.VertexPusherExecutor,
         vertex.serving_config(

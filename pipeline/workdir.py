@@ -50,10 +50,53 @@ def _is_unwritable(char: str) -> bool:
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Writes a text file so that a reader sees the old one or the new one, never half of one."""
+    """Writes a text file so that a reader sees the old one or the new one, never half of one.
+
+    When this returns, the new one is on the disk; if it raises, the old one is still there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     unfinished = file.with_name(f".{file.name}.tmp")
-    unfinished.write_text(text, encoding="utf-8")
+    try:
+        with unfinished.open("w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+        raise
     unfinished.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # or the name may not outlive a power cut
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def hold(lock: Path, busy: str) -> Iterator[None]:
+    """Holds a lock on a file, which is made, for as long as the block runs.
+
+    Args:
+        lock: the file; its lock goes with the process, however that ends.
+        busy: what to say if another process holds it.
+
+    Raises:
+        WorkdirError: another one does, or the file cannot be made.
+    """
+    try:
+        file = lock.open("w")
+    except OSError as error:
+        raise WorkdirError(
+            f"cannot write in {lock.parent}: {error.strerror}; name another --workdir"
+        ) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise WorkdirError(busy) from None
+        yield
 
 
 @dataclass(frozen=True)
@@ -191,16 +234,10 @@ class Workdir:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
                 pass
-            lock = (self.root / name).open("w")
         except OSError as error:
             raise WorkdirError(
                 f"cannot write in {self.root}: {error.strerror}; name another --workdir"
             ) from None
-        with lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise WorkdirError(
-                    f"another {who} is using {self.root}; wait for it or name another --workdir"
-                ) from None
+        busy = f"another {who} is using {self.root}; wait for it or name another --workdir"
+        with hold(self.root / name, busy):
             yield

@@ -17,11 +17,11 @@ def depthwise_convolution(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Convolves each channel with a kernel of its own, with stride 1 and padding "same".
 
     Args:
-        inputs: float32 [N, height, width, channels].
-        kernel: float32 [k, k, channels, 1], k odd.
+        inputs: float32 or float16 [N, height, width, channels].
+        kernel: of the same type, [k, k, channels, 1], k odd.
 
     Returns:
-        float32 [N, height, width, channels].
+        The same type and shape as `inputs`.
     """
     height, width = inputs.shape[1:3]
     if kernel.shape[0] <= 3 or height * width > _LARGEST_GRID:
@@ -48,7 +48,7 @@ def _with_fast_gradients(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         pairs = tf.matmul(before, after, transpose_a=True)
         # ... and the sum over all pairs at the same distance: one number of the kernel.
         pairs = tf.reshape(pairs, [channels, positions * positions])
-        distances = tf.constant(_same_distance(height, width, kernel.shape[0]))
+        distances = tf.constant(_same_distance(height, width, kernel.shape[0]), pairs.dtype)
         by_kernel = tf.matmul(distances, pairs, transpose_b=True)
         return by_inputs, tf.reshape(by_kernel, kernel.shape)
 

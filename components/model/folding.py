@@ -48,7 +48,8 @@ class FoldedConvolution(keras.layers.Layer):
     def __init__(
         self, convolution: keras.layers.Layer, normalization: keras.layers.BatchNormalization
     ) -> None:
-        super().__init__(name=f"{convolution.name}_folded")
+        # The kernel is folded in float32, whatever it is used in.
+        super().__init__(name=f"{convolution.name}_folded", autocast=False)
         self.convolution = convolution
         self.normalization = normalization
         self._depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
@@ -59,9 +60,12 @@ class FoldedConvolution(keras.layers.Layer):
         )
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """float32 [N, height, width, channels] to float32 [N, height', width', channels']."""
+        """[N, height, width, channels] to [N, height', width', channels'], in the layer's dtype."""
         layer = self.convolution
-        kernel, bias = self._constants or self._kernel_and_bias()
+        inputs, kernel, bias = (
+            ops.cast(value, self.compute_dtype)
+            for value in (inputs, *(self._constants or self._kernel_and_bias()))
+        )
         unit_strides = layer.strides == (1, 1)
         # What is trained is computed in ways that have faster gradients.
         if layer.trainable and self._depthwise and unit_strides and layer.padding == "same":

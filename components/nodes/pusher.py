@@ -68,6 +68,13 @@ def push(model: str, base: str) -> str:
     return target
 
 
+def push_measured(model: str, base: str, accuracy: float) -> str:
+    """The same as `push`, with the accuracy on the test photos written down beside the model."""
+    version = push(model, base)
+    io_utils.write_string_file(f"{version}/{TEST_FIGURES}", json.dumps({ACCURACY: accuracy}))
+    return version
+
+
 def _rename_remote(unfinished: str, target: str, files: list[str]) -> None:
     # An object store renames one file at a time; what makes a version complete comes last.
     for name in sorted(files, key=SAVED_MODEL.__eq__):
@@ -95,10 +102,9 @@ class PusherExecutor(executor.Executor):
             self._MarkNotPushed(pushed)
             return
         base = base_directory(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY])
-        version = push(self.GetModelPath(input_dict), base)
         (blessing,) = input_dict[standard_component_specs.MODEL_BLESSING_KEY]
-        figures = {ACCURACY: blessing.get_float_custom_property(ACCURACY)}
-        io_utils.write_string_file(f"{version}/{TEST_FIGURES}", json.dumps(figures))
+        accuracy = blessing.get_float_custom_property(ACCURACY)
+        version = push_measured(self.GetModelPath(input_dict), base, accuracy)
         self._MarkPushed(
             pushed, pushed_destination=version, pushed_version=version.rpartition("/")[2]
         )

@@ -33,6 +33,7 @@ from components.training.checkpoint import committed_epochs, remove
 from components.training.distillation import soft_targets
 from components.training.history import HISTORY, SUMMARY, PhaseHistory, write_history
 from components.training.hyperparameters import Values, as_text, current_values, read_values
+from components.training.machines import cluster, is_chief, strategy, wait_for_all
 from components.training.phases import Phase, refit_in_phases, train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.recipes import FROZEN, Recipe
@@ -89,13 +90,14 @@ def run_fn(fn_args: FnArgs) -> None:
     `custom_config` holds `classes`, `model`, `training` and `answers` (ModelSettings,
     TrainingSettings and AnswerSettings as JSON, `auto` resolved) and `weights_hashes`, the
     `weights_fingerprint` of each backbone. A tuner's hyper-parameters, if there are any, are laid
-    over the settings.
+    over the settings. Where TF_CONFIG names several machines, each runs this and one writes.
     Leaves the history, the TensorBoard logs and a summary in the ModelRun artifact.
 
     Raises:
         ComponentError: the backbone's weights are not available or have changed, the cache does
-            not fit, or a hyper-parameter is not one that can be.
+            not fit, a hyper-parameter is not one that can be, or another machine is gone.
     """
+    strategy()  # first of all: the machines of a cluster cannot be joined later
     order = _Order.of(fn_args.custom_config, fn_args.hyperparameters)
     if order.tuned:
         before = current_values(fn_args.custom_config)
@@ -129,24 +131,31 @@ def run_fn(fn_args: FnArgs) -> None:
                 model.with_weights_of(recipe.classifier, recipe.boundary_layer)
                 for model, recipe in zip(models, again, strict=True)
             ]
-        with writable(fn_args.model_run_dir) as run_dir:
-            run_dir.mkdir(parents=True, exist_ok=True)
+        if is_chief():
             trained = members | exported
-            write_history(_labelled_phases(trained), run_dir / HISTORY)
-            for label in trained:
-                logs = folder / label / "tensorboard"
-                if logs.is_dir():  # what is solved has none
-                    copy = run_dir / "tensorboard" / label
-                    shutil.copytree(logs, copy, dirs_exist_ok=True)
-            summary = json.dumps(_summary(order, trained, exported, answers), indent=2)
-            (run_dir / SUMMARY).write_text(summary)
-        with writable(fn_args.serving_model_dir) as model_dir:
-            export(models, answers, transform, order.classes, model_dir)
-        if len(exported) == 1:
-            # Those of before a refit: a later training's validation photos must be unknown to them.
-            (kept,) = exported.values()
-            with writable(_keras_folder(fn_args.serving_model_dir)) as weights_dir:
-                keep_weights(kept.recipe.classifier.model, order.origin, weights_dir)
+            _leave_run(fn_args, folder, trained, _summary(order, trained, exported, answers))
+            with writable(fn_args.serving_model_dir) as model_dir:
+                export(models, answers, transform, order.classes, model_dir)
+            if len(exported) == 1:
+                # Of before a refit: a later training's validation photos must be unknown to them.
+                (kept,) = exported.values()
+                with writable(_keras_folder(fn_args.serving_model_dir)) as weights_dir:
+                    keep_weights(kept.recipe.classifier.model, order.origin, weights_dir)
+    wait_for_all()  # TFX looks for the model, on every machine
+
+
+def _leave_run(
+    fn_args: FnArgs, folder: Path, trained: Mapping[str, Trained], summary: dict[str, Any]
+) -> None:
+    """Writes the ModelRun artifact: the history, the logs of the epochs and the summary."""
+    with writable(fn_args.model_run_dir) as run_dir:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_history(_labelled_phases(trained), run_dir / HISTORY)
+        for label in trained:
+            logs = folder / label / "tensorboard"
+            if logs.is_dir():  # what is solved has none
+                shutil.copytree(logs, run_dir / "tensorboard" / label, dirs_exist_ok=True)
+        (run_dir / SUMMARY).write_text(json.dumps(summary, indent=2))
 
 
 def _labels(backbones: Sequence[str]) -> list[str]:
@@ -322,10 +331,10 @@ def _training_folder(fn_args: FnArgs) -> Iterator[Path]:
     """The folder of this training's epochs, which is found again after a kill; gone at the end.
 
     It lies beside the ModelRun artifacts and outside of each, because a rerun gets a new artifact,
-    and is named after all that the training depends on. Where they are remote it is temporary: a
-    training that is killed there starts over.
+    and is named after all that the training depends on. Where they are remote, or there are several
+    machines, it is temporary: a training that is killed there starts over.
     """
-    if is_remote(fn_args.model_run_dir):
+    if is_remote(fn_args.model_run_dir) or cluster():
         with tempfile.TemporaryDirectory() as temporary:
             yield Path(temporary)
         return

@@ -95,8 +95,9 @@ def training_config(
     machine: str,
     gpu: int,
     gpu_type: str | None,
+    replicas: int = 1,
 ) -> dict[str, Any]:
-    """The Trainer's `custom_config` for a custom job on one machine.
+    """The Trainer's `custom_config` for a custom job.
 
     Source of the format: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/CustomJobSpec.
 
@@ -105,21 +106,28 @@ def training_config(
         region: of Vertex AI, as in `us-central1`.
         image: the pipeline's container image.
         machine: a machine type, as in `n1-standard-8`.
-        gpu: how many accelerators.
+        gpu: how many accelerators each machine has.
         gpu_type: as in `NVIDIA_TESLA_T4`; needed if there are any.
+        replicas: how many machines train together.
     """
     machine_spec: dict[str, Any] = {"machine_type": machine}
     if gpu:
         machine_spec |= {"accelerator_type": gpu_type, "accelerator_count": gpu}
-    pool = {
-        "machine_spec": machine_spec,
-        "replica_count": 1,
-        "container_spec": {"image_uri": image},
-    }
+    counts = (
+        [1, replicas - 1] if replicas > 1 else [1]
+    )  # the chief, by Vertex AI's rule, and others
+    pools = [
+        {
+            "machine_spec": machine_spec,
+            "replica_count": count,
+            "container_spec": {"image_uri": image},
+        }
+        for count in counts
+    ]
     return {
         ENABLE_VERTEX_KEY: True,
         VERTEX_REGION_KEY: region,
-        TRAINING_ARGS_KEY: {"project": project, "job_spec": {"worker_pool_specs": [pool]}},
+        TRAINING_ARGS_KEY: {"project": project, "job_spec": {"worker_pool_specs": pools}},
     }
 
 

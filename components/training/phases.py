@@ -8,14 +8,20 @@ import keras
 import tensorflow as tf
 
 from components.training.checkpoint import PhaseCheckpoint
+from components.training.fit_on_replicas import fit_on_replicas
+from components.training.half_precision import half_precision
 from components.training.history import PhaseHistory
+from components.training.machines import as_chief_says, strategy
 from components.training.settings import PhaseSettings
 from data.contract.progress import Watch, watching
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The photos to learn from as datasets of (what the phase's model takes, int64 [N]) batches."""
+    """The photos to learn from as datasets of (what the phase's model takes, int64 [N]) batches.
+
+    Where several machines train together, a batch is the share of this one.
+    """
 
     train: tf.data.Dataset
     """Shuffled and augmented, one epoch after the other, endlessly. In place of the class ids there
@@ -62,7 +68,7 @@ def train_phase(
         The history of all epochs.
     """
     if phase.solve:
-        return phase.solve(class_weights)
+        return as_chief_says(phase.solve(class_weights))
     checkpoint = PhaseCheckpoint(
         folder / phase.name, epochs=phase.settings.epochs, patience=patience
     )
@@ -105,42 +111,64 @@ def _fit(
 ) -> None:
     """Trains the epochs that the checkpoint lacks, and leaves the weights of the one it keeps."""
     settings, name = phase.settings, checkpoint.name
-    model, splits = phase.prepare()
-    # The change of `trainable` only counts once the model is compiled again. On a CPU, XLA is
-    # slower than TensorFlow's own kernels by an order of magnitude.
-    model.compile(
-        optimizer=keras.optimizers.Adam(_learning_rate(settings, splits.train_steps)),
-        loss=keras.losses.CategoricalCrossentropy(),
-        metrics=["accuracy"],
-        jit_compile=False,
-    )
+    shared = strategy()
+    with shared.scope():
+        model, splits = phase.prepare()
     classes = model.output.shape[-1]
-    if checkpoint.history and not checkpoint.finished:
-        print(f"  phase {name}: going on after epoch {len(checkpoint.history)}", flush=True)
-        checkpoint.restore_state(model)
-    if not checkpoint.finished:
-        trainable = sum(int(tf.size(variable)) for variable in model.trainable_variables)
-        print(
-            f"  phase {name}: {trainable:,} trainable parameters, "
-            f"learning rate {settings.learning_rate:g}, at most {checkpoint.epochs} epochs",
-            flush=True,
-        )
-        watch = watching()
-        model.fit(
-            _with_one_hot_labels(splits.train, classes, label_smoothing),
-            validation_data=_with_one_hot_labels(splits.val, classes, 0.0) if validated else None,
-            steps_per_epoch=splits.train_steps,
-            initial_epoch=len(checkpoint.history),
-            epochs=checkpoint.epochs,
-            class_weight=class_weights,
-            shuffle=False,  # the dataset does it
-            callbacks=[
+    train = _with_one_hot_labels(splits.train, classes, label_smoothing)
+    val = _with_one_hot_labels(splits.val, classes, 0.0) if validated else None
+    with half_precision(model):
+        with shared.scope():
+            # The change of `trainable` only counts once the model is compiled again. On a CPU, XLA
+            # is slower than TensorFlow's own kernels by an order of magnitude.
+            model.compile(
+                optimizer=keras.optimizers.Adam(_learning_rate(settings, splits.train_steps)),
+                loss=keras.losses.CategoricalCrossentropy(),
+                metrics=["accuracy"],
+                jit_compile=False,
+            )
+            model.optimizer.build(model.trainable_variables)
+        if checkpoint.history and not checkpoint.finished:
+            print(f"  phase {name}: going on after epoch {len(checkpoint.history)}", flush=True)
+            checkpoint.restore_state(model)
+        if not checkpoint.finished:
+            trainable = sum(int(tf.size(variable)) for variable in model.trainable_variables)
+            print(
+                f"  phase {name}: {trainable:,} trainable parameters, "
+                f"learning rate {settings.learning_rate:g}, at most {checkpoint.epochs} epochs",
+                flush=True,
+            )
+            watch = watching()
+            callbacks = [
                 checkpoint,
                 keras.callbacks.TensorBoard(folder / "tensorboard" / name),
                 *([_EpochsCounted(name, checkpoint.epochs, watch)] if watch else []),
-            ],
-            verbose=0 if watch else 2,
-        )
+            ]
+            verbose = 0 if watch else 2
+            if shared.num_replicas_in_sync > 1:
+                fit_on_replicas(
+                    model,
+                    train,
+                    val,
+                    steps=splits.train_steps,
+                    first_epoch=len(checkpoint.history),
+                    epochs=checkpoint.epochs,
+                    class_weights=class_weights,
+                    callbacks=callbacks,
+                    verbose=verbose,
+                )
+            else:
+                model.fit(
+                    train,
+                    validation_data=val,
+                    steps_per_epoch=splits.train_steps,
+                    initial_epoch=len(checkpoint.history),
+                    epochs=checkpoint.epochs,
+                    class_weight=class_weights,
+                    shuffle=False,  # the dataset does it
+                    callbacks=callbacks,
+                    verbose=verbose,
+                )
     checkpoint.restore_kept(model)
 
 

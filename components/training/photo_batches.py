@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,14 @@ PREFETCH = 4
 SHUFFLE_BUFFER = 4096
 """Records, still encoded: about 130 MB."""
 
+Share = Callable[[tf.data.Dataset], tf.data.Dataset]
+"""From batches to a part of each."""
+
+
+def whole(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The share of a machine that trains by itself."""
+    return batches
+
 
 def _records(pattern: str | Sequence[str]) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(
@@ -33,6 +41,7 @@ def photo_batches(
     batch_size: int,
     shuffle_seed: int | None = None,
     chosen: NDArray[np.bool_] | None = None,
+    share: Share = whole,
 ) -> tf.data.Dataset:
     """The photos in some files of Examples, batched.
 
@@ -42,6 +51,7 @@ def photo_batches(
         batch_size: photos per batch.
         shuffle_seed: if given, the photos come in a new order each time through.
         chosen: which of the photos, in the order of the files; None is all.
+        share: what is taken of the batches before anything is decoded.
 
     Returns:
         A dataset of (float32 [N, 224, 224, 3] in [0, 255], class id int64 [N], hexadecimal SHA-256
@@ -61,14 +71,15 @@ def photo_batches(
         transformed = layer(raw)
         return transformed[features.IMAGE_XF], transformed[features.LABEL_XF], raw[features.SHA256]
 
-    return records.batch(batch_size).map(to_pixels, num_parallel_calls=os.cpu_count())
+    batches = share(records.batch(batch_size))
+    return batches.map(to_pixels, num_parallel_calls=os.cpu_count())
 
 
 def labelled_images(
-    pattern: str, transform: tft.TFTransformOutput, *, batch_size: int
+    pattern: str, transform: tft.TFTransformOutput, *, batch_size: int, share: Share = whole
 ) -> tf.data.Dataset:
     """`photo_batches` as `fit` takes them: (images, class ids), in a fixed order."""
-    batches = photo_batches(pattern, transform, batch_size=batch_size)
+    batches = photo_batches(pattern, transform, batch_size=batch_size, share=share)
     return batches.map(lambda images, labels, _: (images, labels))
 
 

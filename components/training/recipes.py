@@ -4,6 +4,7 @@ On photos, each phase computes the whole classifier; on the activations of a cac
 only what it trains.
 """
 
+import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -32,13 +33,16 @@ from components.training.cache.reading import (
 )
 from components.training.head import Labelled, solve_head
 from components.training.history import PhaseHistory
+from components.training.machines import share_of_machine, strategy
 from components.training.phases import Phase, Splits
 from components.training.photo_batches import (
+    Share,
     augmented,
     label_counts,
     labelled_images,
     photo_batches,
     prefetched,
+    whole,
 )
 from components.training.settings import TrainingSettings
 from data.contract.features import TRAIN, VAL
@@ -99,7 +103,8 @@ def on_the_fly(
         ComponentError: the backbone's weights are not available.
     """
     (backbone_name,) = model_settings.backbones
-    classifier = build_classifier(model_settings, len(classes))
+    with strategy().scope():
+        classifier = build_classifier(model_settings, len(classes))
     counts = label_counts(files[TRAIN])
     batch_size = settings.batch_size
     steps = math.ceil(sum(counts.values()) / batch_size)
@@ -110,18 +115,25 @@ def on_the_fly(
         view = (seed << 31) + index // steps  # a different one for each seed and epoch
         return augmented(images, hashes, view, settings.augmentation), labels
 
-    train = photo_batches(learnt, transform, batch_size=batch_size, shuffle_seed=seed)
-    splits = Splits(
-        train=prefetched(
-            train.repeat().enumerate().map(changed, num_parallel_calls=os.cpu_count())
-        ),
-        train_steps=steps,
-        val=prefetched(labelled_images(files[VAL], transform, batch_size=batch_size)),
-    )
+    def shared(share: Share) -> Splits:
+        train = photo_batches(
+            learnt, transform, batch_size=batch_size, shuffle_seed=seed, share=share
+        )
+        return Splits(
+            train=prefetched(
+                train.repeat().enumerate().map(changed, num_parallel_calls=os.cpu_count())
+            ),
+            train_steps=steps,
+            val=prefetched(
+                labelled_images(files[VAL], transform, batch_size=batch_size, share=share)
+            ),
+        )
+
+    splits = shared(whole)
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:
         unfreeze_last(classifier.backbone, layers)
-        return classifier.model, splits
+        return classifier.model, shared(share_of_machine)
 
     untrained = classifier.backbone.get_weights()
 
@@ -195,9 +207,10 @@ def cached(
     (backbone_name,) = model_settings.backbones
     manifest = read_manifest(activations)
     weights = f"{activations}/{WEIGHTS}"
-    classifier = build_classifier(
-        model_settings.model_copy(update={"weights": weights}), len(classes)
-    )
+    with strategy().scope():
+        classifier = build_classifier(
+            model_settings.model_copy(update={"weights": weights}), len(classes)
+        )
     layer = boundary_layer_name(classifier.backbone, model_settings.unfreeze_layers)
     if layer != manifest.boundary_layer:
         raise ComponentError(
@@ -225,11 +238,11 @@ def cached(
 
     def prepare_head() -> tuple[keras.Model, Splits]:
         unfreeze_last(classifier.backbone, 0)
-        return classifier.head, splits(POOLED)
+        return classifier.head, _shared(splits(POOLED))
 
     def prepare_tail() -> tuple[keras.Model, Splits]:
         unfreeze_last(classifier.backbone, model_settings.unfreeze_layers)
-        return classifier.tail(layer), splits(SPATIAL)
+        return classifier.tail(layer), _shared(splits(SPATIAL))
 
     @cache
     def pretrained_views(split: str) -> list[Labelled]:
@@ -270,6 +283,13 @@ def cached(
         pretrained_views=pretrained_views,
         validate=validate,
         recall=recall,
+    )
+
+
+def _shared(splits: Splits) -> Splits:
+    """What this machine trains on, of batches that it has read whole: that costs little."""
+    return dataclasses.replace(
+        splits, train=share_of_machine(splits.train), val=share_of_machine(splits.val)
     )
 
 

@@ -4,7 +4,7 @@ import copy
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import (
@@ -22,10 +22,10 @@ from pipeline.beam_args import beam_args, has_worker_processes, is_local
 from pipeline.cluster.gate_tasks import add_gate_tasks
 from pipeline.cluster.kubeflow_task import (
     DRIVER_OPTION,
-    FOLDERS,
     FOUND_BY_DRIVER,
     OUTPUTS_OPTION,
 )
+from pipeline.cluster.places import HOW_TO_MOUNT, Target, is_mounted, require_places
 from pipeline.cluster.spec import (
     DATA_ROOT,
     KUBEFLOW_TASK,
@@ -37,25 +37,10 @@ from pipeline.config import Config, ConfigError, Resources
 from pipeline.kubernetes import KubernetesSettings, executor_config
 from pipeline.pipeline import UNCACHED, create_pipeline
 
-Target = Literal["kubeflow", "vertex"]
-
 _KUBEFLOW_COMMAND = ("python", "-m", KUBEFLOW_TASK)
 
 _NOT_ALWAYS_THERE = {ACTIVATION_CACHE, TUNER}
 """Resources for these are not a mistake where the configuration does without the node."""
-
-_SCHEMES: dict[Target, dict[str, tuple[str, ...]]] = {
-    "vertex": {"--root": ("gs://",), "--data": ("gs://",), "--serving": ("gs://",)},
-    "kubeflow": {
-        "--root": tuple(FOLDERS),
-        "--data": ("gs://", "/"),
-        "--serving": ("gs://", "/"),
-    },
-}
-"""What a place may begin with: artifacts go where the platform can write, the rest where
-TensorFlow can; a path is in a volume that is mounted into every task."""
-
-_HOW_TO_MOUNT = '--set \'kubernetes.volumes=[{claim="CLAIM", mount="/FOLDER"}]\''
 
 _BACKOFF = {"backoffDuration": "60s", "backoffFactor": 2, "backoffMaxDuration": "3600s"}
 """Between the attempts at a task. All of it must be said: Kubeflow Pipelines gives all tasks with
@@ -97,7 +82,7 @@ def compile_spec(
     _require_platform(target, config)
     if config.vertex is not None:
         del places["--serving"]  # the model goes to an endpoint
-    _require_places(target, places, config.kubernetes)
+    require_places(target, places, config.kubernetes.mounts)
     _require_weights(target, config)
     on_kubeflow = target == "kubeflow"
     defaults = {DATA_ROOT: data, PUSH_DESTINATION: push_destination(serving)}
@@ -136,27 +121,16 @@ def compile_spec(
     return job
 
 
-def _require_places(target: Target, places: dict[str, str], kubernetes: KubernetesSettings) -> None:
-    for option, place in places.items():
-        allowed = _SCHEMES[target][option]
-        if not place.startswith(allowed):
-            raise ConfigError(
-                f"{option} {place}: on {target} it must begin with {' or '.join(allowed)}"
-            )
-        if place.startswith("/") and not kubernetes.has_mounted(place):
-            raise ConfigError(f"{option} {place}: nothing is mounted there; {_HOW_TO_MOUNT}")
-
-
 def _require_weights(target: Target, config: Config) -> None:
     """Refuses a file that the tasks would not find."""
     weights = config.model.weights
     if weights in (AUTO, IMAGENET, RANDOM) or "://" in weights:
         return
-    if not config.kubernetes.has_mounted(weights):
+    if not is_mounted(weights, config.kubernetes.mounts):
         raise ConfigError(
             f"model.weights = {weights}: the tasks do not see the files of this machine; name a "
             "copy in gs://"
-            + (f", or one in a volume: {_HOW_TO_MOUNT}" if target == "kubeflow" else "")
+            + (f", or one in a volume: {HOW_TO_MOUNT}" if target == "kubeflow" else "")
         )
 
 

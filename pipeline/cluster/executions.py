@@ -30,7 +30,7 @@ class Execution:
 
     task: str
     how: str
-    """`run`, `cached` or `resolved`."""
+    """`run`, `cached`, `resolved` or `skipped`."""
     key: str
     """Identifies all that the outputs depend on."""
     outputs: Artifacts

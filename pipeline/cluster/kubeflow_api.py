@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.cluster.refusals import said_no
 from pipeline.cluster.spec import PLATFORM_SPEC
-from pipeline.cluster.submit import Submission, said_no
+from pipeline.cluster.submit import Submission
 from pipeline.cluster.waiting import FAILED, NOT_STARTED, RunState
 
 _DRIVER = "-driver"
@@ -96,11 +97,17 @@ class Kubeflow:
     def _client(self) -> Iterator[Any]:
         import kfp
 
+        class Client(kfp.Client):
+            """Without its own attempts, which print tracebacks and hide what the platform says."""
+
+            def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
+                return self._healthz_api.healthz_service_get_healthz()
+
         try:
             with warnings.catch_warnings():
                 # Its warning about versions of Kubeflow Pipelines from years ago concerns nobody.
                 warnings.simplefilter("ignore", FutureWarning)
-                yield kfp.Client(host=self._host)
+                yield Client(host=self._host)
         except Exception as error:  # the client has no error class of its own
             raise said_no("Kubeflow Pipelines", error) from error
 

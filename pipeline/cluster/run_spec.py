@@ -4,7 +4,6 @@ Each task's own container command runs in a process of its own, in an environmen
 the container image holds: the locked packages and our built wheel.
 """
 
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from data.contract.model import MODEL_NAME, push_destination
 from pipeline.cluster.executions import Execution, TaskError, read_records
 from pipeline.cluster.kubeflow_run import KubeflowRun
+from pipeline.cluster.process_group import process_group
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec
 from pipeline.cluster.vertex_run import VertexRun
 from pipeline.code_hash import ROOT
@@ -31,7 +31,9 @@ def make_image_environment() -> Path:
     if not install.is_file():
         return Path(sys.executable).parent
     environment = ROOT / ".venv-image"
-    if subprocess.run([sys.executable, install, "--image", environment]).returncode:
+    with process_group([sys.executable, str(install), "--image", str(environment)]) as process:
+        failed = process.wait()
+    if failed:
         raise TaskError(f"{environment} could not be made")
     return environment / "bin"
 

@@ -12,7 +12,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from data.contract.errors import UsageError
-from data.contract.nodes import PUSHER
+from data.contract.nodes import MODEL_GATE, PUSHER
+from pipeline.cluster.gate_tasks import IF_BLOCKED
 from pipeline.cluster.kubeflow_task import FOLDERS
 
 DATA_ROOT = "data_root"
@@ -77,13 +78,31 @@ class Spec:
 
     def claims(self, name: str) -> list[str]:
         """The PersistentVolumeClaims that a task has mounted on Kubernetes."""
+        return [mount["constant"] for mount in self._pvc_mounts(name)]
+
+    @property
+    def mounts(self) -> list[str]:
+        """The folders where volumes are mounted, into all tasks alike."""
+        return sorted(
+            {mount["mountPath"] for name in self.order for mount in self._pvc_mounts(name)}
+        )
+
+    def _pvc_mounts(self, name: str) -> list[dict[str, str]]:
         label = self.component(name).executor_label
         configs = (
             json_format.MessageToDict(found.deployment_spec.executors[label])
             for found in self.platform.platforms.values()
             if label in found.deployment_spec.executors
         )
-        return [mount["constant"] for config in configs for mount in config.get("pvcMount", [])]
+        return [mount for config in configs for mount in config.get("pvcMount", [])]
+
+    @property
+    def tells_if_blocked(self) -> bool:
+        """Whether ModelGate fails where the model is blocked, and is not begun elsewhere."""
+        return (
+            MODEL_GATE in self.order
+            and self.task(MODEL_GATE).trigger_policy.condition == IF_BLOCKED
+        )
 
     @property
     def needs_vertex(self) -> bool:
@@ -125,6 +144,8 @@ def require_ours(spec: Spec, file: Path) -> None:
         executor = spec.executor(name)
         if not executor.container.command and not executor.HasField("resolver"):
             raise _stranger(file, f"a command for task {name}")
+        if spec.task(name).trigger_policy.condition not in ("", IF_BLOCKED):
+            raise _stranger(file, f"a condition that is known for task {name}")
     if spec.needs_kubeflow and spec.needs_vertex:
         raise _stranger(file, "one platform for all of its tasks")
     if spec.needs_kubeflow and not spec.pipeline.default_pipeline_root.startswith(tuple(FOLDERS)):

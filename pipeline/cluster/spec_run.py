@@ -2,22 +2,21 @@
 
 import json
 import os
-import signal
-import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from data.contract import verdict
 from data.contract.errors import Exit
 from data.contract.nodes import MODEL_GATE
 from pipeline.cluster.executions import Artifacts, Execution, TaskError, sizes, write_record
-from pipeline.cluster.gate_tasks import BlockedError
+from pipeline.cluster.gate_tasks import IF_BLOCKED, BlockedError
+from pipeline.cluster.process_group import process_group
 from pipeline.cluster.spec import Spec
 
 _LOG_LINES = 30
@@ -54,13 +53,18 @@ class SpecRun(ABC):
     def execute(self, name: str) -> Execution:
         """Runs a task whose upstream tasks are done, or finds what it made in an earlier run.
 
+        A task whose condition does not hold is skipped.
+
         Raises:
             TaskError: the task failed.
             BlockedError: it was the gate, which blocked the model.
         """
         folder = self._folder / name
         folder.mkdir()
-        execution = self._perform(name, folder)
+        if self._is_triggered(name):
+            execution = self._perform(name, folder)
+        else:
+            execution = Execution(name, "skipped", key="", outputs={})
         self.done[name] = execution
         write_record(execution, folder)
         return execution
@@ -117,6 +121,14 @@ class SpecRun(ABC):
             peak_mb=max(usage.ru_maxrss for usage in used) / 1024,
         )
 
+    def _is_triggered(self, name: str) -> bool:
+        """Whether a task has no condition, or the one that there is holds."""
+        if self._spec.task(name).trigger_policy.condition != IF_BLOCKED:
+            return True
+        told = pipeline_spec_pb2.ExecutorInput()
+        self._give_parameters(name, told)
+        return bool(told.inputs.parameter_values[verdict.VERDICT].string_value != verdict.PASSED)
+
     def _give_parameters(self, name: str, invocation: Any) -> None:
         """Tells the input parameters of a task."""
         for key, given in self._spec.task(name).inputs.parameters.items():
@@ -161,23 +173,12 @@ class SpecRun(ABC):
             **{key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")},
             **variables,
         }
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [argument.replace("{{$}}", whole) for argument in command],
-                cwd=home,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                process_group=0,  # together with all that it starts
-            )
-            try:
-                _, status, usage = os.wait4(process.pid, 0)
-            except BaseException:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                raise
+        told = [argument.replace("{{$}}", whole) for argument in command]
+        with (
+            log.open("ab") as output,
+            process_group(told, cwd=home, env=environment, stdout=output, stderr=output) as process,
+        ):
+            _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         if name == MODEL_GATE and process.returncode == Exit.BLOCKED:
             raise BlockedError

@@ -4,14 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from data.contract.errors import UserError
 from data.contract.model import push_destination
 from pipeline.cluster.spec import DATA_ROOT, PUSH_DESTINATION, Spec
 from pipeline.cluster.waiting import RunState
-
-
-class SubmitError(UserError):
-    """The platform could not be reached or refused; the message holds its words."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +87,3 @@ class Platform(Protocol):
         Args:
             run: from `start`.
         """
-
-
-def said_no(platform: str, error: Exception) -> SubmitError:
-    """A platform's refusal, in one line."""
-    reason = " ".join(str(error).split())[:500] or type(error).__name__
-    return SubmitError(f"{platform}: {reason}")

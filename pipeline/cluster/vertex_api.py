@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pipeline.cluster.refusals import said_no
 from pipeline.cluster.service_account import with_account
 from pipeline.cluster.spec import read_values
-from pipeline.cluster.submit import Submission, said_no
+from pipeline.cluster.submit import Submission
 from pipeline.cluster.waiting import RunState
 
 _STATE = "PIPELINE_STATE_"

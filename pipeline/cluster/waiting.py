@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from data.contract.errors import UserError
 from data.contract.nodes import MODEL_GATE, VERDICT
 from pipeline.cluster.gate_tasks import BlockedError
+from pipeline.cluster.refusals import OutOfReachError
 
 SUCCEEDED, FAILED = "succeeded", "failed"
 NOT_STARTED = "failed to start"
@@ -35,7 +36,10 @@ class RunState:
 
 
 def wait(
-    look: Callable[[], RunState], tasks: Sequence[str], report: Callable[[str, str], None]
+    look: Callable[[], RunState],
+    tasks: Sequence[str],
+    report: Callable[[str, str], None],
+    warn: Callable[[str], None],
 ) -> None:
     """Returns when the run has succeeded.
 
@@ -43,21 +47,24 @@ def wait(
         look: asks the platform.
         tasks: the run's; others that the platform knows are its own affair.
         report: is told the task and the state each time that one has changed.
+        warn: is told when the platform is out of reach, which does not end the waiting at once.
 
     Raises:
-        BlockedError: the gate's task ran and failed, and nothing else did.
+        BlockedError: the gate's task, begun for blocked models alone, failed, and no other did.
         RunFailedError: the run has failed, or somebody has ended it.
-        UserError: the platform was out of reach for minutes.
+        SubmitError: the platform was out of reach for minutes, or refuses to answer.
     """
     known: dict[str, str] = {}
     in_vain = 0
     while True:
         try:
             state = look()
-        except UserError:
+        except OutOfReachError as error:
             in_vain += 1
             if in_vain == _MOST_IN_VAIN:
                 raise
+            if in_vain == 1:
+                warn(f"{error}; asking again")
         else:
             in_vain = 0
             for task in tasks:
@@ -76,7 +83,7 @@ def _conclude(state: RunState, tasks: Sequence[str]) -> None:
         return
     failed = [task for task in tasks if state.tasks.get(task) in (FAILED, NOT_STARTED)]
     if failed == [MODEL_GATE] and state.tasks[MODEL_GATE] == FAILED:
-        # A pod that was lost looks the same.
+        # It was begun, which it is only where the verdict says so, whatever became of its pod.
         raise BlockedError(f"{MODEL_GATE} failed: see {VERDICT}; nothing was pushed")
     what = f"the run is {state.run}" if state.run != FAILED else "the run failed"
     where = f"; {', '.join(failed)} failed" if failed else ""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.contract.errors import UsageError
+from data.contract.labels import STABLE
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -110,10 +111,14 @@ def past_workdir(named: Path | None) -> "Workdir":
 
 
 def served_version(workdir: "Workdir") -> str | None:
-    """The version that is served now: the newest complete one, as servers take it."""
+    """The version that is served now: what is stable, or the newest complete one where nothing was
+    ever promoted, as servers take it."""
+    from pipeline.production.production import Production
     from serving.asking.errors import ModelError
     from serving.asking.pushed import find_version
 
+    if (labels := Production(workdir).labels) is not None:
+        return str(labels[STABLE]) if STABLE in labels else None
     try:
         return find_version(workdir.serving).name
     except ModelError:

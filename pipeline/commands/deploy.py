@@ -68,6 +68,10 @@ def _compile(options: argparse.Namespace) -> int:
         raise UsageError(f"--out {options.out}: it must end in {', '.join(_SUFFIXES)}")
     if not options.out.parent.is_dir():
         raise UsageError(f"--out {options.out}: there is no folder {options.out.parent}")
+    if config.serving.promote:
+        raise UsageError(
+            "serving.promote = true: only `run` promotes what it has pushed; leave it out"
+        )
     _require_kfp()
     with chatter_to(Path(os.devnull)):
         from pipeline.cluster.compile_spec import as_text, compile_spec
@@ -145,6 +149,7 @@ def _submit(options: argparse.Namespace) -> int:
     spec = read_spec(options.spec)
     require_ours(spec, options.spec)
     platform = _platform(options, spec)
+    _require_places(options, spec)
     submission = Submission.of(
         options.spec,
         spec,
@@ -160,8 +165,11 @@ def _submit(options: argparse.Namespace) -> int:
             f'--cron "{options.cron}": expected minute, hour, day, month and day of the week, as '
             'in "0 3 * * 1"'
         )
-    if options.wait and MODEL_GATE not in spec.order:
-        raise UsageError(f"{options.spec}: --wait needs its task {MODEL_GATE}; compile it anew")
+    if options.wait and not spec.tells_if_blocked:
+        raise UsageError(
+            f"{options.spec}: --wait needs a task {MODEL_GATE} that is begun for blocked models "
+            "alone; compile it anew"
+        )
     if options.wait and options.dry_run:
         raise UsageError("--wait: with --dry-run there is no run to wait for")
     if options.dry_run:
@@ -195,14 +203,25 @@ def _platform(options: argparse.Namespace, spec: "Spec") -> "Platform":
     return Vertex(options.project, options.region)
 
 
+def _require_places(options: argparse.Namespace, spec: "Spec") -> None:
+    from pipeline.cluster.places import require_places
+
+    given = {"--root": options.root, "--data": options.data, "--serving": options.serving}
+    named = {option: place for option, place in given.items() if place is not None}
+    require_places(options.target, named, spec.mounts)
+
+
 def _wait(platform: "Platform", run: str, tasks: Sequence[str]) -> int:
+    from pipeline.cluster.refusals import SubmitError
     from pipeline.cluster.waiting import wait
 
     def show(task: str, state: str) -> None:
         print(f"{task:<44}{state}", flush=True)
 
     try:
-        wait(lambda: platform.look(run), tasks, show)
+        wait(lambda: platform.look(run), tasks, show, complain)
+    except SubmitError as error:
+        raise SubmitError(f"{error}; the run goes on: {run}") from error
     except KeyboardInterrupt:
         complain(f"interrupted; the run goes on: {run}")
         return Exit.INTERRUPTED

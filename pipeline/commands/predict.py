@@ -36,6 +36,9 @@ def add_predict(commands: "Commands") -> None:
         "--url", help="a server to ask instead, such as http://localhost:8501 (see `serve`)"
     )
     parser.add_argument(
+        "--label", help="with --url, the label of the version to ask: stable or canary"
+    )
+    parser.add_argument(
         "--plot",
         type=Path,
         metavar="FILE",
@@ -56,6 +59,8 @@ def _predict(options: argparse.Namespace) -> int:
     from data.photos import PreparedPhoto, decode_photo, prepare_photo, read_photo
     from serving.asking.answers import Answer, as_json, as_text
 
+    if options.label is not None and not options.url:
+        raise UsageError(f"--label {options.label} is for a server: name it by --url")
     if options.plot is not None:
         from serving.asking.figure import MAX_PHOTOS, Item, draw_predictions, figure_format
 
@@ -103,5 +108,5 @@ def _model(options: argparse.Namespace) -> "Predictor | RemotePredictor":
     from serving.asking.pushed import newest_model
 
     if options.url:
-        return RemotePredictor(options.url)
+        return RemotePredictor(options.url, options.label)
     return Predictor(options.model or newest_model(RUNS))

@@ -16,6 +16,7 @@ from pipeline.commands.common import (
     configuration,
     require_there,
 )
+from pipeline.commands.production import promote_pushed
 
 if TYPE_CHECKING:
     from pipeline.commands.common import Commands
@@ -103,6 +104,8 @@ def _run_in(workdir: "Workdir", config: "Config", photos: Path | None) -> int:
         complain("the gate blocked the model; nothing was pushed")
         return Exit.BLOCKED
     print(f"model     {summary.model}\npredict   dog-emotion predict --model {summary.model} PHOTO")
+    if config.serving.promote:
+        promote_pushed(workdir, int(summary.model.name))
     return Exit.DONE
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.contract.errors import Exit, UsageError
+from data.contract.labels import MODELS_CONFIG
 from data.contract.model import MODEL_NAME
 from pipeline.commands.common import RUNS, add_command, complain, number
 
@@ -18,6 +19,9 @@ FEEDBACK_PHOTOS = 10_000
 FEEDBACK_MEGABYTES = 1_000
 
 
+_POLL_SECONDS = 1
+
+
 def add_serve(commands: "Commands") -> None:
     from serving.embedded.options import ServerOptions
 
@@ -25,9 +29,10 @@ def add_serve(commands: "Commands") -> None:
         commands,
         "serve",
         help="TF Serving's REST API and a page to try it, on any machine",
-        description="Serves models over TF Serving's REST API, without TF Serving: the newest "
-        "pushed one below runs/, or what the options name. New versions in the folder take over "
-        "without a request lost. The options are those of tensorflow_model_server.",
+        description="Serves models over TF Serving's REST API, without TF Serving: what the "
+        "options name, or the run below runs/ that pushed the newest model: what is stable there, "
+        "once something was promoted, and else the newest version. Versions take over without a "
+        "request lost. The options are those of tensorflow_model_server, and --canary_share.",
     )
     parser.add_argument(
         "--host",
@@ -52,6 +57,21 @@ def add_serve(commands: "Commands") -> None:
         type=Path,
         metavar="FILE",
         help="a text ModelServerConfig: several models, version policies and labels",
+    )
+    parser.add_argument(
+        "--model_config_file_poll_wait_seconds",
+        type=number(0, 2**31 - 1),
+        metavar="N",
+        help="seconds between looks at that file (default: 0, it is read once; "
+        f"{_POLL_SECONDS} for one that `serve` finds by itself)",
+    )
+    parser.add_argument(
+        "--canary_share",
+        type=_share,
+        metavar="SHARE",
+        help="of the requests that name neither a version nor a label, the share from 0 to 1 that "
+        "the canary answers; what is stable answers the others (default: the newest version "
+        "answers them all, as in TF Serving; 0 with a file that `serve` finds by itself)",
     )
     parser.add_argument(
         "--enable_batching", action="store_true", help="answer waiting requests together"
@@ -107,6 +127,16 @@ def add_serve(commands: "Commands") -> None:
     parser.set_defaults(command=_serve)
 
 
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} should be from 0 to 1")
+    return share
+
+
 def _serve(options: argparse.Namespace) -> int:
     from serving.quiet_tensorflow import import_tensorflow
 
@@ -129,6 +159,9 @@ def _serve(options: argparse.Namespace) -> int:
             rest_api_num_threads=options.rest_api_num_threads,
             rest_api_timeout_in_ms=options.rest_api_timeout_in_ms,
             file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
+            model_config_file=options.model_config_file,
+            model_config_file_poll_wait_seconds=options.model_config_file_poll_wait_seconds or 0,
+            canary_share=options.canary_share,
             batching=batching,
             observers=[metrics, desk] if desk else [metrics],
             collectors=[metrics],
@@ -155,14 +188,24 @@ def _feedback_desk(options: argparse.Namespace) -> "FeedbackDesk | None":
 
 
 def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
+    """The models that the options name; a file that is found by itself is put among the options."""
     from serving.embedded.config_files import ModelConfig, read_models
 
     if options.model_config_file and options.model_base_path:
         raise UsageError("--model_config_file names the models: leave out --model_base_path")
+    base_path = options.model_base_path
+    if not options.model_config_file and base_path is None:
+        base_path = _newest_base_path()
+        file = base_path.parent / MODELS_CONFIG
+        if file.is_file():
+            options.model_config_file = file
+            if options.model_config_file_poll_wait_seconds is None:
+                options.model_config_file_poll_wait_seconds = _POLL_SECONDS
+            if options.canary_share is None:
+                options.canary_share = 0
     if options.model_config_file:
         models = read_models(options.model_config_file)
     else:
-        base_path = options.model_base_path or _newest_base_path()
         models = [ModelConfig(options.model_name, base_path.absolute())]
     for model in models:
         if not model.base_path.is_dir():
@@ -211,12 +254,17 @@ def add_check(commands: "Commands") -> None:
 
 def _check(options: argparse.Namespace) -> int:
     from serving.asking.pushed import find_version
+
+    return Exit.DONE if print_check(find_version(options.model)) else Exit.FAILED
+
+
+def print_check(version: Path) -> bool:
+    """Checks a version, and prints what was found; returns whether all is well."""
     from serving.quiet_tensorflow import import_tensorflow
 
     import_tensorflow()
     from serving.checking.export_check import check_export
 
-    version = find_version(options.model)
     print(version)
     problems = 0
     for check in check_export(version):
@@ -224,4 +272,4 @@ def _check(options: argparse.Namespace) -> int:
         for problem in check.problems:
             print(f"         {problem}", flush=True)
         problems += len(check.problems)
-    return Exit.FAILED if problems else Exit.DONE
+    return not problems

@@ -1,6 +1,6 @@
 """All runs of a folder: when they began, what they measured, and what became of their models."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -9,9 +9,13 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.contract import verdict
+from data.contract.errors import UserError
+from data.contract.labels import CANARY
 from data.contract.model import ACCURACY
 from pipeline.outputs import PIPELINE_RUN, pushed_version
+from pipeline.production.events import Event, as_table
 
+_WHEN = "%Y-%m-%d %H:%M:%S"
 _AT_ONCE = 100
 """Executions of which MLMD tells the contexts in one query; it answers for no more."""
 
@@ -34,12 +38,35 @@ class PastRun:
     version: str | None
     """The version that holds the model; None if it was not pushed."""
     served: bool
-    """Whether that version is the one served now."""
+    """Whether that version is the one served now: stable, or the newest if none was promoted."""
 
 
 def began(run: mlmd.Context) -> datetime:
     """When a run began."""
     return datetime.fromtimestamp(run.create_time_since_epoch / 1000, UTC)
+
+
+def find_run(store: MetadataStore, named: str) -> mlmd.Context:
+    """The run that a user means.
+
+    Args:
+        store: where the runs are kept.
+        named: its name, or when it began, as `history` shows it.
+
+    Raises:
+        UserError: there is none, or there are several.
+    """
+    found = [
+        run
+        for run in store.get_contexts_by_type(PIPELINE_RUN)
+        if named in (run.name, f"{began(run):{_WHEN}}")
+    ]
+    if len(found) != 1:
+        raise UserError(
+            f"{named!r} is {'no run' if not found else 'several runs'}: name one by its name, "
+            "which `dog-emotion history --json` lists, or by when it began"
+        )
+    return found[0]
 
 
 def read_history(store: MetadataStore, served: str | None) -> list[PastRun]:
@@ -107,8 +134,9 @@ def _past_run(
     )
 
 
-def as_json(runs: Collection[PastRun]) -> list[dict[str, Any]]:
-    """The same as JSON values, an object for each run."""
+def as_json(runs: Collection[PastRun], events: Sequence[Event]) -> list[dict[str, Any]]:
+    """The same as JSON values, an object for each run, with what its version was in production."""
+    canary = _canary(events)
     return [
         {
             "run": run.name,
@@ -120,29 +148,47 @@ def as_json(runs: Collection[PastRun]) -> list[dict[str, Any]]:
             "pushed": run.version is not None,
             "version": run.version,
             "served_now": run.served,
+            "canary_now": run.version is not None and run.version == canary,
+            "production": [
+                event.to_json()
+                for event in events
+                if run.version is not None and event.concerns(int(run.version))
+            ],
         }
         for run in runs
     ]
 
 
-def as_text(runs: Collection[PastRun]) -> str:
-    """The same as a table, a line for each run."""
-    return "\n".join(
-        [_row("began (UTC)", "span", "accuracy", "version", "gate"), *map(_line, runs)]
-    )
+def as_text(runs: Collection[PastRun], events: Sequence[Event]) -> str:
+    """The same as a table, a line for each run, and below it one for each change of production."""
+    canary = _canary(events)
+    lines = [
+        _row("began (UTC)", "span", "accuracy", "version", "gate"),
+        *(_line(run, canary) for run in runs),
+    ]
+    if events:
+        lines += ["", "in production", *as_table(events)]
+    return "\n".join(lines)
 
 
-def _line(run: PastRun) -> str:
+def _canary(events: Sequence[Event]) -> str | None:
+    """The version that is the canary now."""
+    return str(events[-1].after[CANARY]) if events and CANARY in events[-1].after else None
+
+
+def _line(run: PastRun, canary: str | None) -> str:
     accuracy = "-" if run.accuracy is None else f"{run.accuracy:.3f}"
     if run.interval is not None:
         low, high = run.interval
         accuracy += f" ({low:.3f} to {high:.3f})"
     return _row(
-        f"{run.began:%Y-%m-%d %H:%M:%S}",
+        f"{run.began:{_WHEN}}",
         "-" if run.span is None else str(run.span),
         accuracy,
         "not pushed" if run.version is None else run.version,
-        (run.verdict or "the run did not come to it") + (", served now" if run.served else ""),
+        (run.verdict or "the run did not come to it")
+        + (", served now" if run.served else "")
+        + (", canary" if run.version is not None and run.version == canary else ""),
     )
 
 

@@ -18,6 +18,8 @@ from data.errors import DataError
 from pipeline.gate_table import gate_lines
 from pipeline.lineage.history import began
 from pipeline.outputs import Outputs, pushed_version, read_outputs, run_that_pushed
+from pipeline.production.events import Event, as_table
+from pipeline.production.production import Production
 from pipeline.report.runs import read_description
 from pipeline.workdir import Workdir
 
@@ -65,6 +67,8 @@ class Origin:
     """The versions of what made the model; None as for the settings."""
     code: Mapping[str, str]
     """A hash of the code of each node that has one."""
+    events: tuple[Event, ...]
+    """What it was in production, and what was decided about it, the oldest first."""
 
 
 def find_origin(workdir: Workdir, store: MetadataStore, version: str, served: str | None) -> Origin:
@@ -105,6 +109,9 @@ def find_origin(workdir: Workdir, store: MetadataStore, version: str, served: st
         settings=described.get("settings"),
         libraries=described.get("versions"),
         code=outputs.code,
+        events=tuple(
+            event for event in Production(workdir).history() if event.concerns(int(version))
+        ),
     )
 
 
@@ -173,6 +180,7 @@ def as_json(origin: Origin) -> dict[str, Any]:
         "settings": origin.settings,
         "libraries": origin.libraries,
         "code": dict(origin.code),
+        "production": [event.to_json() for event in origin.events],
     }
 
 
@@ -196,6 +204,8 @@ def as_text(origin: Origin) -> str:
             f"accuracy  {evaluation.accuracy:.3f} (95 % interval {low:.3f} to {high:.3f}) on "
             f"{evaluation.photos:,} photos; always the majority class: {evaluation.majority:.3f}",
             f"baseline  {_compared(origin)}",
+            *([""] if origin.events else []),
+            *as_table(origin.events),
             "",
             *gate_lines(evaluation),
             "",

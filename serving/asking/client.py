@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 
@@ -41,19 +41,18 @@ class RemotePredictor:
     Args:
         url: of the server, `http://host:8501`, whose model is `dog_emotion`; or of a model or a
             version there, such as `http://host:8501/v1/models/dogs/versions/3`.
+        label: that of the version to ask, such as `canary`.
 
     Raises:
-        ModelError: it is not such an address.
+        ModelError: it is not such an address, or names a version beside the label.
     """
 
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
-            raise ModelError(
-                f"{url} is not the address of a server: name one like http://host:8501"
-            )
-        path = parts.path.rstrip("/") or f"/v1/models/{MODEL_NAME}"
-        self._model = f"{parts.scheme}://{parts.netloc}{path}"
+    def __init__(self, url: str, label: str | None = None) -> None:
+        self._model = model_url(url)
+        if label is not None:
+            if "/versions/" in self._model or "/labels/" in self._model:
+                raise ModelError(f"{url} names a version: leave out --label {label}")
+            self._model += f"/labels/{quote(label, safe='')}"
         self._url = f"{self._model}:predict"
 
     def predict(self, jpegs: Sequence[bytes]) -> list[Prediction]:
@@ -72,7 +71,7 @@ class RemotePredictor:
         """
         url = f"{self._model}/metadata"
         with _understood(url):
-            signatures = json.loads(_ask(url))["metadata"]["signature_def"]["signature_def"]
+            signatures = json.loads(ask(url))["metadata"]["signature_def"]["signature_def"]
             if EXPLAIN_SIGNATURE not in signatures:
                 return None
         return self._ask_for(_read_evidence, jpegs, {"signature_name": EXPLAIN_SIGNATURE})
@@ -84,7 +83,7 @@ class RemotePredictor:
         for start in range(0, len(jpegs), BATCH):
             batch = jpegs[start : start + BATCH]
             instances = [{"b64": base64.b64encode(jpeg).decode()} for jpeg in batch]
-            answer = _ask(self._url, json.dumps({**signature, "instances": instances}).encode())
+            answer = ask(self._url, json.dumps({**signature, "instances": instances}).encode())
             with _understood(self._url):
                 found = [read(entry) for entry in json.loads(answer)["predictions"]]
             if len(found) != len(batch):
@@ -93,6 +92,20 @@ class RemotePredictor:
                 )
             answers += found
         return answers
+
+
+def model_url(url: str) -> str:
+    """The address of the model that an address of a server stands for: `dog_emotion` there, unless
+    it names one.
+
+    Raises:
+        ModelError: it is not such an address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query:
+        raise ModelError(f"{url} is not the address of a server: name one like http://host:8501")
+    path = parts.path.rstrip("/") or f"/v1/models/{MODEL_NAME}"
+    return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 @contextmanager
@@ -107,8 +120,12 @@ def _understood(url: str) -> Iterator[None]:
         ) from error
 
 
-def _ask(url: str, body: bytes | None = None) -> bytes:
-    """The answer to a GET, or to a POST if there is a body."""
+def ask(url: str, body: bytes | None = None) -> bytes:
+    """The answer to a GET, or to a POST if there is a body.
+
+    Raises:
+        ModelError: the server cannot be reached, or refuses.
+    """
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as response:

@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serving.embedded.metrics import Metrics
 from serving.embedded.rest_api import PATH, Answer, error_body, refuse
 from serving.embedded.status import Code, RequestError, invalid
+from serving.embedded.versions import Model
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
@@ -184,7 +185,7 @@ def _too_large(limit: int) -> str:
 
 def create_app(
     api: Api,
-    models: Sequence[str],
+    models: Mapping[str, Model],
     metrics: Metrics,
     limits: Limits,
     page: Path,
@@ -195,7 +196,7 @@ def create_app(
 
     Args:
         api: the REST API.
-        models: their names.
+        models: by name.
         metrics: for Prometheus.
         limits: of the requests.
         page: the folder of `index.html` and what it needs.
@@ -217,7 +218,7 @@ def create_app(
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     def list_models(_: Request) -> Response:
-        return JSONResponse(list(models))
+        return JSONResponse({name: sorted(model.labels) for name, model in list(models.items())})
 
     def list_endpoints(_: Request) -> Response:
         return JSONResponse(list(endpoints))

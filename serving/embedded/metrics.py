@@ -10,9 +10,11 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from serving.embedded.status import Code
+from serving.embedded.status import Code, RequestError
 
 _COUNT = ":tensorflow:serving:request_count"
+_VERSION_COUNT = "embedded:version_request_count"
+"""TF Serving has nothing like it."""
 _MICROSECONDS = 1e6
 _BUCKETS = [10 * 1.8**power for power in range(33)]
 """Microseconds, as in TF Serving: from 10 to about half an hour."""
@@ -30,6 +32,7 @@ class Metrics:
         for collector in further:
             self._registry.register(collector)
         self._requests: Counter[tuple[str, str]] = Counter()
+        self._versions: Counter[tuple[str, int, str, str]] = Counter()
         self._lock = Lock()
         self._registry.register(self)
         self._latency = Histogram(
@@ -71,14 +74,39 @@ class Metrics:
             observer = self._runtime.labels(model, method.capitalize(), "TF1")
             observer.observe(seconds * _MICROSECONDS)
 
+    @contextmanager
+    def version(self, model: str, version: int, label: str) -> Iterator[None]:
+        """Counts for a version that the block, which uses it, was a request, and how it ended.
+
+        Args:
+            model: its name.
+            version: that is used.
+            label: by which it was found; empty if it was not by a label.
+        """
+        code = Code.OK
+        try:
+            yield
+        except RequestError as error:
+            code = error.code
+            raise
+        finally:
+            with self._lock:
+                self._versions[model, version, label, code.name] += 1
+
     def collect(self) -> Iterable[Metric]:
-        """The counter, for the registry; its own class would add `_total` to the name."""
-        metric = Metric(_COUNT, "The total number of requests.", "counter")
+        """The counters, for the registry; its own class would add `_total` to the names."""
         with self._lock:
-            counts = dict(self._requests)
-        for (model, status), count in counts.items():
+            requests, versions = dict(self._requests), dict(self._versions)
+        metric = Metric(_COUNT, "The total number of requests.", "counter")
+        for (model, status), count in requests.items():
             metric.add_sample(_COUNT, {"model_name": model, "status": status}, count)
-        return [metric]
+        of_versions = Metric(
+            _VERSION_COUNT, "The number of requests by version and label.", "counter"
+        )
+        for (model, version, label, status), count in versions.items():
+            labels = {"model_name": model, "version": str(version), "label": label}
+            of_versions.add_sample(_VERSION_COUNT, {**labels, "status": status}, count)
+        return [metric, of_versions]
 
     def text(self) -> bytes:
         """All of it in the text format of Prometheus."""

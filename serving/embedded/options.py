@@ -27,6 +27,13 @@ class ServerOptions:
     rest_api_num_threads: int = 8
     rest_api_timeout_in_ms: int = 30_000
     file_system_poll_wait_seconds: float = 1
+    model_config_file: Path | None = None
+    """Where `models` come from."""
+    model_config_file_poll_wait_seconds: float = 0
+    """Between two looks at that file; with 0 it is never read again."""
+    canary_share: float | None = None
+    """Of requests that name neither version nor label, what goes to the canary, in [0, 1], and not
+    to what is stable; None has the newest version answer them all."""
     batching: "BatchingParameters | None" = None
     """None answers each request with a call of its own."""
     observers: "Sequence[Observer]" = ()

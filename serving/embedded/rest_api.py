@@ -122,7 +122,10 @@ class RestApi:
             feed = examples.read_examples(document)
         signature_name = signature_name or DEFAULT_SIGNATURE
         model, version = self._find(target)
-        with model.use(version) as (number, servable):
+        with (
+            model.use(version, target.label) as (number, servable, label),
+            self._metrics.version(model.name, number, label),
+        ):
 
             def run(feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 with self._metrics.runtime(model.name, method):
@@ -149,16 +152,14 @@ class RestApi:
                 _log.exception("an answer of %s went unobserved", call.model)
 
     def _find(self, target: _Target) -> tuple[Model, int | None]:
-        """The model and the version that it should use."""
+        """The model, and the number of the version if the path has one."""
         version = _number(target.version)
         model = self._models.get(target.name)
+        if model is not None:
+            return model, version
         if target.label is not None:
-            if model is None:
-                raise unknown_label(target.label)
-            return model, model.version_of(target.label)
-        if model is None:
-            raise not_found(target.name, version)
-        return model, version
+            raise unknown_label(target.label)
+        raise not_found(target.name, version)
 
     def _status(self, target: _Target) -> Json:
         version = _number(target.version)
@@ -177,7 +178,7 @@ class RestApi:
 
     def _metadata(self, target: _Target) -> Json:
         model, version = self._find(target)
-        with model.use(version) as (number, servable):
+        with model.use(version, target.label) as (number, servable, _):
             return {
                 "model_spec": {
                     "name": target.name,

@@ -3,7 +3,7 @@
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
@@ -14,6 +14,7 @@ from serving.embedded.config_files import ModelConfig
 from serving.embedded.errors import ServerError
 from serving.embedded.metrics import Metrics
 from serving.embedded.options import ServerOptions
+from serving.embedded.reloading import Reloading
 from serving.embedded.rest_api import RestApi
 from serving.embedded.saved_model import SavedModel, warm_up
 from serving.embedded.servable import Servable
@@ -31,17 +32,23 @@ class Watcher:
     """Looks after the versions of models in a thread of its own.
 
     Args:
-        models: to look after.
+        models: to look after, by name.
         seconds: between two looks.
         announce: told in one line when a version becomes available, ends or fails.
+        reloading: changes the models as their file says, if that is to be followed.
     """
 
     def __init__(
-        self, models: Sequence[Model], seconds: float, announce: Callable[[str], None]
+        self,
+        models: Mapping[str, Model],
+        seconds: float,
+        announce: Callable[[str], None],
+        reloading: Reloading | None = None,
     ) -> None:
         self._models = models
-        self._seconds = seconds
+        self._seconds = min(seconds, reloading.seconds) if reloading else seconds
         self._announce = announce
+        self._reloading = reloading
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watcher", daemon=True)
         self._known: dict[tuple[str, int], tuple[State, str]] = {}
@@ -56,12 +63,17 @@ class Watcher:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
-        for model in self._models:
+        for model in self._models.values():
             model.close()
 
     def _watch(self) -> None:
         while True:
-            for model in self._models:
+            if self._reloading:
+                try:
+                    self._reloading.look()
+                except Exception:
+                    _log.exception("the configuration could not be looked at; trying again soon")
+            for model in self._models.values():
                 try:
                     model.refresh()
                     self._tell(model)
@@ -98,14 +110,26 @@ class EmbeddedServer:
 
     def __init__(self, options: ServerOptions, announce: Callable[[str], None]) -> None:
         self._listener = _listen(options.host, options.rest_api_port)
-        models = {config.name: _watched(config, options) for config in options.models}
-        self._watcher = Watcher(
-            list(models.values()), options.file_system_poll_wait_seconds, announce
-        )
+
+        def watched(config: ModelConfig) -> Model:
+            return _watched(config, options)
+
+        models = {config.name: watched(config) for config in options.models}
+        reloading = None
+        if options.model_config_file and options.model_config_file_poll_wait_seconds:
+            reloading = Reloading(
+                options.model_config_file,
+                options.model_config_file_poll_wait_seconds,
+                options.models,
+                models,
+                watched,
+                announce,
+            )
+        self._watcher = Watcher(models, options.file_system_poll_wait_seconds, announce, reloading)
         metrics = Metrics(options.collectors)
         app = create_app(
             RestApi(models, metrics, options.observers),
-            list(models),
+            models,
             metrics,
             Limits(threads=options.rest_api_num_threads),
             options.page,
@@ -155,7 +179,14 @@ def _watched(config: ModelConfig, options: ServerOptions) -> Model:
             raise
         return Batched(model, options.batching) if options.batching else model
 
-    return Model(config.name, config.base_path, load, config.policy, dict(config.labels))
+    return Model(
+        config.name,
+        config.base_path,
+        load,
+        config.policy,
+        dict(config.labels),
+        options.canary_share,
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:

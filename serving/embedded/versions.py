@@ -1,13 +1,16 @@
 """The versions of a model: found in its folder, loaded, used and let go of again."""
 
 import logging
+import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
+from data.contract.labels import CANARY, STABLE
 from data.contract.servable import is_complete
 from serving.embedded.servable import Servable
 from serving.embedded.status import Code, RequestError, invalid
@@ -54,6 +57,15 @@ class VersionStatus:
     message: str
 
 
+class Use(NamedTuple):
+    """A version while a request uses it."""
+
+    version: int
+    servable: Servable
+    label: str
+    """By which it was found; empty if it was not by a label."""
+
+
 @dataclass
 class _Version:
     number: int
@@ -79,35 +91,62 @@ class Model:
     policy: Policy = Policy()
     labels: dict[str, int] = field(default_factory=dict)
     """Names of versions, for clients."""
+    canary_share: float | None = None
+    """Of the requests that name neither a version nor a label, the share in [0, 1] that goes to the
+    canary; the others go to what is stable. None has the newest version answer them all, as in TF
+    Serving, as does a model of which no version with these labels is available."""
 
     def __post_init__(self) -> None:
         self._versions: dict[int, _Version] = {}
         self._changed = threading.Condition()
 
     @contextmanager
-    def use(self, version: int | None = None) -> Iterator[tuple[int, Servable]]:
+    def use(self, version: int | None = None, label: str | None = None) -> Iterator[Use]:
         """A version, which stays loaded for as long as the block runs.
 
         Args:
-            version: None takes the newest available one.
+            version: its number.
+            label: its label, in place of a number. With neither, `canary_share` decides.
 
         Raises:
-            RequestError: it is not available.
+            RequestError: there is no such label, or the version is not available.
         """
-        with self._changed:
-            available = [n for n, v in self._versions.items() if v.state is State.AVAILABLE]
-            number = max(available, default=None) if version is None else version
-            if number not in available:
+        with self._changed:  # a label must not move on before its version is held
+            if label is not None:
+                version = self.version_of(label)
+            elif version is None:
+                version, label = self._choose()
+            entry = None if version is None else self._versions.get(version)
+            if entry is None or entry.state is not State.AVAILABLE:
                 raise not_found(self.name, version)
-            entry = self._versions[number]
             entry.users += 1
         assert entry.loaded is not None  # an available version is
         try:
-            yield entry.number, entry.loaded
+            yield Use(entry.number, entry.loaded, label or "")
         finally:
             with self._changed:
                 entry.users -= 1
                 self._changed.notify_all()
+
+    def _choose(self) -> tuple[int | None, str | None]:
+        """The version for a request that names none, and by which label it was chosen."""
+        if self.canary_share is not None:
+            canary = random.random() < self.canary_share
+            for label in (CANARY, STABLE) if canary else (STABLE,):
+                if label in self.labels and self.is_available(self.labels[label]):
+                    return self.labels[label], label
+        available = (n for n, v in self._versions.items() if v.state is State.AVAILABLE)
+        return max(available, default=None), None
+
+    def is_available(self, version: int) -> bool:
+        """Whether a version can be used."""
+        entry = self._versions.get(version)
+        return entry is not None and entry.state is State.AVAILABLE
+
+    def adopt(self, base_path: Path, policy: Policy, labels: Mapping[str, int]) -> None:
+        """Takes over another configuration: labels at once, versions at the next `refresh`."""
+        with self._changed:
+            self.base_path, self.policy, self.labels = base_path, policy, dict(labels)
 
     def version_of(self, label: str) -> int:
         """The version that a label stands for.

@@ -46,11 +46,12 @@ def _read_until_lost(connection: Any) -> None:
 
 
 @contextmanager
-def job_server(pools: Sequence[str]) -> Iterator[tuple[str, str]]:
+def job_server(pools: Sequence[str], *, here: str) -> Iterator[tuple[str, str]]:
     """Runs jobs on the workers of two pools.
 
     Args:
         pools: their addresses.
+        here: the address by which the workers reach this machine; Beam's own is `localhost`.
 
     Yields:
         The addresses for `job_endpoint` and `environment_config`.
@@ -60,7 +61,11 @@ def job_server(pools: Sequence[str]) -> Iterator[tuple[str, str]]:
     port = server.add_insecure_port("localhost:0")
     server.start()
     jobs = LocalJobServicer(beam_job_type=_Job)
-    with mock.patch.object(worker_handlers.ControlConnection, "_read", _read_until_lost):
+    external = worker_handlers.ExternalWorkerHandler
+    with (
+        mock.patch.object(worker_handlers.ControlConnection, "_read", _read_until_lost),
+        mock.patch.object(external, "host_from_worker", return_value=here),
+    ):
         yield f"localhost:{jobs.start_grpc_server()}", f"localhost:{port}"
     jobs.stop()
     server.stop(None)

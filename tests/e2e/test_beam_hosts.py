@@ -1,11 +1,9 @@
-"""Beam's workers from pools beside a Flink, shown on one machine: two processes with working
-folders of their own that share the run's folder.
-
-That they have addresses of their own is not shown: Beam's job server is at `localhost`.
-"""
+"""Beam's workers from pools beside a Flink, on two hosts with an address, a root folder and an
+environment each, which share the run's folder and nothing else."""
 
 import json
 import subprocess
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,13 +13,16 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from tests.beam_pool import Pool, worker_pool
+from tests.beam_pool import Pool
 from tests.e2e.beam_hosts import job_server
 from tests.e2e.conftest import Command
+from tests.e2e.network_hosts import HERE, ROOT, make_root, network, pool_on, skip_without_namespaces
 
 TINY = ("run", "--profile=tiny", "--set=gate.over_majority=-1")
-DIRECT = {"no_grpc_proxy": "localhost"}
+DIRECT = {"no_grpc_proxy": f"localhost,{HERE}"}
 """The proxy of the tests' offline machine knows no job server."""
+MOST_MB = 2000
+"""What the workers of a host may take at the most."""
 VIEWS = "pipeline/ActivationCache/activations/*/Split-*/view-*"
 
 pytestmark = pytest.mark.slow
@@ -40,13 +41,25 @@ def here(run: Command, home: Path) -> Path:
     return home / "here"
 
 
+@pytest.fixture(scope="module")
+def roots() -> Iterator[list[Path]]:
+    """The root folders of two hosts."""
+    skip_without_namespaces()
+    with tempfile.TemporaryDirectory(prefix="dog-emotion-hosts-") as folder:
+        found = [Path(folder, name) for name in ("one", "other")]
+        for root in found:
+            make_root(root)
+        yield found
+
+
 @contextmanager
-def hosts(home: Path) -> Iterator[tuple[list[Pool], list[str]]]:
-    """Two pools, and the arguments of a run whose workers are theirs."""
+def hosts(roots: list[Path], home: Path) -> Iterator[tuple[list[Pool], list[str]]]:
+    """A pool on each host, and the arguments of a run whose workers are theirs."""
     with (
-        worker_pool(home / "host-1") as one,
-        worker_pool(home / "host-2") as other,
-        job_server([one.address, other.address]) as (jobs, workers),
+        network(roots) as (first, second),
+        pool_on(first, home) as one,
+        pool_on(second, home) as other,
+        job_server([one.address, other.address], here=HERE) as (jobs, workers),
     ):
         beam = {
             "runner": "PortableRunner",
@@ -91,6 +104,13 @@ def has_worked(pool: Pool) -> bool:
     return "libtensorflow" in Path(f"/proc/{pool.process.pid}/maps").read_text()
 
 
+def peak_mb(pool: Pool) -> int:
+    """The most memory that a pool's process, whose threads the workers are, has had."""
+    status = Path(f"/proc/{pool.process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) // 1000
+
+
 def writes_activations(pool: Pool) -> bool:
     """Whether a file of activations is open in the process of a pool."""
     for file in Path(f"/proc/{pool.process.pid}/fd").iterdir():
@@ -102,12 +122,30 @@ def writes_activations(pool: Pool) -> bool:
     return False
 
 
-def test_workers_from_two_pools_do_what_one_process_does(
-    run: Command, home: Path, here: Path
+def test_a_host_has_an_address_a_root_and_an_environment_of_its_own(
+    roots: list[Path], home: Path
 ) -> None:
-    with hosts(home) as (pools, arguments):
+    with hosts(roots, home) as (pools, _):
+        networks = {Path(f"/proc/{each.process.pid}/ns/net").readlink() for each in pools}
+        assert len(networks | {Path("/proc/self/ns/net").readlink()}) == 3
+        for pool, root in zip(pools, roots, strict=True):
+            inside = Path(f"/proc/{pool.process.pid}/root")
+            assert inside.samefile(root)
+            assert not Path(f"{inside}{ROOT}").exists()
+            loaded = Path(f"/proc/{pool.process.pid}/maps").read_text()
+            assert "/opt/dog-emotion/lib/" in loaded
+            assert f"{ROOT}/.venv/" not in loaded
+
+
+def test_workers_on_two_hosts_do_what_one_process_does(
+    run: Command, roots: list[Path], home: Path, here: Path
+) -> None:
+    with hosts(roots, home) as (pools, arguments):
         done = run(*TINY, *arguments, "--workdir=hosts", cwd=home, **DIRECT)
         assert all(has_worked(pool) for pool in pools)
+        peaks = [peak_mb(pool) for pool in pools]
+    print(f"peak memory of the workers, MB: {peaks}")
+    assert max(peaks) < MOST_MB
     assert done.returncode == 0, done.stderr
     there = home / "hosts"
     assert records(there) == records(here)
@@ -120,9 +158,14 @@ def test_workers_from_two_pools_do_what_one_process_does(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Beam's
 def test_a_worker_that_is_killed_ends_the_run_and_the_next_one_loses_nothing(
-    run: Command, dog_emotion: str, offline: Mapping[str, str], home: Path, here: Path
+    run: Command,
+    dog_emotion: str,
+    offline: Mapping[str, str],
+    roots: list[Path],
+    home: Path,
+    here: Path,
 ) -> None:
-    with hosts(home) as (pools, arguments):
+    with hosts(roots, home) as (pools, arguments):
         process = subprocess.Popen(
             [dog_emotion, *TINY, *arguments, "--workdir=killed"],
             cwd=home,
@@ -143,7 +186,7 @@ def test_a_worker_that_is_killed_ends_the_run_and_the_next_one_loses_nothing(
     assert "RuntimeError: a worker is gone" in (home / "killed" / "run.log").read_text()
     assert not (home / "killed" / "serving").exists()
 
-    with hosts(home) as (_, arguments):
+    with hosts(roots, home) as (_, arguments):
         done = run(*TINY, *arguments, "--workdir=killed", cwd=home, **DIRECT)
     assert done.returncode == 0, done.stderr
     assert activations(home / "killed") == activations(here)

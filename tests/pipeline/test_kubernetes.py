@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.cluster.places import is_mounted
 from pipeline.config import ConfigError, load_config
 from pipeline.kubernetes import executor_config
 
@@ -158,4 +159,5 @@ def test_what_kubernetes_would_refuse_is_refused_here(override: str, message: st
 )
 def test_a_path_is_mounted_where_it_lies_in_a_volume(path: str, mounted: bool) -> None:
     volume = 'kubernetes.volumes=[{claim="photos", mount="/records"}]'
-    assert load_config(overrides=[volume]).kubernetes.has_mounted(path) == mounted
+    mounts = load_config(overrides=[volume]).kubernetes.mounts
+    assert is_mounted(path, mounts) == mounted

@@ -76,3 +76,8 @@ def test_answers_and_figures_say_what_the_model_tells(
         assert entries[2]["dog"] < 0.5 < entries[0]["dog"]
     # Three photos side by side, or two rows of two pairs.
     assert (picture.shape[1] > 1.6 * picture.shape[0]) == (model == "old")
+
+
+def test_a_label_needs_a_server(photos: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", *photos, "--label", "canary"]) == Exit.USAGE
+    assert "--label canary is for a server: name it by --url" in capsys.readouterr().err

@@ -67,13 +67,15 @@ Serve = Callable[..., Client]
 
 
 @contextmanager
-def serving(*models: ModelConfig, **options: Any) -> Iterator[Client]:
+def serving(
+    *models: ModelConfig, announce: Callable[[str], None] = lambda line: None, **options: Any
+) -> Iterator[Client]:
     """A server in a thread, on a free port, for as long as the block runs."""
     server = EmbeddedServer(
         ServerOptions(
             models, PAGE, rest_api_port=0, **{"file_system_poll_wait_seconds": 0.05, **options}
         ),
-        announce=lambda line: None,
+        announce=announce,
     )
     thread = threading.Thread(target=server.run)
     thread.start()

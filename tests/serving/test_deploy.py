@@ -8,7 +8,9 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
+from data.contract.labels import MODELS_CONFIG
 from data.contract.model import MODEL_NAME
+from pipeline.commands import production as commands
 from pipeline.config import load_config
 from serving.embedded.app import METRICS_PATH
 from serving.embedded.batching import BatchingParameters
@@ -50,6 +52,19 @@ def test_compose_mounts_what_its_flags_name(service: Any) -> None:
     assert f"--model_name={MODEL_NAME}" in service["command"]
     assert f"--model_base_path=/models/{MODEL_NAME}" in service["command"]
     assert all(volume.endswith(":ro") for volume in service["volumes"])
+
+
+def test_the_file_laid_over_follows_what_was_promoted(service: Any) -> None:
+    over = yaml.safe_load((DEPLOY / "promoted.yml").read_text())["services"]["tensorflow-serving"]
+    named = {"--model_name", "--model_base_path"}
+    kept = [each for each in service["command"] if each.partition("=")[0] not in named]
+    assert set(kept) <= set(over["command"])
+    flags = dict(each.partition("=")[::2] for each in over["command"])
+    assert flags["--model_config_file"] == f"${{MODELS}}/{MODELS_CONFIG}"
+    assert "--allow_version_labels_for_unavailable_models" in flags
+    assert over["volumes"] == ["${MODELS}:${MODELS}:ro"]
+    # `promote` waits long enough for it to look twice.
+    assert 2 * int(flags["--model_config_file_poll_wait_seconds"]) < commands._WAIT
 
 
 def test_compose_is_reached_from_this_machine_alone(service: Any) -> None:

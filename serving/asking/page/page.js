@@ -18,8 +18,26 @@ class Problem extends Error {} // what to tell the user, in words
 
 async function listModels() {
   const response = await fetch("models.json");
-  for (const name of await response.json()) model.add(new Option(name, name));
+  for (const [name, labels] of Object.entries(await response.json())) {
+    const path = `v1/models/${encodeURIComponent(name)}`;
+    const options = [
+      new Option(name, path),
+      ...labels.map((label) => new Option(`${name}, ${label}`, `${path}/labels/${encodeURIComponent(label)}`)),
+    ];
+    for (const option of options) {
+      option.dataset.model = name;
+      model.add(option);
+    }
+  }
   document.getElementById("model-choice").hidden = model.options.length < 2;
+}
+
+async function modelsListed() {
+  try {
+    await listed;
+  } catch {
+    throw new Problem("The server cannot be reached. Is it still running?");
+  }
 }
 
 async function takesFeedback() {
@@ -74,18 +92,19 @@ async function send(path, content) {
   }
 }
 
-async function ask(name, jpeg, signature = {}) {
+// `path` is that of the model, or of one of its labels, as the REST API has it.
+async function ask(path, jpeg, signature = {}) {
   const instances = [{ b64: await toBase64(jpeg) }];
-  const { response, answer } = await send(`${address(name)}:predict`, { ...signature, instances });
+  const { response, answer } = await send(`${path}:predict`, { ...signature, instances });
   if (response.status === 404) throw new Problem("The model is not ready yet. Try again in a moment.");
   if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
   if (!response.ok) throw new Problem(`The server refuses the photo: ${answer.error}`);
   return answer.predictions[0];
 }
 
-async function askForEmotion(name, jpeg) {
+async function askForEmotion(path, jpeg) {
   const started = performance.now();
-  const prediction = await ask(name, jpeg);
+  const prediction = await ask(path, jpeg);
   const milliseconds = performance.now() - started;
   if (!prediction.labels || !prediction.probabilities) {
     throw new Problem("This model does not recognise emotions in photos.");
@@ -93,12 +112,8 @@ async function askForEmotion(name, jpeg) {
   return { ...prediction, milliseconds };
 }
 
-function address(name) {
-  return `v1/models/${encodeURIComponent(name)}`;
-}
-
-async function canExplain(name) {
-  const response = await fetch(`${address(name)}/metadata`);
+async function canExplain(path) {
+  const response = await fetch(`${path}/metadata`);
   const { metadata } = await response.json();
   return "explain" in metadata.signature_def.signature_def;
 }
@@ -132,7 +147,7 @@ function inWords({ label, certain, dog }) {
   return { heading: label, remark: "" };
 }
 
-function showAnswer(item, name, prediction) {
+function showAnswer(item, name, by, prediction) {
   const { labels, probabilities, milliseconds } = prediction;
   const { heading, remark } = inWords(prediction);
   const title = item.querySelector("h2");
@@ -158,12 +173,12 @@ function showAnswer(item, name, prediction) {
     row.insertCell().append(bar);
     row.insertCell().textContent = percent;
   });
-  item.querySelector(".details").textContent = `${name} · ${Math.round(milliseconds)} ms`;
+  item.querySelector(".details").textContent = `${by} · ${Math.round(milliseconds)} ms`;
   const best = Math.round(Math.max(...probabilities) * 100);
   status.textContent = remark ? `${name}: ${heading}. ${remark}` : `${name}: ${heading}, ${best} percent`;
 }
 
-function offerWhy(item, modelName, jpeg) {
+function offerWhy(item, path, jpeg) {
   const button = item.querySelector(".why button");
   const figure = item.querySelector("figure");
   const words = figure.querySelector(".words");
@@ -174,7 +189,7 @@ function offerWhy(item, modelName, jpeg) {
     button.setAttribute("aria-pressed", String(!pressed()));
     if (pressed()) {
       button.setAttribute("aria-busy", "true");
-      drawn ??= ask(modelName, jpeg, { signature_name: "explain" }).then((why) => drawWhy(item, why));
+      drawn ??= ask(path, jpeg, { signature_name: "explain" }).then((why) => drawWhy(item, why));
       try {
         speaks = await drawn;
       } catch (error) {
@@ -309,6 +324,7 @@ function showProblem(item, name, error) {
   status.textContent = `${name}: ${words}`;
 }
 
+const listed = listModels();
 const asksBack = takesFeedback().catch(() => false); // what is wrong, the answer says
 let queue = Promise.resolve(); // one photo after the other, in their order
 
@@ -325,12 +341,15 @@ function take(files) {
         const image = item.querySelector("img");
         image.src = URL.createObjectURL(jpeg);
         image.alt = name;
-        const asked = model.value;
-        const explains = canExplain(asked).catch(() => false);
-        const answer = await askForEmotion(asked, jpeg);
-        showAnswer(item, name, answer);
-        if (await asksBack) offerFeedback(item, asked, jpeg, answer);
-        if (await explains) offerWhy(item, asked, jpeg);
+        await modelsListed();
+        const path = model.value;
+        const asked = model.selectedOptions[0];
+        const by = model.options.length > 1 ? `${name} · ${asked.text}` : name;
+        const explains = canExplain(path).catch(() => false); // what is wrong, the answer says
+        const answer = await askForEmotion(path, jpeg);
+        showAnswer(item, name, by, answer);
+        if (await asksBack) offerFeedback(item, asked.dataset.model, jpeg, answer);
+        if (await explains) offerWhy(item, path, jpeg);
       } catch (error) {
         showProblem(item, name, error);
       }
@@ -366,6 +385,6 @@ document.addEventListener("keydown", (event) => {
 
 document.addEventListener("paste", (event) => take(event.clipboardData.files));
 
-listModels().catch(() => {
+listed.catch(() => {
   status.textContent = "The server cannot be reached.";
 });

@@ -20,13 +20,15 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from components.nodes.vertex import serving_config, training_config
+from components.training.history import read_history
 from pipeline.config import Config, Resources, VertexSettings
+from tests.components.training.one_machine import free_address
 
 Artifact = Any
 Job = Callable[[gapic.CustomJob], None]
 
 ROOT = Path(__file__).parents[3]
-WHERE = {"project": "p", "region": "europe-west4"}
+WHERE: dict[str, Any] = {"project": "p", "region": "europe-west4"}
 WEIGHTS = {"source": "efficientnet.h5", "sha256": "5" * 64}
 SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
 
@@ -55,9 +57,20 @@ def test_a_custom_job_has_the_form_that_vertex_takes(gpu: int, gpu_type: str | N
     assert pool.container_spec.image_uri == "img:1"
 
 
+def test_several_machines_are_a_chief_and_its_workers_all_alike() -> None:
+    config = training_config(
+        **WHERE, image="img:1", machine="m", gpu=1, gpu_type="NVIDIA_TESLA_T4", replicas=4
+    )
+    arguments = config["ai_platform_training_args"]
+    chief, workers = gapic.CustomJobSpec(**arguments["job_spec"]).worker_pool_specs
+    assert (chief.replica_count, workers.replica_count) == (1, 3)
+    assert chief.machine_spec == workers.machine_spec
+    assert chief.container_spec == workers.container_spec
+
+
 def option(job: gapic.CustomJob, name: str) -> str:
     """What the command in the job is told."""
-    (pool,) = job.job_spec.worker_pool_specs
+    pool, *_ = job.job_spec.worker_pool_specs
     command = list(pool.container_spec.command)
     return str(command[command.index(name) + 1])
 
@@ -157,35 +170,59 @@ def test_a_job_that_fails_fails_the_node(
         run_node("Trainer", inputs, config=on_vertex)
 
 
+def run_job(job: gapic.CustomJob) -> None:
+    """Runs what the job says on each machine, with the TF_CONFIG that Vertex AI sets."""
+    pools = zip(("chief", "worker"), job.job_spec.worker_pool_specs, strict=False)
+    commands = {kind: list(pool.container_spec.command) for kind, pool in pools}
+    cluster = {kind: [free_address()] for kind in commands}
+    processes = []
+    for kind, (python, *command) in commands.items():
+        assert python == "python"
+        task = {"type": kind, "index": 0}
+        config = {"cluster": cluster, "task": task, "environment": "cloud"}
+        variables = {"PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config)}
+        processes.append(subprocess.Popen([sys.executable, *command], env=os.environ | variables))
+    assert [process.wait() for process in processes] == [0] * len(commands)
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize(("replicas", "mode"), [(1, "cached"), (2, "cached"), (2, "on_the_fly")])
 def test_the_command_of_the_job_trains_and_exports(
     run_node: Any,
     activations: Artifact,
+    examples: Artifact,
     transform_graph: Artifact,
     on_vertex: Config,
     jobs: Jobs,
     monkeypatch: pytest.MonkeyPatch,
+    replicas: int,
+    mode: str,
 ) -> None:
-    def train(job: gapic.CustomJob) -> None:
-        (pool,) = job.job_spec.worker_pool_specs
-        python, *command = pool.container_spec.command
-        assert python == "python"
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        subprocess.run([sys.executable, *command], env=environment, check=True)
-
-    monkeypatch.setattr(Jobs, "run", staticmethod(train))
+    monkeypatch.setattr(Jobs, "run", staticmethod(run_job))
     epoch = {"epochs": 1, "learning_rate": 0.01}
-    training = on_vertex.training.model_dump() | {"frozen": epoch, "unfrozen": epoch}
+    source = activations if mode == "cached" else examples
+    training = on_vertex.training.model_dump() | {
+        "augmentation": {"mode": mode},
+        "batch_size": 67,  # the last batch holds one photo, which only one machine gets
+        "frozen": epoch,
+        "unfrozen": epoch,
+        "refit": replicas > 1,
+    }
+    assert on_vertex.vertex
+    vertex = on_vertex.vertex.model_copy(update={"training_replicas": replicas})
     config = on_vertex.model_copy(
-        update={"training": type(on_vertex.training).model_validate(training)}
+        update={"training": type(on_vertex.training).model_validate(training), "vertex": vertex}
     )
-    inputs = {"examples": activations, "transform_graph": transform_graph}
+    inputs = {"examples": source, "transform_graph": transform_graph}
     outputs = run_node("Trainer", inputs, config=config)
     assert len(jobs) == 1
     assert named(outputs["model"]) == ["tiny", "random", "none"]
     model = Path(path_utils.serving_model_dir(outputs["model"].uri))
     assert (model / "saved_model.pb").is_file()
-    assert (Path(outputs["model_run"].uri) / "curves.png").is_file()
+    run = Path(outputs["model_run"].uri)
+    phases = [phase.name for phase in read_history(run / "history.csv")]
+    assert phases == ["frozen", "unfrozen"]
+    (_,) = (run / "tensorboard" / "unfrozen" / "train").iterdir()  # of one machine
 
 
 class Endpoint:

@@ -22,7 +22,9 @@ class KubeflowApi(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        said = KNOWN[path] if path in KNOWN else self.tell(path)
+        said = self.known(path)
+        if said is None:
+            said = self.tell(path)
         if isinstance(said, int):
             self.send_error(said)
         else:
@@ -31,6 +33,10 @@ class KubeflowApi(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.answer(self.make(self.path, body))
+
+    def known(self, path: str) -> Values | int | None:
+        """What is there in any case."""
+        return KNOWN.get(path)
 
     def tell(self, path: str) -> Values | int:
         """What is there, or the status of an error."""

@@ -19,7 +19,8 @@ from data.contract.model import base_directory, push_destination
 from data.drawn_dogs import draw_dataset
 from pipeline.beam_args import LOCAL_BEAM_ARGS
 from pipeline.cli import main
-from pipeline.cluster.compile_spec import Target, as_text, compile_spec
+from pipeline.cluster.compile_spec import as_text, compile_spec
+from pipeline.cluster.places import Target
 from pipeline.cluster.spec import read_spec
 from pipeline.config import ConfigError, load_config
 from pipeline.pipeline import create_pipeline

@@ -475,6 +475,34 @@ def test_in_a_checkout_the_environment_is_made_by_its_own_script(
         assert environment.is_dir()
 
 
+def test_an_end_during_the_set_up_ends_all_that_it_has_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader of a pipe is told when the last of its writers has gone."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    uv = "import os, signal, time; os.kill(int(os.environ['OURS']), signal.SIGTERM); time.sleep(60)"
+    script = tmp_path / "requirements" / "install.py"
+    script.parent.mkdir()
+    script.write_text(
+        "import subprocess, sys\n"
+        f'with open("{pipe}", "w") as out:\n'
+        f'    subprocess.run([sys.executable, "-c", {uv!r}], stdout=out)\n'
+    )
+    monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setenv("OURS", str(os.getpid()))
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            make_image_environment()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert select.select([reader], [], [], 20)[0], "somebody still holds the pipe"
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
 @pytest.fixture
 def command(
     tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch

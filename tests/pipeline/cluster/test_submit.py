@@ -22,7 +22,8 @@ from kfp.client import Client
 from data.contract.errors import Exit
 from data.contract.model import push_destination
 from pipeline.cli import main
-from pipeline.cluster.compile_spec import Target, as_text, compile_spec
+from pipeline.cluster.compile_spec import as_text, compile_spec
+from pipeline.cluster.places import Target
 from pipeline.config import load_config
 from tests.pipeline.cluster.kubeflow_server import KubeflowApi, served
 
@@ -513,6 +514,47 @@ def test_options_that_do_not_go_together_are_2(
 ) -> None:
     assert submit(specs / "vertex.json", "vertex", "--project", "p", *options) == Exit.USAGE
     assert said(capsys) == message
+
+
+@pytest.mark.parametrize(
+    ("target", "place", "message"),
+    [
+        ("vertex", ("--root", "/runs"), "--root /runs: on vertex it must begin with gs://"),
+        ("vertex", ("--data", "records"), "--data records: on vertex it must begin with gs://"),
+        (
+            "vertex",
+            ("--serving", "s3://b/m"),
+            "--serving s3://b/m: on vertex it must begin with gs",
+        ),
+        ("kubeflow", ("--root", "/runs"), "--root /runs: on kubeflow it must begin with gs:// or "),
+        ("kubeflow", ("--data", ""), "--data : on kubeflow it must begin with gs:// or /"),
+        ("kubeflow", ("--data", "/records"), "--data /records: nothing is mounted there; compile"),
+        ("kubeflow", ("--serving", "/m"), "--serving /m: nothing is mounted there; compile with"),
+    ],
+)
+def test_a_place_that_the_platform_cannot_use_is_2_as_when_compiling(
+    target: str,
+    place: tuple[str, str],
+    message: str,
+    specs: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = specs / f"{target}.json"
+    assert submit(file, target, "--project", "p", "--dry-run", *place) == Exit.USAGE
+    assert said(capsys).startswith(message)
+
+
+def test_a_place_in_a_volume_of_the_spec_may_be_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = 'kubernetes.volumes=[{claim="photos", mount="/photos"}]'
+    config = load_config("tiny", overrides=["model.weights=random", volume])
+    places = {"image": "img:1", "root": "gs://bucket/runs", "data": "/photos/records"}
+    file = tmp_path / "spec.yaml"
+    file.write_text(as_text(compile_spec(config, "kubeflow", **places), ".yaml"))
+    assert submit(file, "kubeflow", "--dry-run", "--data", "/photos/new") == Exit.DONE
+    call = json.loads(capsys.readouterr().out)["create_run_from_pipeline_package"]
+    assert call["arguments"]["data_root"] == "/photos/new"
 
 
 @pytest.mark.parametrize("dry_run", [(), ("--dry-run",)])

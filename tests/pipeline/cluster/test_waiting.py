@@ -8,7 +8,9 @@ from typing import Any
 
 import google.auth
 import pytest
+from google.api_core.exceptions import Forbidden, ServiceUnavailable, Unauthenticated
 from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import RefreshError, TransportError
 from google.cloud.aiplatform import initializer
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
 from google.cloud.aiplatform_v1.types import PipelineJob
@@ -16,7 +18,8 @@ from google.cloud.aiplatform_v1.types import PipelineJob
 from data.contract.errors import Exit
 from pipeline.cli import main
 from pipeline.cluster import waiting
-from pipeline.cluster.compile_spec import Target, as_text, compile_spec
+from pipeline.cluster.compile_spec import as_text, compile_spec
+from pipeline.cluster.places import Target
 from pipeline.config import load_config
 from tests.pipeline.cluster.kubeflow_server import KubeflowApi, served
 
@@ -43,6 +46,12 @@ class Kubeflow(KubeflowApi):
     """A run of Kubeflow Pipelines: each question is answered with the next state."""
 
     states: list[Values | int]
+    all_alike: bool
+    """Whether an error is the answer to every question."""
+
+    def known(self, path: str) -> Values | int | None:
+        state = self.states[0]
+        return state if self.all_alike and isinstance(state, int) else super().known(path)
 
     def tell(self, path: str) -> Values | int:
         assert path == "/apis/v2beta1/runs/7"
@@ -79,8 +88,8 @@ def kubeflow(specs: Path) -> Iterator[Submit]:
     handler = type("Handler", (Kubeflow,), {"states": []})
     with served(handler) as host:
 
-        def submit(*states: Values | int) -> int:
-            handler.states = [*states]  # type: ignore[attr-defined]
+        def submit(*states: Values | int, all_alike: bool = False) -> int:
+            handler.states, handler.all_alike = [*states], all_alike  # type: ignore[attr-defined]
             file = str(specs / "kubeflow.json")
             return main(["submit", file, "--target", "kubeflow", "--host", host, "--wait"])
 
@@ -99,12 +108,15 @@ def vertex(specs: Path, monkeypatch: pytest.MonkeyPatch) -> Submit:
         lambda **_: None,
     )
 
-    def submit(*states: Values) -> int:
+    def submit(*states: Values | Exception) -> int:
         left = [*states]
 
         def get(_: object, *, name: str, **others: object) -> PipelineJob:
             assert name == NAME
-            return on_vertex(**(left.pop(0) if len(left) > 1 else left[0]))
+            state = left.pop(0) if len(left) > 1 else left[0]
+            if isinstance(state, Exception):
+                raise state
+            return on_vertex(**state)
 
         monkeypatch.setattr(
             PipelineServiceClient, "create_pipeline_job", lambda *_, **__: PipelineJob(name=NAME)
@@ -226,10 +238,27 @@ def test_any_other_end_on_vertex_is_1_in_one_line(
     assert capsys.readouterr().err.splitlines() == [f"dog-emotion: {message}"]
 
 
-def test_a_platform_that_is_out_of_reach_for_a_while_does_not_end_the_waiting(
-    kubeflow: Submit,
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_platform_that_is_out_of_reach_for_a_while_is_told_and_asked_again(
+    kubeflow: Submit, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert kubeflow(503, 503, on_kubeflow("RUNNING"), 503, on_kubeflow("SUCCEEDED")) == Exit.DONE
+    running, succeeded = on_kubeflow("RUNNING"), on_kubeflow("SUCCEEDED")
+    assert kubeflow(status, status, running, status, succeeded) == Exit.DONE
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2
+    for line in lines:
+        assert line.startswith(f"dog-emotion: Kubeflow Pipelines: ({status})")
+        assert line.endswith("; asking again")
+
+
+@pytest.mark.parametrize("kind", [ServiceUnavailable, TransportError, ConnectionError])
+def test_vertex_out_of_reach_for_a_while_is_told_and_asked_again(
+    vertex: Submit, kind: Callable[[str], Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = kind("no route to host")
+    assert vertex(error, error, {"state": "SUCCEEDED"}) == Exit.DONE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"dog-emotion: Vertex AI: {error}; asking again"
 
 
 def test_a_platform_that_stays_out_of_reach_is_1_in_its_words(
@@ -237,8 +266,35 @@ def test_a_platform_that_stays_out_of_reach_is_1_in_its_words(
 ) -> None:
     monkeypatch.setattr(waiting, "_MOST_IN_VAIN", 3)
     assert kubeflow(503) == Exit.FAILED
-    (line,) = capsys.readouterr().err.splitlines()
+    told, line = capsys.readouterr().err.splitlines()
+    assert told.endswith("; asking again")
     assert line.startswith("dog-emotion: Kubeflow Pipelines: (503)")
+    assert line.endswith("; the run goes on: 7")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("all_alike", [False, True])
+def test_kubeflow_that_refuses_to_answer_is_1_in_one_line_at_once(
+    kubeflow: Submit,
+    status: int,
+    all_alike: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where it is a proxy before the platform that refuses, whatever is asked."""
+    assert kubeflow(on_kubeflow("RUNNING"), status, all_alike=all_alike) == Exit.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"dog-emotion: Kubeflow Pipelines: ({status})")
+    assert line.endswith("; the run goes on: 7")
+
+
+@pytest.mark.parametrize("kind", [Unauthenticated, Forbidden, RefreshError])
+def test_vertex_that_refuses_to_answer_is_1_in_one_line_at_once(
+    vertex: Submit, kind: Callable[[str], Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = kind("no access")
+    assert vertex({"state": "RUNNING"}, error) == Exit.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"dog-emotion: Vertex AI: {error}; the run goes on: {NAME}"
 
 
 def test_an_interruption_says_that_the_run_goes_on(
@@ -256,11 +312,11 @@ def test_a_pipeline_whose_end_does_not_tell_what_the_gate_said_is_not_waited_for
     specs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = json.loads((specs / "kubeflow.json").read_text())
-    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
-    del tasks["ModelGate"]
-    tasks["Pusher"]["dependentTasks"].remove("ModelGate")
+    gate = job["pipelineSpec"]["root"]["dag"]["tasks"]["ModelGate"]
+    del gate["triggerPolicy"]
     file = tmp_path / "earlier.json"
     file.write_text(json.dumps(job))
     assert main(["submit", str(file), "--target", "kubeflow", "--wait"]) == Exit.USAGE
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"dog-emotion: {file}: --wait needs its task ModelGate; compile it anew"
+    assert line.startswith(f"dog-emotion: {file}: --wait needs a task ModelGate that is begun for ")
+    assert line.endswith("; compile it anew")

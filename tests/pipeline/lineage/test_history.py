@@ -75,6 +75,8 @@ def test_json_is_a_list_of_the_same(workdir: Workdir, capsys: pytest.CaptureFixt
         "pushed": True,
         "version": "17",
         "served_now": False,
+        "canary_now": False,
+        "production": [],
     }
     assert (blocked["pushed"], blocked["version"], blocked["verdict"]) == (False, None, BLOCKED)
     assert (served["version"], served["served_now"]) == ("18", True)

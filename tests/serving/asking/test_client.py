@@ -159,3 +159,20 @@ def test_a_server_that_is_not_there_is_named() -> None:
         pass
     with pytest.raises(ModelError, match=r"cannot be reached .*: is the server running"):
         RemotePredictor(url).predict([b"x"])
+
+
+@pytest.mark.parametrize("path", ["", "/v1/models/dog_emotion"])
+def test_a_version_can_be_asked_by_its_label(path: str) -> None:
+    body = json.dumps({"predictions": [GOOD]}).encode()
+    metadata = json.dumps({"metadata": {"signature_def": {"signature_def": {}}}}).encode()
+    with answering(200, body, metadata) as (url, asked):
+        remote = RemotePredictor(url + path, "canary")
+        remote.predict([b"\xff\xd8one"])
+        remote.explain([b"\xff\xd8one"])
+    base = "/v1/models/dog_emotion/labels/canary"
+    assert [path for path, _ in asked] == [f"{base}:predict", f"{base}/metadata"]
+
+
+def test_a_label_beside_a_version_is_refused() -> None:
+    with pytest.raises(ModelError, match="names a version: leave out --label canary"):
+        RemotePredictor("http://host:8501/v1/models/dogs/versions/3", "canary")

@@ -16,6 +16,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from data.drawn_dogs import draw_photo
 from data.feedback import read_feedback
 from serving.embedded.config_files import ModelConfig
+from serving.embedded.versions import Policy
 from serving.observing.feedback import ENDPOINT, FeedbackDesk
 from serving.observing.feedback_folder import FeedbackFolder
 from tests.browser import SHOTS, chromium, emulate, needs_chromium
@@ -60,7 +61,7 @@ def page(driver: webdriver.Chrome, client: Client) -> webdriver.Chrome:
 
 def model_names(driver: webdriver.Chrome) -> list[str]:
     options = driver.find_elements(By.CSS_SELECTOR, "#model option")
-    return [option.get_attribute("value") or "" for option in options]
+    return [str(option.get_property("textContent")) for option in options]
 
 
 def photo(folder: Path, name: str = "dog.jpg", size: int = 0) -> Path:
@@ -218,6 +219,30 @@ def test_a_model_of_something_else_is_said_in_words(
         choose(driver, photo(tmp_path))
         (result,) = results(driver, 1)
         assert "The server refuses the photo" in result.text
+
+
+def test_a_label_can_be_asked(driver: webdriver.Chrome, tmp_path: Path) -> None:
+    write_photo_model(tmp_path / "models" / "1")
+    write_explaining_model(tmp_path / "models" / "2")
+    labels = {"stable": 1, "canary": 2}
+    with serving(
+        ModelConfig("dogs", tmp_path / "models", Policy(latest=2), labels), canary_share=0
+    ) as other:
+        wait_for(lambda: other.states("dogs") == {1: "AVAILABLE", 2: "AVAILABLE"})
+        driver.set_window_size(1000, 900)
+        driver.get(other.url)
+        wait_for(lambda: model_names(driver) == ["dogs", "dogs, canary", "dogs, stable"])
+        blue = plain_photo(tmp_path, "blue.png", 0, 0, 255)
+        choose(driver, blue)
+        results(driver, 1)
+        driver.find_elements(By.CSS_SELECTOR, "#model option")[1].click()
+        choose(driver, blue)
+        canary, stable = results(driver, 2)
+        assert heading(canary) == "no dog here"  # which the other one never says
+        assert heading(stable) in LABELS
+        details = canary.find_element(By.CSS_SELECTOR, ".details").text
+        assert details.startswith("blue.png · dogs, canary · ")
+        shoot(driver, "canary")
 
 
 def test_a_pasted_photo_is_taken(page: webdriver.Chrome) -> None:

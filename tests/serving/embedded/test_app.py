@@ -144,7 +144,7 @@ def test_nothing_but_the_page_is_there(client: Client, path: str) -> None:
 
 
 def test_the_page_learns_the_models(client: Client) -> None:
-    assert client.ask("GET", "/models.json").json == [NAME]
+    assert client.ask("GET", "/models.json").json == {NAME: []}
 
 
 def test_the_server_says_busy_rather_than_take_more() -> None:

@@ -279,7 +279,7 @@ def test_a_model_without_versions_is_reported_once_and_its_first_version_later(
     base.mkdir()
     lines: list[str] = []
     model = Model(NAME, base, lambda path: SavedModel(path, 1000))
-    watcher = Watcher([model], 0.02, lines.append)
+    watcher = Watcher({NAME: model}, 0.02, lines.append)
     watcher.start()
     wait_for(lambda: lines)
     assert lines == [f"model     {NAME} has no version in {base} yet"]

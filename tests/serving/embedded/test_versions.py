@@ -54,7 +54,7 @@ def states(model: Model) -> dict[int, str]:
 
 
 def in_use(model: Model, version: int | None = None) -> int:
-    with model.use(version) as (number, loaded):
+    with model.use(version) as (number, loaded, _):
         assert isinstance(loaded, Loaded)
         assert loaded.path.name == str(number)
         assert not loaded.closed
@@ -78,7 +78,7 @@ def test_the_newest_version_takes_over_and_the_one_before_is_let_go(tmp_path: Pa
     model = model_of(tmp_path)
     write(tmp_path, 1)
     model.refresh()
-    with model.use() as (number, first):
+    with model.use() as (number, first, _):
         assert number == 1
     write(tmp_path, 2)
     model.refresh()
@@ -95,7 +95,7 @@ def test_a_version_in_use_is_let_go_only_after_that(tmp_path: Path) -> None:
     write(tmp_path, 1)
     model.refresh()
     write(tmp_path, 2)
-    with model.use() as (_, first):
+    with model.use() as (_, first, _):
         assert isinstance(first, Loaded)
         thread = threading.Thread(target=model.refresh)
         thread.start()
@@ -219,7 +219,7 @@ def test_close_lets_go_of_all(tmp_path: Path) -> None:
     model.refresh()
     loaded = []
     for version in (1, 2):
-        with model.use(version) as (_, each):
+        with model.use(version) as (_, each, _):
             loaded.append(each)
     model.close()
     assert all(isinstance(each, Loaded) and each.closed for each in loaded)

@@ -1,0 +1,1 @@
+"""Which versions of a folder are in production, and how that came about."""
