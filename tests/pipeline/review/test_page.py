@@ -27,6 +27,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrom
 def page(driver: webdriver.Chrome, review: Review) -> webdriver.Chrome:
     driver.set_window_size(1100, 900)
     opened(driver, review)
+    complaints(driver)  # of the page before, whose server is gone
     return driver
 
 
