@@ -95,7 +95,8 @@ def test_photos_that_a_kill_has_left_without_their_record_go(folder: Path, sourc
     waiting = add(folder, b"waiting")
     (folder / f"{'0' * 64}.png").write_bytes(b"its record was never written")
     (folder / "mine.jpg").write_bytes(b"not of a server")
-    assert settle(folder, source, [waiting], {}.get) == Settled(taken=0, left_out=0)
+    decisions: dict[str, str] = {}
+    assert settle(folder, source, [waiting], decisions.get) == Settled(taken=0, left_out=0)
     assert files(folder) == sorted([waiting.photo, waiting.sha256 + RECORD, "mine.jpg"])
 
 

@@ -79,7 +79,7 @@ def say(
     photo: bytes,
     correction: str,
     answer: Mapping[str, Any] | None = None,
-    **headers: str,
+    headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """Feedback on an answer, or else on one that is asked for."""
     body = {
@@ -88,7 +88,7 @@ def say(
         "probabilities": (answer or ask(client, photo))["probabilities"],
         "correction": correction,
     }
-    return client.ask("POST", "/feedback", json.dumps(body).encode(), {**JSON, **headers})
+    return client.ask("POST", "/feedback", json.dumps(body).encode(), {**JSON, **(headers or {})})
 
 
 def names(folder: Path) -> list[str]:
@@ -202,7 +202,7 @@ def test_a_correction_is_one_of_the_classes(client: Client, folder: Path) -> Non
 def test_another_sites_page_is_refused(
     client: Client, folder: Path, headers: dict[str, str], status: int
 ) -> None:
-    assert say(client, draw(1), "sad", **headers).status == status
+    assert say(client, draw(1), "sad", headers=headers).status == status
 
 
 def test_nothing_that_was_kept_can_be_read_from_the_server(client: Client, folder: Path) -> None:
