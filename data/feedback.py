@@ -1,13 +1,13 @@
 """What people said of answers as candidates for training: read, and taken among the photos."""
 
 import hashlib
-import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.contract.errors import UsageError
 from data.contract.feedback import RECORD, Feedback, claimed, is_photo
+from data.contract.whole_files import write_whole
 from data.errors import DataError
 from data.photos import read_photo
 
@@ -77,14 +77,16 @@ def settle(
     taken = left_out = 0
     try:
         with claimed(folder):
-            for photo in _without_record(folder):
-                photo.unlink()
+            for orphan in _without_record(folder):
+                orphan.unlink()
             for each in candidates:
                 label = decide(each.sha256)
                 if label is None:
                     continue
                 if label:
-                    _copy(folder / each.photo, source / label / each.photo)
+                    place = source / label / each.photo
+                    photo = (folder / each.photo).read_bytes()
+                    write_whole(place, photo, place.with_name(UNFINISHED))
                     taken += 1
                 else:
                     left_out += 1
@@ -102,13 +104,3 @@ def _without_record(folder: Path) -> list[Path]:
         for path in folder.iterdir()
         if is_photo(path) and not path.with_suffix(RECORD).exists()
     ]
-
-
-def _copy(photo: Path, place: Path) -> None:
-    """By one rename: whoever lists the photos meanwhile sees it whole or not at all."""
-    unfinished = place.parent / UNFINISHED
-    with unfinished.open("wb") as stream:
-        stream.write(photo.read_bytes())
-        stream.flush()
-        os.fsync(stream.fileno())
-    unfinished.replace(place)

@@ -13,6 +13,7 @@ from typing import Any
 
 from data.contract.errors import UserError
 from data.contract.model import MODEL_NAME
+from data.contract.whole_files import write_whole
 from pipeline.config import Config, ConfigError, parse_config
 
 _MEANINGFUL = frozenset("*?[]{}\\^$|")
@@ -50,28 +51,12 @@ def _is_unwritable(char: str) -> bool:
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Writes a text file so that a reader sees the old one or the new one, never half of one.
-
-    When this returns, the new one is on the disk; if it raises, the old one is still there.
+    """Writes a text file as `write_whole` does, in UTF-8, beside itself first.
 
     Raises:
         OSError: it cannot be written.
     """
-    unfinished = file.with_name(f".{file.name}.tmp")
-    try:
-        with unfinished.open("w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-    except OSError:
-        unfinished.unlink(missing_ok=True)
-        raise
-    unfinished.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # or the name may not outlive a power cut
-    finally:
-        os.close(folder)
+    write_whole(file, text.encode(), file.with_name(f".{file.name}.tmp"))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from data.contract.feedback import RECORD, Feedback, claimed
+from data.contract.whole_files import write_whole
 from serving.embedded.errors import ServerConfigError
 
 UNFINISHED = ".unfinished"
@@ -58,8 +59,7 @@ class FeedbackFolder:
                 self._require_room(feedback, len(photo) + len(record))
                 # The record is last: with it, the photo counts.
                 for name, content in ((feedback.photo, photo), (feedback.sha256 + RECORD, record)):
-                    _write(unfinished, content)
-                    unfinished.replace(self._folder / name)
+                    write_whole(self._folder / name, content, unfinished)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise FullError("the disk is full") from error
@@ -84,10 +84,3 @@ class FeedbackFolder:
                 yield unfinished
             finally:
                 unfinished.unlink(missing_ok=True)
-
-
-def _write(file: Path, content: bytes) -> None:
-    with file.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
