@@ -212,9 +212,16 @@ def _change(command: str, choose: _Choose, asked: _Asked) -> int:
             _require_servable(workdir, version, there)
             if command != "rollback" and STABLE in labels:
                 _require_no_break(production, workdir, labels[STABLE], version)
+        first = production.labels is None
         event = production.change(command, after, asked.reason, _loader(asked))
     print(f"serving   {production.file}")
     _report(event, asked)
+    if first:
+        print(
+            "servers   `serve` that has found this folder by itself follows the file from now on; "
+            "all others\n          must be started again, with --model_config_file "
+            f"{production.file}\n          --model_config_file_poll_wait_seconds 1"
+        )
     return Exit.DONE
 
 
