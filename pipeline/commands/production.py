@@ -325,7 +325,12 @@ def _bless(options: argparse.Namespace) -> int:
         with production.locked():
             version = int(options.what) if is_version else _push_blocked(workdir, options.what)
             production.decide(BLESS, version, options.reason)
-    print(f"blessed   version {version}\npromote   dog-emotion promote {version}")
+            answers = production.labels is None and version == max(_versions(workdir))
+    print(f"blessed   version {version}")
+    if answers:
+        print("serving   it answers at once: nothing was promoted, so the newest version does")
+    else:
+        print(f"promote   dog-emotion promote {version}")
     return Exit.DONE
 
 

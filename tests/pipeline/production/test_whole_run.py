@@ -38,6 +38,7 @@ def test_a_blocked_model_is_blessed_promoted_compared_with_and_cleaned_up_after(
     bless = ["bless", blocked["run"], "--reason", REASON, *where]
     assert main(bless) == Exit.USAGE
     assert main([*bless, "--force"]) == Exit.DONE
+    assert "serving   it answers at once" in capsys.readouterr().out
     assert main([*bless, "--force"]) == Exit.FAILED
     assert "has pushed its model" in capsys.readouterr().err
     assert main(["history", "--json", *where]) == Exit.DONE
