@@ -492,8 +492,10 @@ def test_a_window_holds_the_photos_that_came_with_the_last_spans(
     assert (again.cached, again.older) == (True, 50)
 
     decide(tmp_path / "photos/relabels.csv", tmp_path / "photos/sad/2-00.png", "")
+    (tmp_path / "photos/sad/broken.png").write_bytes(b"no photo")
     corrected = ingest(until_week(3), out, last_spans=2)
     assert weeks_of(corrected.span_dir) == {"2": 49, "3": 50}  # it brought no photo
+    assert corrected.rejected == 1
 
     for earlier in (1, 2, 3):
         shutil.rmtree(out / f"span-{earlier}")
