@@ -969,6 +969,7 @@ def test_every_module_of_the_room_decides_about_records_or_does_not() -> None:
         "drawn_dogs.py",
         "contract/beam.py",
         "contract/errors.py",
+        "contract/labels.py",
         "contract/feedback.py",
         "contract/model.py",
         "contract/nodes.py",
