@@ -13,6 +13,8 @@ from pipeline.outputs import PIPELINE_RUN, pushed_version
 CANDIDATE, LAST, BEST = "model", "baseline_model", "best_models"
 """The Evaluator's inputs that hold the models it asks; of the last, the first is asked."""
 
+NOT_PUSHED = "not pushed"
+"""In the place of a version."""
 RUNS = 100
 """The newest, of which the evaluations are read."""
 
@@ -26,23 +28,26 @@ def accuracy_by_span(store: MetadataStore) -> dict[str, dict[int, float]]:
 
     Returns:
         By version, the oldest first, and then by the number of the span; of several evaluations on
-        one span, the newest.
+        one span, the newest. The model of the newest run is there as `NOT_PUSHED` if it was not.
     """
     runs = {context.id: context for context in store.get_contexts_by_type(PIPELINE_RUN)}
     evaluations = made_by_run(store, "ModelEvaluation", runs)
+    newest = sorted(evaluations)[-RUNS:]
+    asked = _inputs(store, evaluations.values())
     versions = _versions(store)
     found: dict[str, dict[int, float]] = {
-        version: {} for version in sorted(versions.values(), key=int)
+        version: {} for version in (*sorted(versions.values(), key=int), NOT_PUSHED)
     }
-    asked = _inputs(store, evaluations.values())
-    for run in sorted(evaluations)[-RUNS:]:
+    for run in newest:
         span = runs[run].custom_properties["span"].int_value
-        artifact = evaluations[run]
+        models = asked.get(evaluations[run].id, {})
         if not span:
             continue
-        for model, accuracy in _measured(artifact, asked.get(artifact.id, {})).items():
+        for model, accuracy in _measured(evaluations[run], models).items():
             if model in versions:
                 found[versions[model]][span] = accuracy
+            elif run == newest[-1] and model == models[CANDIDATE]:
+                found[NOT_PUSHED][span] = accuracy
     return {version: by_span for version, by_span in found.items() if by_span}
 
 
