@@ -20,8 +20,9 @@ from data.contract.model import ACCURACY
 from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER, TUNER
 from data.contract.servable import is_complete
 from pipeline.lineage.history import made_by_run
-from pipeline.outputs import PIPELINE_RUN, pushed_version, read_outputs, run_that_pushed
+from pipeline.outputs import PIPELINE_RUN, read_outputs, run_that_pushed
 from pipeline.production.events import Event, Labels, former_stable
+from pipeline.pushed_models import MODEL, inputs_behind, pushed_models
 from pipeline.workdir import Workdir
 
 _LARGE = (IMPORT_EXAMPLE_GEN, "Transform", ACTIVATION_CACHE, TUNER, TRAINER)
@@ -180,37 +181,18 @@ def _needed(store: MetadataStore, kept: set[int]) -> set[int]:
 def _compared(store: MetadataStore) -> Iterator[int]:
     """The models that the next one must not be worse than: the last one pushed, and the best of the
     others (`components/nodes/baseline.py`)."""
-    models = [
-        model
-        for each in sorted(store.get_artifacts_by_type("PushedModel"), key=lambda each: each.id)
-        if pushed_version(each) is not None
-        for model in _models_behind(store, each.id)
-    ]
+    models = [model for model, _ in pushed_models(store)]
     yield from models[-1:]
+    evaluations = store.get_artifacts_by_type("ModelEvaluation")
+    given = inputs_behind(store, evaluations)
     accuracies = {
-        model: evaluation.custom_properties[ACCURACY].double_value
-        for evaluation in sorted(
-            store.get_artifacts_by_type("ModelEvaluation"), key=lambda each: each.id
-        )
-        for model in _models_behind(store, evaluation.id)
+        given[each.id][MODEL]: each.custom_properties[ACCURACY].double_value
+        for each in sorted(evaluations, key=lambda each: each.id)
+        if MODEL in given[each.id]
     }
     others = [model for model in models[:-1] if model != models[-1]]
     if others:
         yield max(others, key=lambda model: (accuracies.get(model, 0.0), model))
-
-
-def _models_behind(store: MetadataStore, made: int) -> list[int]:
-    """The ids of the Models that the node was given which made an artifact."""
-    executions = {
-        event.execution_id
-        for event in store.get_events_by_artifact_ids([made])
-        if event.type == mlmd.Event.OUTPUT
-    }
-    return [
-        event.artifact_id
-        for event in store.get_events_by_execution_ids(sorted(executions))
-        if event.type == mlmd.Event.INPUT and event.path.steps[0].key == "model"
-    ]
 
 
 def _first_of_newest_run(store: MetadataStore) -> int:
