@@ -182,7 +182,10 @@ def _compared(store: MetadataStore) -> Iterator[int]:
     """The models that the next one must not be worse than: the last one pushed, and the best of the
     others (`components/nodes/baseline.py`)."""
     models = [model for model, _ in pushed_models(store)]
-    yield from models[-1:]
+    if not models:
+        return
+    *others, last = models
+    yield last
     evaluations = store.get_artifacts_by_type("ModelEvaluation")
     given = inputs_behind(store, evaluations)
     accuracies = {
@@ -190,9 +193,13 @@ def _compared(store: MetadataStore) -> Iterator[int]:
         for each in sorted(evaluations, key=lambda each: each.id)
         if MODEL in given[each.id]
     }
-    others = [model for model in models[:-1] if model != models[-1]]
-    if others:
-        yield max(others, key=lambda model: (accuracies.get(model, 0.0), model))
+    there = [
+        model.id
+        for model in store.get_artifacts_by_id(sorted({*others} - {last}))
+        if model.state == mlmd.Artifact.LIVE
+    ]
+    if there:
+        yield max(there, key=lambda model: (accuracies.get(model, 0.0), model))
 
 
 def _first_of_newest_run(store: MetadataStore) -> int:

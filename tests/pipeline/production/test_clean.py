@@ -34,7 +34,7 @@ class Made:
         config = load_config().model_copy(update={"serving": ServingSettings(keep=keep)})
         self.workdir.store_config(config)
         store = open_store(self.workdir.metadata)
-        recorder = Recorder(store)
+        self.recorder = recorder = Recorder(store)
         for number, version in enumerate(VERSIONS, start=1):
             run = recorder.begin(f"run-{version}", span=number)
             activations = self._artifact(recorder, "Examples", ACTIVATION_CACHE, number)
@@ -140,6 +140,19 @@ def test_what_the_newest_whole_run_made_stays_though_an_older_one_was_blessed(ma
     shutil.rmtree(made.workdir.serving / "20")
     assert made.command("clean", "--yes") == Exit.DONE
     assert made.artifacts(ACTIVATION_CACHE) == {"3": True, "4": True, "5": True}
+
+
+def test_of_the_models_that_are_left_the_best_stays(made: Made) -> None:
+    """Though one that was removed would be better than what it is on newer test photos."""
+    made.command("clean", "--yes")
+    store = open_store(made.workdir.metadata)
+    for model in store.get_artifacts_by_type("Model"):
+        if model.state == mlmd.Artifact.LIVE:
+            accuracy = 0.4 if model.uri.endswith("/1") else 0.3
+            run = made.recorder.begin(model.uri, span=6)
+            made.recorder.measure(run, accuracy, read={"model": model})
+    assert made.command("clean", "--yes") == Exit.DONE
+    assert made.artifacts(TRAINER) == {"1": True, "3": True, "4": True, "5": True}
 
 
 def test_of_hidden_folders_only_those_of_killed_commands_go_and_by_name(
