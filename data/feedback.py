@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.contract.errors import UsageError
-from data.contract.feedback import RECORD, Feedback, claimed
+from data.contract.feedback import RECORD, Feedback, claimed, is_photo
 from data.errors import DataError
 from data.photos import read_photo
 
@@ -61,7 +61,8 @@ def settle(
     """Takes out of a folder of feedback what has been decided on.
 
     A photo with a label goes to the folder of that class, under the name of its hash; one that is
-    left out is deleted. It can be killed at any point: done again, it comes to the same.
+    left out is deleted. It can be killed at any point: done again, it comes to the same. Photos
+    without a record, which a kill has left, are deleted first.
 
     Args:
         folder: of the feedback.
@@ -76,6 +77,8 @@ def settle(
     taken = left_out = 0
     try:
         with claimed(folder):
+            for photo in _without_record(folder):
+                photo.unlink()
             for each in candidates:
                 label = decide(each.sha256)
                 if label is None:
@@ -90,6 +93,15 @@ def settle(
     except OSError as error:
         raise DataError(f"cannot write to {error.filename or source}: {error.strerror}") from error
     return Settled(taken, left_out)
+
+
+def _without_record(folder: Path) -> list[Path]:
+    """To be asked for under a claim: without one, a server may be about to write the record."""
+    return [
+        path
+        for path in folder.iterdir()
+        if is_photo(path) and not path.with_suffix(RECORD).exists()
+    ]
 
 
 def _copy(photo: Path, place: Path) -> None:

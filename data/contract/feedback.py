@@ -1,7 +1,7 @@
 """What people said of answers: a folder with a photo and a JSON object for each.
 
 The photo is named by its SHA-256, and the object lies beside it under the same name. A photo
-without its object is one that was on its way when its server ended.
+without its object is one that was on its way, in or out, when a process was killed.
 """
 
 import fcntl
@@ -75,6 +75,11 @@ class Feedback:
         if found["photo"] not in [found["sha256"] + ending for ending in PHOTOS]:
             raise ValueError(f"photo is {found['photo']!r}")
         return cls(**found)
+
+
+def is_photo(file: Path) -> bool:
+    """Whether a file's name is that of a photo which came with feedback."""
+    return file.suffix in PHOTOS and re.fullmatch("[0-9a-f]{64}", file.stem) is not None
 
 
 def now() -> str:

@@ -62,10 +62,10 @@ def _drift(options: argparse.Namespace) -> int:
             f"no version was pushed in {workdir.root}, or its models.config calls none stable: "
             "promote one, or name another --workdir"
         )
-    now = _scrape(options.url, options.model_name)
+    now = _scrape(options.url, options.model_name, version)
     window = _since_last(options.window, now) if options.window else now
     checks = []
-    if window.measured and window.labels:
+    if window.measured and window.dogs:
         from pipeline.config import Config
         from pipeline.outputs import open_store
         from pipeline.progress import chatter_to
@@ -88,7 +88,7 @@ def _drift(options: argparse.Namespace) -> int:
     return Exit.BLOCKED if differs else Exit.DONE
 
 
-def _scrape(url: str, model: str) -> "Counted":
+def _scrape(url: str, model: str, version: str) -> "Counted":
     import http.client
     import urllib.request
 
@@ -99,13 +99,13 @@ def _scrape(url: str, model: str) -> "Counted":
     try:
         with urllib.request.urlopen(address, timeout=SECONDS) as response:
             text = response.read(MOST_BYTES).decode()
-        counted = Counted.of(text, model)
+        counted = Counted.of(text, model, version)
     except (OSError, http.client.HTTPException) as error:
         raise UserError(f"{address} cannot be reached ({error}): is the server running?") from None
     except ValueError as error:
         raise UserError(f"{address} gives no metrics ({error}): name another --url") from None
     if not counted.total:
-        complain(f"{address} has counted no answer of {model} yet")
+        complain(f"{address} has counted no answer of {model}'s version {version} yet")
     return counted
 
 

@@ -1,6 +1,7 @@
 """`watch`: photos that come into a folder become runs."""
 
 import argparse
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def add_watch(commands: "Commands") -> None:
         description="Looks into a folder of photos again and again. When enough new ones are "
         "there, or one of them and the last run is long ago, they become a span and a run, as with "
         "`run`, in a process of its own. What was interrupted goes on; what has failed is tried "
-        "again when something has changed or the days have passed. Ctrl-C ends it.",
+        "again when enough further ones are there or the days have passed. Ctrl-C ends it.",
     )
     parser.add_argument(
         "photos",
@@ -98,8 +99,7 @@ def _watch(options: argparse.Namespace) -> int:
 
     configuration(options)  # wrong settings are wrong now, and not at the first run
     require_there("", options.photos)
-    if options.hook is not None and not options.hook.strip():
-        raise UsageError("--hook is empty: name a command, or leave it out")
+    hook = _words(options.hook) if options.hook is not None else None
     workdir = Workdir(options.workdir.absolute())
     workdir.require_usable()
     require_apart(workdir.root, options.photos)
@@ -109,7 +109,7 @@ def _watch(options: argparse.Namespace) -> int:
             options.photos,
             workdir,
             _run_arguments(options, workdir.root),
-            Terms(options.enough, options.days, options.settled, options.every, options.hook),
+            Terms(options.enough, options.days, options.settled, options.every, hook),
             complain,
         )
         if options.once:
@@ -120,6 +120,17 @@ def _watch(options: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             complain("stopped")
     return Exit.INTERRUPTED
+
+
+def _words(hook: str) -> list[str]:
+    """The words of a command, as in a shell, but for its operators."""
+    try:
+        words = shlex.split(hook)
+    except ValueError as error:
+        raise UsageError(f"--hook {hook!r}: {error}; close the quotation, or escape it") from None
+    if not words:
+        raise UsageError("--hook is empty: name a command, or leave it out")
+    return words
 
 
 def _run_arguments(options: argparse.Namespace, workdir: Path) -> list[str]:

@@ -5,6 +5,7 @@ import io
 import json
 import math
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from ml_metadata import MetadataStore
@@ -13,7 +14,7 @@ from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import standard_artifacts, standard_component_specs
 
 from components.data_gate.checks import Check
-from components.data_gate.settings import LIMIT_OF, SKEW, Limits
+from components.data_gate.settings import SKEW, Limits
 from components.nodes.data_gate import compared
 from components.nodes.distributions import (
     SERVED,
@@ -29,8 +30,8 @@ from pipeline.drift.counted import Counted, spread
 from pipeline.outputs import read_outputs, run_that_pushed
 
 MOST_ROWS = 10_000
-"""Of the table that stands for the photos: more of them are counted as so many."""
-_FEATURES = {
+"""Of a table that stands for photos or answers: more of them are counted as so many."""
+_MEASURED = {
     features.BRIGHTNESS: PHOTO_BRIGHTNESS,
     features.WIDTH: PHOTO_WIDTH,
     features.HEIGHT: PHOTO_HEIGHT,
@@ -61,6 +62,9 @@ def compare(served: Counted, trained: Path, limits: Limits) -> list[Check]:
     taken for the upper bound of its bucket on both sides: quantiles of the bounds are the bounds of
     the quantiles, and nothing is made up about what is in between.
 
+    The answers are compared apart from the photos: they are as many as have seen a dog, and chance
+    does more to few.
+
     Args:
         served: with at least one photo measured, and one answer about a dog.
         trained: the file of the statistics.
@@ -68,9 +72,20 @@ def compare(served: Counted, trained: Path, limits: Limits) -> list[Check]:
     """
     statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(trained.read_bytes())
     _round_up(statistics)
+    checks = _differences(_answers(served), [features.LABEL], statistics, limits)
+    return checks + _differences(_photos(served), list(_MEASURED), statistics, limits)
+
+
+def _differences(
+    table: str,
+    names: list[str],
+    trained: statistics_pb2.DatasetFeatureStatisticsList,
+    limits: Limits,
+) -> list[Check]:
+    """Compares a CSV table of these features with the training photos."""
     with tempfile.TemporaryDirectory() as folder:
         artifacts = {}
-        for split, counted in ((SERVED, count(_table(served))), (TRAIN, statistics)):
+        for split, counted in ((SERVED, count(table)), (TRAIN, trained)):
             artifacts[split] = standard_artifacts.ExampleStatistics()
             artifacts[split].uri = f"{folder}/{split}"
             write_statistics(counted, split, artifacts[split])
@@ -84,21 +99,29 @@ def compare(served: Counted, trained: Path, limits: Limits) -> list[Check]:
             {standard_component_specs.ANOMALIES_KEY: [anomalies]},
             {
                 "pair": json.dumps([SERVED, TRAIN]),
-                "compared": json.dumps(list(LIMIT_OF)),
+                "compared": json.dumps(names),
                 "limits": limits.model_dump_json(),
             },
         )
         return compared(SKEW, anomalies, "")
 
 
-def _table(served: Counted) -> str:
-    """Photos that are distributed as those that were counted, as a CSV table."""
+def _answers(served: Counted) -> str:
+    """Answers that are distributed as those that were counted, as a CSV table."""
+    return _as_table({features.LABEL: spread(served.labels, min(served.dogs, MOST_ROWS))})
+
+
+def _photos(served: Counted) -> str:
+    """Photos that are distributed as those that were measured, as a CSV table."""
     rows = min(served.measured, MOST_ROWS)
     columns = {
-        name: spread(served.histograms[histogram], rows) for name, histogram in _FEATURES.items()
+        name: spread(served.histograms[histogram], rows) for name, histogram in _MEASURED.items()
     }
     columns[features.BRIGHTNESS] = [str(float(each)) for each in columns[features.BRIGHTNESS]]
-    columns[features.LABEL] = spread(served.labels, rows)
+    return _as_table(columns)
+
+
+def _as_table(columns: Mapping[str, list[str]]) -> str:
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(columns)
@@ -110,7 +133,7 @@ def _round_up(statistics: statistics_pb2.DatasetFeatureStatisticsList) -> None:
     """Takes the values of the features that a server measures for the bounds of their buckets."""
     (dataset,) = statistics.datasets
     for feature in dataset.features:
-        if feature.path.step[0] not in _FEATURES:
+        if feature.path.step[0] not in _MEASURED:
             continue
         for histogram in feature.num_stats.histograms:
             for bucket in histogram.buckets:

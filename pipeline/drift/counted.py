@@ -23,13 +23,15 @@ HISTOGRAMS = (PHOTO_BRIGHTNESS, PHOTO_WIDTH, PHOTO_HEIGHT)
 class Counted:
     """What was counted of one model's photos."""
 
+    version: str
     answers: Mapping[str, Mapping[str, int]]
-    """By what was said, and then by likeliest class."""
+    """Of that version, by what was said, and then by likeliest class."""
     histograms: Mapping[str, Mapping[str, int]]
-    """Photos by the upper bounds of the buckets, for each of `HISTOGRAMS`."""
+    """Photos, whichever version was asked, by the upper bounds of the buckets, for each of
+    `HISTOGRAMS`."""
 
     @classmethod
-    def of(cls, text: str, model: str) -> Self:
+    def of(cls, text: str, model: str, version: str) -> Self:
         """Reads metrics in Prometheus' text format.
 
         Raises:
@@ -42,12 +44,12 @@ class Counted:
                 labels = sample.labels
                 if labels.get("model_name") != model:
                     continue
-                if sample.name == f"{ANSWERS}_total":
+                if sample.name == f"{ANSWERS}_total" and labels["version"] == version:
                     said = answers.setdefault(labels["said"], {})
                     said[labels["label"]] = said.get(labels["label"], 0) + int(sample.value)
                 elif family.name in reached and sample.name == f"{family.name}_bucket":
                     reached[family.name][float(labels["le"])] = int(sample.value)
-        return cls(answers, {name: _by_bucket(each) for name, each in reached.items()})
+        return cls(version, answers, {name: _by_bucket(each) for name, each in reached.items()})
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -57,7 +59,7 @@ class Counted:
             ValueError: it is something else.
         """
         found = json.loads(text)
-        if not isinstance(found, dict) or found.keys() != {"answers", "histograms"}:
+        if not isinstance(found, dict) or found.keys() != {"version", "answers", "histograms"}:
             raise ValueError("not what a server has counted")
         return cls(**found)
 
@@ -72,8 +74,8 @@ class Counted:
 
     @property
     def measured(self) -> int:
-        """Photos in the histograms."""
-        return sum(self.histograms[PHOTO_BRIGHTNESS].values())
+        """Photos that are in every histogram; one may be in some of them when they are read."""
+        return min(sum(each.values()) for each in self.histograms.values())
 
     @property
     def labels(self) -> dict[str, int]:
@@ -83,6 +85,11 @@ class Counted:
             for label, count in labels.items() if said != SAID_NO_DOG else ():
                 found[label] = found.get(label, 0) + count
         return found
+
+    @property
+    def dogs(self) -> int:
+        """Answers but those that saw no dog."""
+        return sum(self.labels.values())
 
     def share(self, said: str) -> float:
         """The share of the answers that said so."""
@@ -99,12 +106,17 @@ class Counted:
         return self.share(SAID_NO_DOG)
 
     def since(self, earlier: Self) -> Self:
-        """What was counted after something else was; all of it if the counts began anew."""
+        """What was counted after something else was.
+
+        All of it if the counts began anew, or those before are of another version.
+        """
+        if earlier.version != self.version:
+            return self
         answers = _less(self.answers, earlier.answers)
         histograms = _less(self.histograms, earlier.histograms)
         if answers is None or histograms is None:
             return self
-        return type(self)(answers, histograms)
+        return type(self)(self.version, answers, histograms)
 
 
 def _by_bucket(reached: Mapping[float, int]) -> dict[str, int]:

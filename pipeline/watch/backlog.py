@@ -50,16 +50,25 @@ class Backlog:
         """Whether it is time for a run.
 
         Args:
-            enough: new photos that are worth one.
-            days: after which one new photo is, or none if the last run has failed.
+            enough: new photos that are worth one, the first one, too.
+            days: after the last run when one new photo is, or none if that run has failed.
             now: with a time zone.
         """
         if self.last is None:
-            return bool(self.new)
+            return len(self.new) >= enough
         if self.last.ended is Ended.NOT_YET or len(self.new) >= enough:
             return True
         waits = bool(self.new) or self.last.ended is Ended.FAILED
         return waits and now - self.last.when >= timedelta(days=days)
+
+    def without(self, tried: Set[str], when: datetime) -> "Backlog":
+        """What waits after a run that has come to nothing.
+
+        Args:
+            tried: the photos that it was for.
+            when: it began, with a time zone.
+        """
+        return Backlog(self.new - tried, LastRun("", when, Ended.FAILED, frozenset()))
 
 
 def read_backlog(photos: Path, workdir: Workdir, settled_seconds: float) -> Backlog:

@@ -1,9 +1,8 @@
 """The command that is told what a person should know of."""
 
 import json
-import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -34,17 +33,17 @@ class Event:
     workdir: str
 
 
-def call_hook(command: str, event: Event, complain: Callable[[object], None]) -> None:
+def call_hook(command: Sequence[str], event: Event, complain: Callable[[object], None]) -> None:
     """Runs a command to tell someone; that it fails is complained of, and no more.
 
     Args:
-        command: as in a shell, but for its operators.
+        command: the program and its arguments.
         event: what it is told.
         complain: is told in a line if it fails.
     """
     try:
         told = json.dumps(asdict(event))
-        done = subprocess.run(shlex.split(command), input=told, text=True, timeout=SECONDS)
+        done = subprocess.run(command, input=told, text=True, timeout=SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
         complain(f"the hook was not told of {event.event}: {error}")
         return

@@ -9,7 +9,7 @@ from pathlib import Path
 from data.contract.errors import Exit, UserError
 from data.contract.feedback import now
 from data.contract.nodes import DATA_GATE
-from pipeline.watch.backlog import Backlog, read_backlog
+from pipeline.watch.backlog import Backlog, LastRun, read_backlog
 from pipeline.watch.child import Ending, run_command
 from pipeline.watch.hook import Event, What, call_hook
 from pipeline.workdir import Workdir
@@ -27,15 +27,31 @@ class Terms:
     """For which a photo has not changed when it is counted."""
     every_seconds: float
     """Between two looks."""
-    hook: str | None
+    hook: Sequence[str] | None
     """The command that is told; None if nobody is."""
+
+
+KILLS = 3
+"""In a row, after which a run counts as failed: what kills it is no accident."""
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """A run that has come to nothing."""
+
+    when: datetime
+    """It began, with a time zone."""
+    tried: frozenset[str]
+    """The photos that it was for."""
+    last: LastRun | None
+    """The newest run on the disk when it ended; once there is another, that one counts."""
 
 
 class Watch:
     """Looks after a folder of photos.
 
-    What has been done is read from the disk each time. Only that a run has failed before it left
-    anything there is remembered: it is not tried again until something has changed.
+    What has been done is read from the disk each time. Only a run that has failed is remembered, as
+    it may have left nothing there: the next one is for further photos, or after the days.
 
     Args:
         photos: class folders, or a CSV table of path,label.
@@ -55,7 +71,8 @@ class Watch:
     ) -> None:
         self._photos, self._workdir, self._arguments = photos, workdir, arguments
         self._terms, self._complain = terms, complain
-        self._in_vain: Backlog | None = None
+        self._failure: _Failure | None = None
+        self._kills = 0
         self._complained = ""
 
     def once(self) -> int:
@@ -69,12 +86,16 @@ class Watch:
         """
         with self._workdir.locked():
             backlog = self._read()
-        if backlog == self._in_vain or not self._is_due(backlog):
+        began = datetime.now(UTC)
+        if not self._is_due(backlog, began):
             return Exit.DONE
         print(f"watch     {_describe(backlog)}", flush=True)
         ending = run_command(self._arguments)
         left = self._read()
-        self._in_vain = left if ending.status and self._is_due(left) else None
+        self._kills = self._kills + 1 if ending.status < 0 else 0
+        goes_on = ending.status < 0 and self._kills < KILLS
+        failed = ending.status not in (Exit.DONE, Exit.BLOCKED) and not goes_on
+        self._failure = _Failure(began, backlog.new, left.last) if failed else None
         if (what := _what(ending, backlog, left)) is not None:
             self._tell(what, ending)
         return ending.status if ending.status >= 0 else Exit.FAILED
@@ -94,8 +115,11 @@ class Watch:
     def _read(self) -> Backlog:
         return read_backlog(self._photos, self._workdir, self._terms.settled_seconds)
 
-    def _is_due(self, backlog: Backlog) -> bool:
-        return backlog.is_due(self._terms.enough, self._terms.days, datetime.now(UTC))
+    def _is_due(self, backlog: Backlog, now: datetime) -> bool:
+        failure = self._failure
+        if failure is not None and failure.last == backlog.last:
+            backlog = backlog.without(failure.tried, failure.when)
+        return backlog.is_due(self._terms.enough, self._terms.days, now)
 
     def _tell(self, what: What, ending: Ending) -> None:
         message = ending.message or f"the run has ended with {ending.status}"

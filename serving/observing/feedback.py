@@ -5,6 +5,10 @@ import json
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import TypeAlias
+
+import numpy as np
 
 from data.contract.feedback import PHOTOS, Feedback, now
 from serving.asking.prediction import Prediction
@@ -20,6 +24,9 @@ REMEMBERED = 1_000
 """Answers, the newest: feedback is taken on these alone."""
 _MAGIC = dict(zip(PHOTOS, (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"), strict=True))
 
+_Key: TypeAlias = tuple[str, str, bytes]
+"""The model, the photo's SHA-256, and the probabilities that were said, as float32."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,13 +39,13 @@ class FeedbackDesk:
 
     def __init__(self, folder: FeedbackFolder) -> None:
         self._folder = folder
-        self._given: OrderedDict[tuple[str, str], tuple[int, Prediction]] = OrderedDict()
+        self._given: OrderedDict[_Key, tuple[int, Prediction]] = OrderedDict()
         self._lock = threading.Lock()
 
     def saw(self, call: Call) -> None:
-        """Remembers the answers of a model, by the photos' hashes."""
+        """Remembers the answers of a model, by what the person has seen."""
         for photo, prediction in read_answers(call):
-            key = call.model, hashlib.sha256(photo).hexdigest()
+            key = _key(call.model, photo, prediction.probabilities.values())
             with self._lock:
                 self._given[key] = call.version, prediction
                 self._given.move_to_end(key)
@@ -46,10 +53,14 @@ class FeedbackDesk:
                     self._given.popitem(last=False)
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """Keeps `{"model", "photo": {"b64"}, "correction"}`; whatever is wrong is in the answer."""
+        """Keeps `{"model", "photo": {"b64"}, "probabilities", "correction"}`.
+
+        The probabilities are those of the answer: versions differ in what they say of a photo.
+        Whatever is wrong is in the answer.
+        """
         try:
-            model, photo, correction = _read(body)
-            feedback = self._about(model, photo, correction)
+            model, photo, probabilities, correction = _read(body)
+            feedback = self._about(model, photo, probabilities, correction)
             self._folder.keep(feedback, photo)
         except RequestError as error:
             return refuse(error)
@@ -62,16 +73,18 @@ class FeedbackDesk:
             return Answer(500, error_body(f"Feedback cannot be kept: {error.strerror}"))
         return Answer(200, json.dumps({"kept": feedback.correction}).encode())
 
-    def _about(self, model: str, photo: bytes, correction: str) -> Feedback:
+    def _about(
+        self, model: str, photo: bytes, probabilities: list[float], correction: str
+    ) -> Feedback:
         """The feedback in full.
 
         Raises:
             LookupError: the answer is not remembered.
             RequestError: the correction is not a class, or the photo no photo.
         """
-        sha256 = hashlib.sha256(photo).hexdigest()
+        key = _key(model, photo, probabilities)
         with self._lock:
-            given = self._given.get((model, sha256))
+            given = self._given.get(key)
         if given is None:
             raise LookupError("The answer to this photo is no longer remembered: ask again")
         version, prediction = given
@@ -81,6 +94,7 @@ class FeedbackDesk:
         ending = next((end for end, magic in _MAGIC.items() if photo.startswith(magic)), None)
         if ending is None:
             raise invalid("The photo should be JPEG or PNG")
+        sha256 = key[1]
         return Feedback(
             sha256=sha256,
             photo=sha256 + ending,
@@ -95,9 +109,19 @@ class FeedbackDesk:
         )
 
 
-def _read(body: bytes) -> tuple[str, bytes, str]:
+def _key(model: str, photo: bytes, probabilities: Iterable[float]) -> _Key:
+    with np.errstate(over="ignore"):  # a number that no model says is in no key
+        said = np.array(list(probabilities), np.float32)  # in JSON they have as many digits
+    return model, hashlib.sha256(photo).hexdigest(), said.tobytes()
+
+
+def _read(body: bytes) -> tuple[str, bytes, list[float], str]:
     document = json_values.parse(body)
     model, correction = document.get("model"), document.get("correction")
     if not isinstance(model, str) or not isinstance(correction, str):
         raise invalid("Feedback has a model and a correction, both strings")
-    return model, tensors.decode_base64(document.get("photo")), correction
+    photo = tensors.decode_base64(document.get("photo"))
+    probabilities = document.get("probabilities")
+    if not isinstance(probabilities, list) or not all(map(json_values.is_number, probabilities)):
+        raise invalid("Feedback has the probabilities that the answer had, a list of numbers")
+    return model, photo, probabilities, correction

@@ -31,6 +31,7 @@ WAITING = 8
 """Photos that wait to be measured; of those that come meanwhile, no more is known than their
 answer."""
 MOST_BYTES = 8 * 2**20
+"""Of a photo that may wait."""
 MOST_PIXELS = 16_000_000
 """Of a photo that is measured: there is one at a time, of 50 MB at most as it is decoded."""
 _SAID = {NO_DOG: SAID_NO_DOG, NOT_SURE: SAID_NOT_SURE}
@@ -68,10 +69,17 @@ class PhotoMetrics:
         for photo, prediction in read_answers(call):
             said = _SAID.get(prediction.answer, SAID_LABEL)
             self._answers.labels(call.model, call.version, prediction.label, said).inc()
-            try:
-                self._waiting.put_nowait((call.model, photo))
-            except queue.Full:
+            if not self._may_wait(call.model, photo):
                 self._unmeasured.labels(call.model).inc()
+
+    def _may_wait(self, model: str, photo: bytes) -> bool:
+        if len(photo) > MOST_BYTES:
+            return False
+        try:
+            self._waiting.put_nowait((model, photo))
+        except queue.Full:
+            return False
+        return True
 
     def collect(self) -> Iterable[Metric]:
         """All of it, for the server's registry."""
@@ -101,13 +109,11 @@ def measure(photo: bytes) -> tuple[float, int, int] | None:
     block that the edge cuts counts as a whole one, which changes the luma by less than 2.
 
     Args:
-        photo: a JPEG or PNG that a model has read.
+        photo: a JPEG or PNG that a model has read, of `MOST_BYTES` at most.
 
     Returns:
-        None if it is too large for that, or if OpenCV or Pillow cannot read it.
+        None if it has too many pixels for that, or if OpenCV or Pillow cannot read it.
     """
-    if len(photo) > MOST_BYTES:
-        return None
     try:
         with Image.open(io.BytesIO(photo), formats=("JPEG", "PNG")) as header:
             width, height = header.size

@@ -91,6 +91,14 @@ def test_accepted_photos_go_to_their_class_and_others_stay_or_go(
     assert len(files(folder)) == 2
 
 
+def test_photos_that_a_kill_has_left_without_their_record_go(folder: Path, source: Path) -> None:
+    waiting = add(folder, b"waiting")
+    (folder / f"{'0' * 64}.png").write_bytes(b"its record was never written")
+    (folder / "mine.jpg").write_bytes(b"not of a server")
+    assert settle(folder, source, [waiting], {}.get) == Settled(taken=0, left_out=0)
+    assert files(folder) == sorted([waiting.photo, waiting.sha256 + RECORD, "mine.jpg"])
+
+
 def test_after_a_kill_settling_again_comes_to_the_same(
     folder: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,4 +126,4 @@ def test_after_a_kill_settling_again_comes_to_the_same(
     settle(folder, source, read_feedback(folder)[0], decisions.get)
     assert len(states) > 1
     assert files(source) == sorted(f"sad/{each.photo}" for each in both)
-    assert read_feedback(folder) == ([], [])
+    assert files(folder) == []

@@ -208,16 +208,16 @@ function offerWhy(item, path, jpeg) {
   item.querySelector(".why").hidden = false;
 }
 
-async function sendFeedback(name, jpeg, correction) {
+async function sendFeedback(name, jpeg, probabilities, correction) {
   const photo = { b64: await toBase64(jpeg) };
-  const { response, answer } = await send("feedback", { model: name, photo, correction });
+  const { response, answer } = await send("feedback", { model: name, photo, probabilities, correction });
   if (response.status === 409) throw new Problem("The server no longer remembers its answer. Add the photo again.");
   if (response.status === 503) throw new Problem("The server is busy. Try again in a moment.");
   if (response.status === 507) throw new Problem("Not kept: the server has no room for more photos.");
   if (!response.ok) throw new Problem(`Not kept: ${answer.error}`);
 }
 
-function offerFeedback(item, modelName, jpeg, { labels, label }) {
+function offerFeedback(item, modelName, jpeg, { labels, label, probabilities }) {
   const kept = item.querySelector(".kept");
   const buttons = labels.map((emotion, index) => {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: emotion });
@@ -235,7 +235,7 @@ function offerFeedback(item, modelName, jpeg, { labels, label }) {
     button.ariaBusy = "true";
     let words = emotion === label ? `Kept: ${emotion} is right.` : `Kept: it is ${emotion}, not ${label}.`;
     try {
-      await sendFeedback(modelName, jpeg, emotion);
+      await sendFeedback(modelName, jpeg, probabilities, emotion);
       for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
       kept.classList.remove("failed");
     } catch (error) {
@@ -375,11 +375,10 @@ for (const kind of ["dragover", "dragleave", "drop"]) {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.repeat || event.target === model) return; // letters choose among models
-  const item = document.activeElement.closest(".result") ?? results;
-  if (event.key.toLowerCase() === "m") item.querySelector(".why:not([hidden]) button")?.click();
+  const item = document.activeElement.closest(".result") ?? results.firstElementChild; // the newest
+  if (event.key.toLowerCase() === "m") item?.querySelector(".why:not([hidden]) button")?.click();
   if (/^[1-9]$/.test(event.key)) {
-    const first = item.querySelector(".feedback:not([hidden])");
-    first?.querySelector(`[aria-keyshortcuts="${event.key}"]`)?.click();
+    item?.querySelector(`.feedback:not([hidden]) [aria-keyshortcuts="${event.key}"]`)?.click();
   }
 });
 

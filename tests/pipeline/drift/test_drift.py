@@ -4,17 +4,23 @@ import base64
 import csv
 import io
 import json
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from components.data_gate.checks import limits_for
+from components.data_gate.settings import Limits
 from components.nodes.distributions import count
 from data.contract import features
 from data.contract.errors import Exit
+from data.contract.service import PHOTO_BRIGHTNESS
 from pipeline.cli import main
 from pipeline.drift.counted import HISTOGRAMS, Counted, spread
 from pipeline.outputs import open_store
@@ -89,7 +95,7 @@ def has_measured(client: Client, photos: int) -> bool:
 
 def measured(client: Client) -> int:
     text = client.ask("GET", "/monitoring/prometheus/metrics").body.decode()
-    return Counted.of(text, "dog_emotion").measured
+    return Counted.of(text, "dog_emotion", "7").measured
 
 
 def test_photos_like_those_trained_on_do_not_differ_and_darker_ones_do(
@@ -102,18 +108,18 @@ def test_photos_like_those_trained_on_do_not_differ_and_darker_ones_do(
 
     ask(client, seed=1)
     assert main([*words, "--json"]) == Exit.DONE
-    said = json.loads(capsys.readouterr().out)
-    assert (said["version"], said["answers"], said["measured"]) == ("7", SERVED, SERVED)
-    assert said["labels"] == {"sad": SERVED}
-    assert said["drift"] is False
-    by_feature = {check["feature"]: check for check in said["checks"]}
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["answers"], found["measured"]) == ("7", SERVED, SERVED)
+    assert found["labels"] == {"sad": SERVED}
+    assert found["drift"] is False
+    by_feature = {check["feature"]: check for check in found["checks"]}
     assert by_feature.keys() == {
         features.LABEL,
         features.BRIGHTNESS,
         features.WIDTH,
         features.HEIGHT,
     }
-    assert all(check["measured"] is not None and check["within"] for check in said["checks"])
+    assert all(check["measured"] is not None and check["within"] for check in found["checks"])
 
     ask(client, seed=2, darker=60)
     assert main(words) == Exit.BLOCKED
@@ -139,15 +145,91 @@ def test_what_cannot_be_compared_is_named(
     assert "not what a server has counted; delete it" in capsys.readouterr().err
 
 
+@pytest.fixture
+def told(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a server whose metrics are these lines."""
+    body = "".join(f"{line}\n" for line in request.param).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def said(version: int, label: str, count: int, how: str = "label") -> str:
+    labels = f'model_name="dog_emotion",version="{version}",label="{label}",said="{how}"'
+    return f"# TYPE dog_emotion_answers counter\ndog_emotion_answers_total{{{labels}}} {count}"
+
+
+def bar(name: str, count: int) -> str:
+    return f'# TYPE {name} histogram\n{name}_bucket{{model_name="dog_emotion",le="256"}} {count}'
+
+
+ALL_MEASURED = [bar(name, 100) for name in HISTOGRAMS]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param([said(7, "sad", 1), bar(PHOTO_BRIGHTNESS, 1)], id="between two of them"),
+        pytest.param([said(7, "sad", 9, "no_dog"), *ALL_MEASURED], id="no dog"),
+        pytest.param([said(8, "sad", 9), *ALL_MEASURED], id="another version"),
+    ],
+    indirect=True,
+)
+def test_what_is_not_enough_to_compare_is_said(
+    workdir: Workdir, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["drift", f"--workdir={workdir.root}", f"--url={told}"]) == Exit.DONE
+    assert "there is nothing to compare yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [
+            *(said(7, "sad", 5), said(7, "happy", 2), said(7, "angry", 9_993, "no_dog")),
+            *(said(6, "relaxed", 5_000), said(8, "angry", 5_000)),
+            *ALL_MEASURED,
+        ]
+    ],
+    indirect=True,
+)
+def test_the_answers_are_those_of_one_version_and_chance_is_that_to_those_with_a_dog(
+    workdir: Workdir, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["drift", f"--workdir={workdir.root}", f"--url={told}", "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (found["answers"], found["labels"]) == (10_000, {"sad": 5, "happy": 2})
+    by_feature = {check["feature"]: check for check in found["checks"]}
+    label = by_feature[features.LABEL]
+    assert label["limit"] == pytest.approx(
+        limits_for(Limits(), [features.LABEL], 7, TRAINED)[features.LABEL]
+    )
+    assert label["measured"] == pytest.approx(2 / 7)
+    assert label["within"]
+
+
 def counts(*labels: int) -> Counted:
     by_label = dict(zip(("happy", "sad"), labels, strict=True))
-    return Counted({"label": by_label}, {name: {"8": sum(labels)} for name in HISTOGRAMS})
+    return Counted("7", {"label": by_label}, {name: {"8": sum(labels)} for name in HISTOGRAMS})
 
 
 def test_a_window_is_what_was_counted_since_and_all_of_it_after_a_restart() -> None:
     assert counts(5, 7).since(counts(2, 7)).labels == {"happy": 3, "sad": 0}
     assert counts(1, 2).since(counts(2, 1)) == counts(1, 2)
     assert Counted.from_json(counts(5, 7).to_json()) == counts(5, 7)
+    promoted = replace(counts(9, 9), version="8")
+    assert promoted.since(counts(5, 7)) == promoted
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,8 @@ def last(days: float, ended: Ended = Ended.WHOLE) -> LastRun:
     ("new", "before", "due"),
     [
         (0, None, False),
-        (1, None, True),
+        (49, None, False),
+        (50, None, True),
         (49, last(1), False),
         (50, last(1), True),
         (0, last(30), False),

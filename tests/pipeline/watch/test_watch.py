@@ -1,13 +1,14 @@
 """The watch around runs that this test makes up, and the command as far as no run is due."""
 
 import json
-import shlex
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,7 +56,7 @@ def complaints() -> list[str]:
 
 @pytest.fixture
 def watch(photos: Path, workdir: Workdir, told: Path, complaints: list[str]) -> Watch:
-    hook = shlex.join([sys.executable, "-c", WRITE.format(str(told))])
+    hook = [sys.executable, "-c", WRITE.format(str(told))]
     terms = Terms(enough=2, days=7, settled_seconds=0, every_seconds=0.01, hook=hook)
     return Watch(photos, workdir, ["run"], terms, lambda line: complaints.append(str(line)))
 
@@ -142,16 +143,56 @@ def test_a_stop_by_the_data_gate_and_another_failure_are_told_apart(
     assert said == [("data_gate", "DataGate says no"), ("failed", "Trainer says no")]
 
 
-def test_what_fails_before_it_has_begun_is_not_tried_again_until_something_changes(
+def test_what_fails_before_it_has_begun_is_tried_again_with_enough_further_photos(
     watch: Watch, runs: Runs, photos: Path, told: Path
 ) -> None:
-    runs.script = [lambda: Ending(1, "only one class"), lambda: Ending(-9, "")]
+    runs.script = [lambda: Ending(1, "only one class"), lambda: Ending(2, "wrong settings")]
     add(photos, "happy/a.jpg")
+    assert watch.once() == Exit.DONE  # the first run is for enough photos, too
+    add(photos, "happy/b.jpg")
     assert [watch.once(), watch.once()] == [Exit.FAILED, Exit.DONE]
-    add(photos, "sad/b.jpg")
-    assert [watch.once(), watch.once()] == [Exit.FAILED, Exit.DONE]
+    add(photos, "sad/c.jpg")
+    assert watch.once() == Exit.DONE
+    add(photos, "sad/d.jpg")
+    assert [watch.once(), watch.once()] == [Exit.USAGE, Exit.DONE]
     said = [(event["event"], event["message"]) for event in events(told)]
-    assert said == [("failed", "only one class"), ("failed", "the run has ended with -9")]
+    assert said == [("failed", "only one class"), ("failed", "wrong settings")]
+
+
+def test_what_has_failed_is_tried_again_when_the_days_have_passed(
+    watch: Watch, runs: Runs, photos: Path, past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> Ending:
+        past.fail(past.begin("happy/a.jpg", "happy/b.jpg"), "Trainer")
+        return Ending(1, "Trainer says no")
+
+    def look_in(days: int) -> int:
+        later = datetime.now(UTC) + timedelta(days=days)
+        monkeypatch.setattr(watch_module, "datetime", SimpleNamespace(now=lambda zone: later))
+        return watch.once()
+
+    runs.script = [fail, lambda: Ending(1, "the disk is full"), lambda: Ending(1, "still full")]
+    add(photos, "happy/a.jpg", "happy/b.jpg")
+    statuses = [look_in(days) for days in (0, 6, 8, 9, 14, 16)]
+    assert [bool(status) for status in statuses] == [True, False, True, False, False, True]
+    assert runs.begun == 3
+
+
+@pytest.mark.parametrize("leaves_something", [True, False])
+def test_a_run_that_is_killed_goes_on_at_the_next_look_but_not_for_ever(
+    watch: Watch, runs: Runs, photos: Path, past: Past, leaves_something: bool
+) -> None:
+    def be_killed() -> Ending:
+        if leaves_something:
+            past.begin("happy/a.jpg", "happy/b.jpg")
+        return Ending(-9, "")
+
+    runs.script = [be_killed] * 4
+    add(photos, "happy/a.jpg", "happy/b.jpg")
+    assert [watch.once() for _ in range(4)] == [Exit.FAILED] * 3 + [Exit.DONE]
+    add(photos, "sad/c.jpg", "sad/d.jpg")
+    assert [watch.once() for _ in range(2)] == [Exit.FAILED, Exit.DONE]
+    assert runs.begun == 4
 
 
 @pytest.mark.parametrize(
@@ -160,7 +201,7 @@ def test_what_fails_before_it_has_begun_is_not_tried_again_until_something_chang
 def test_a_hook_that_fails_is_complained_of_and_the_watch_goes_on(
     photos: Path, workdir: Workdir, runs: Runs, complaints: list[str], hook: str, words: str
 ) -> None:
-    terms = Terms(1, 7, 0, 0.01, hook)
+    terms = Terms(1, 7, 0, 0.01, [hook])
     watch = Watch(photos, workdir, ["run"], terms, lambda line: complaints.append(str(line)))
     runs.script = [lambda: Ending(1, "something"), lambda: Ending(0, "")]
     add(photos, "happy/a.jpg")
@@ -248,6 +289,7 @@ def test_a_signal_ends_it_well_and_no_second_watch_gets_in(
     [
         (["--enough=0"], "0 should be from 1"),
         (["--hook= "], "--hook is empty"),
+        (["--hook=mail 'it", "--once"], "No closing quotation"),
         (["--set=data.no_such=1"], "no_such"),
     ],
 )

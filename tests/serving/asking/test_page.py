@@ -546,6 +546,24 @@ def test_feedback_that_is_not_kept_is_said_in_words(
     shoot(keeping_page, "feedback-full")
 
 
+def test_a_digit_is_for_the_newest_photo_and_no_older_one(
+    keeping_page: webdriver.Chrome, keeping: tuple[Client, Path], tmp_path: Path
+) -> None:
+    choose(keeping_page, photo(tmp_path))
+    (older,) = results(keeping_page, 1)
+    wait_for(older.find_element(By.CSS_SELECTOR, ".feedback").is_displayed)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no photo")
+    choose(keeping_page, broken)
+    results(keeping_page, 2)
+    keeping_page.find_element(By.TAG_NAME, "body").send_keys("1")
+    time.sleep(0.5)
+    assert not older.find_element(By.CSS_SELECTOR, ".kept").is_displayed()
+    assert not list(keeping[1].iterdir())
+    older.find_element(By.CSS_SELECTOR, ".choices button").send_keys("1")
+    kept(older)
+
+
 def test_without_feedback_nobody_is_asked_what_is_right(
     page: webdriver.Chrome, tmp_path: Path
 ) -> None:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from data.drawn_dogs import draw_photo
 from data.feedback import read_feedback
 from serving.embedded.config_files import ModelConfig
 from serving.embedded.errors import ServerConfigError
+from serving.embedded.versions import Policy
 from serving.observing import feedback as feedback_module
 from serving.observing.feedback import ENDPOINT, FeedbackDesk
 from serving.observing.feedback_folder import FeedbackFolder, FullError
@@ -64,15 +66,28 @@ def encode(photo: bytes) -> dict[str, str]:
     return {"b64": base64.b64encode(photo).decode()}
 
 
-def ask(client: Client, photo: bytes) -> dict[str, object]:
-    reply = client.predict("dogs", {"instances": [encode(photo)]})
+def ask(client: Client, photo: bytes, which: str = "") -> dict[str, Any]:
+    body = json.dumps({"instances": [encode(photo)]}).encode()
+    reply = client.ask("POST", f"/v1/models/dogs{which}:predict", body)
     assert reply.status == 200
-    answer: dict[str, object] = reply.json["predictions"][0]
+    answer: dict[str, Any] = reply.json["predictions"][0]
     return answer
 
 
-def say(client: Client, photo: bytes, correction: str, **headers: str) -> Reply:
-    body = {"model": "dogs", "photo": encode(photo), "correction": correction}
+def say(
+    client: Client,
+    photo: bytes,
+    correction: str,
+    answer: Mapping[str, Any] | None = None,
+    **headers: str,
+) -> Reply:
+    """Feedback on an answer, or else on one that is asked for."""
+    body = {
+        "model": "dogs",
+        "photo": encode(photo),
+        "probabilities": (answer or ask(client, photo))["probabilities"],
+        "correction": correction,
+    }
     return client.ask("POST", "/feedback", json.dumps(body).encode(), {**JSON, **headers})
 
 
@@ -85,7 +100,7 @@ def test_a_correction_lands_with_the_photo_and_the_answer_it_is_about(
 ) -> None:
     photo = draw(1)
     answer = ask(client, photo)
-    assert say(client, photo, "sad").json == {"kept": "sad"}
+    assert say(client, photo, "sad", answer).json == {"kept": "sad"}
     sha256 = hashlib.sha256(photo).hexdigest()
     assert names(folder) == [f"{sha256}.jpg", f"{sha256}.json"]
     assert (folder / f"{sha256}.jpg").read_bytes() == photo
@@ -100,19 +115,19 @@ def test_a_correction_lands_with_the_photo_and_the_answer_it_is_about(
 
 def test_the_last_word_about_a_photo_counts(client: Client, folder: Path) -> None:
     photo = draw(1)
-    ask(client, photo)
     assert say(client, photo, "sad").status == say(client, photo, "angry").status == 200
     ((kept,), _) = read_feedback(folder)
     assert kept.correction == "angry"
 
 
 def test_a_photo_that_no_model_was_asked_about_is_not_taken(client: Client, folder: Path) -> None:
-    reply = say(client, draw(20), "sad")
+    nobodys = {"probabilities": [0.25] * len(LABELS)}
+    reply = say(client, draw(20), "sad", nobodys)
     assert reply.status == 409
     assert "no longer remembered" in reply.json["error"]
     bomb = b"\xff\xd8\xff" + bytes(1000)
     assert client.predict("dogs", {"instances": [encode(bomb)]}).status == 400
-    assert say(client, bomb, "sad").status == 409
+    assert say(client, bomb, "sad", nobodys).status == 409
     assert names(folder) == []
 
 
@@ -123,9 +138,27 @@ def test_the_photos_remembered_are_bounded(
     desk = FeedbackDesk(FeedbackFolder(folder, 9, 10**6))
     with serving(ModelConfig("dogs", base), observers=[desk], endpoints={ENDPOINT: desk}) as client:
         wait_for(lambda: client.states("dogs") == {7: "AVAILABLE"})
-        for seed in (1, 2, 3):
-            ask(client, draw(seed))
-        assert [say(client, draw(seed), "sad").status for seed in (1, 2, 3)] == [409, 200, 200]
+        given = {seed: ask(client, draw(seed)) for seed in (1, 2, 3)}
+        statuses = [say(client, draw(seed), "sad", given[seed]).status for seed in given]
+        assert statuses == [409, 200, 200]
+
+
+def test_of_two_versions_answers_to_one_photo_the_one_that_was_seen_is_kept(
+    tmp_path: Path, folder: Path
+) -> None:
+    for version, seed in (("7", 1), ("8", 3)):
+        write_explaining_model(tmp_path / version, seed)
+    desk = FeedbackDesk(FeedbackFolder(folder, 9, 10**6))
+    both = ModelConfig("dogs", tmp_path, Policy(latest=None))
+    with serving(both, observers=[desk], endpoints={ENDPOINT: desk}) as client:
+        wait_for(lambda: client.states("dogs") == {7: "AVAILABLE", 8: "AVAILABLE"})
+        photo = draw(1)
+        stable, canary = (ask(client, photo, f"/versions/{version}") for version in (7, 8))
+        assert stable["probabilities"] != canary["probabilities"]
+        for answer, version in ((stable, "7"), (canary, "8"), (stable, "7")):
+            assert say(client, photo, "sad", answer).status == 200
+            ((kept,), _) = read_feedback(folder)
+            assert (kept.version, kept.label) == (version, answer["label"])
 
 
 @pytest.mark.parametrize(
@@ -136,6 +169,7 @@ def test_the_photos_remembered_are_bounded(
         (b'{"model": "dogs", "photo": {"b64": ""}}', "Feedback has a model and a correction"),
         (b'{"model": "dogs", "correction": "sad"}', "not formatted correctly for base64"),
         (b'{"model": "dogs", "correction": "sad", "photo": {"b64": "!"}}', "Unable to base64"),
+        (b'{"model": "dogs", "correction": "sad", "photo": {"b64": ""}}', "the probabilities"),
     ],
 )
 def test_what_is_no_feedback_is_refused(client: Client, body: bytes, words: str) -> None:
@@ -145,7 +179,6 @@ def test_what_is_no_feedback_is_refused(client: Client, body: bytes, words: str)
 
 
 def test_a_correction_is_one_of_the_classes(client: Client, folder: Path) -> None:
-    ask(client, draw(1))
     reply = say(client, draw(1), "../../etc")
     assert reply.status == 400
     assert "should be one of angry, happy, relaxed, sad" in reply.json["error"]
@@ -169,12 +202,10 @@ def test_a_correction_is_one_of_the_classes(client: Client, folder: Path) -> Non
 def test_another_sites_page_is_refused(
     client: Client, folder: Path, headers: dict[str, str], status: int
 ) -> None:
-    ask(client, draw(1))
     assert say(client, draw(1), "sad", **headers).status == status
 
 
 def test_nothing_that_was_kept_can_be_read_from_the_server(client: Client, folder: Path) -> None:
-    ask(client, draw(1))
     assert say(client, draw(1), "sad").status == 200
     assert client.ask("GET", "/feedback").status == 405
     for name in names(folder):
@@ -184,10 +215,8 @@ def test_nothing_that_was_kept_can_be_read_from_the_server(client: Client, folde
 
 def test_a_full_folder_says_so_and_the_server_goes_on(client: Client, folder: Path) -> None:
     for seed in (1, 2, 3):
-        ask(client, draw(seed))
         assert say(client, draw(seed), "sad").status == 200
     before = names(folder)
-    ask(client, draw(4))
     reply = say(client, draw(4), "sad")
     assert reply.status == 507
     assert "it holds 3 photos, and may hold no more" in reply.json["error"]

@@ -2,6 +2,7 @@
 
 import base64
 import re
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,8 +43,13 @@ def scrape(client: Client) -> str:
     return reply.body.decode()
 
 
-def counted(client: Client) -> Counted:
-    return Counted.of(scrape(client), "dogs")
+def counted(client: Client, version: str = "7") -> Counted:
+    return Counted.of(scrape(client), "dogs", version)
+
+
+def unmeasured(client: Client) -> int:
+    found = re.findall(r"photos_unmeasured_total\{.*\} (\d+)", scrape(client))
+    return int(found[0]) if found else 0
 
 
 def ask(client: Client, *photos: bytes, signature: str = "") -> None:
@@ -106,11 +112,29 @@ def test_what_is_measured_is_what_the_records_have(seed: int, ending: str) -> No
     assert measured[1:] == (records.shape[1], records.shape[0])
 
 
-@pytest.mark.parametrize(
-    "photo", [b"", b"\xff\xd8\xff broken", plain(5000, 4000, 1, 1, 1), bytes(9 * 2**20)]
-)
+@pytest.mark.parametrize("photo", [b"", b"\xff\xd8\xff broken", plain(5000, 4000, 1, 1, 1)])
 def test_what_cannot_be_measured_cheaply_is_not(photo: bytes) -> None:
     assert measure(photo) is None
+
+
+def test_a_photo_too_large_to_be_measured_does_not_wait_for_that(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1750, 1750, 3), np.uint8)
+    large = cv2.imencode(".png", noise)[1].tobytes()
+    assert len(large) > photo_metrics.MOST_BYTES
+    done = threading.Event()
+
+    def measure_when_told(photo: bytes) -> None:
+        done.wait(60)
+
+    monkeypatch.setattr(photo_metrics, "measure", measure_when_told)
+    before = unmeasured(client)
+    try:
+        ask(client, large)
+        assert unmeasured(client) == before + 1
+    finally:
+        done.set()
 
 
 def test_no_answer_waits_for_a_measurement(
@@ -128,7 +152,5 @@ def test_no_answer_waits_for_a_measurement(
         wait_for(lambda: client.states("dogs") == {1: "AVAILABLE"})
         photo = plain(64, 64, 100, 100, 100)
         ask(client, *[photo] * 30)  # more than may wait
-        text = scrape(client)
-        assert counted(client).total == 30
-        (unmeasured,) = re.findall(r"photos_unmeasured_total\{.*\} (\d+)", text)
-        assert 20 <= int(unmeasured) < 30
+        assert counted(client, "1").total == 30
+        assert 20 <= unmeasured(client) < 30
