@@ -198,7 +198,7 @@ def as_chief_says(history: PhaseHistory) -> PhaseHistory:
     if cluster() is None:
         return history
     letters = np.frombuffer(json.dumps(asdict(history)).encode(), np.uint8)
-    length = int(from_chief(np.float32([len(letters)]))[0])
+    length = int(from_chief(np.array([len(letters)], np.float32))[0])
     # What the others give is not looked at, but has to be of the same shape.
     said = from_chief(np.resize(letters, length).astype(np.float32))
     return PhaseHistory(**json.loads(said.astype(np.uint8).tobytes()))
