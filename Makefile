@@ -25,8 +25,8 @@ lint: setup ## lint and types
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 
-test: lint ## lint, types and the quick tests
-	.venv/bin/pytest
+test: lint ## lint, types and the quick tests, on two cores
+	.venv/bin/pytest -n 2 --dist loadfile
 
 coverage: lint ## as test, and how much of the code the tests run: takes a third longer
 	.venv/bin/coverage run -m pytest

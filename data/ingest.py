@@ -20,6 +20,7 @@ from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
 from data.held_photos import find_held
+from data.photos import decode_photo, read_photo
 from data.relabels import Relabel, decide, describe_unheeded, drop_outdated, read_decisions
 
 # Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
@@ -160,8 +161,8 @@ def ingest(
                 for photo, identity in zip(photos, identities, strict=True)
             ]
             first_seen = window.read_first_seen(spans.list_spans(out)) if last_spans else {}
-            came_with = _came_with(every, first_seen, spans.next_number(out))
-            within = _within_window(photos, every, came_with, last_spans)
+            coming = spans.next_number(out)
+            within = _within_window(photos, every, first_seen, coming, last_spans)
             older = within.count(False)
             task = _Task(
                 list(compress(photos, within)), made.rows, out, unfinished, span, max_reject_share
@@ -179,8 +180,7 @@ def ingest(
             inside = iter(found)
             every = [next(inside) if yes else fact for yes, fact in zip(within, every, strict=True)]
             if last_spans:
-                came_with = _came_with(every, first_seen, spans.next_number(out))
-                window.write_first_seen(task.folder, every, came_with)
+                window.write_first_seen(task.folder, every, first_seen, coming)
             manifest = {
                 "input": task.fingerprint(found),
                 "code": _code_version(),
@@ -241,15 +241,11 @@ class _Task:
         return digest.hexdigest()
 
 
-def _came_with(facts: Sequence[Fact], first_seen: Mapping[str, int], coming: int) -> dict[str, int]:
-    """The number of the span that each photo came with; a new one comes with the one to come."""
-    return {fact.sha256: first_seen.get(fact.sha256, coming) for fact in facts if fact.sha256}
-
-
 def _within_window(
     photos: Sequence[LabelledPhoto],
     facts: Sequence[Fact],
-    came_with: Mapping[str, int],
+    first_seen: Mapping[str, int],
+    coming: int,
     last_spans: int | None,
 ) -> list[bool]:
     """Whether each photo came with one of the last so many spans.
@@ -257,8 +253,17 @@ def _within_window(
     Raises:
         DataError: a class would be without photos.
     """
-    begin = window.first_span(came_with.values(), last_spans) if last_spans else 0
-    within = [came_with.get(fact.sha256, begin) >= begin for fact in facts]
+    if not last_spans:
+        return [True] * len(photos)
+    came_with = [first_seen.get(fact.sha256) for fact in facts]
+    numbers = {number for number in came_with if number is not None}
+    # A span that brings only files that are no photos brings none.
+    if any(
+        number is None and _is_photo(photo) for number, photo in zip(came_with, photos, strict=True)
+    ):
+        numbers.add(coming)
+    begin = window.first_span(numbers, last_spans)
+    within = [number is None or number >= begin for number in came_with]
     labels = {photo.label for photo in photos}
     if gone := labels - {photo.label for photo in compress(photos, within)}:
         raise DataError(
@@ -266,6 +271,14 @@ def _within_window(
             f"{last_spans} spans; take a longer window"
         )
     return within
+
+
+def _is_photo(photo: LabelledPhoto) -> bool:
+    try:
+        decode_photo(read_photo(photo.path))
+    except DataError:
+        return False
+    return True
 
 
 def _unread(photo: LabelledPhoto) -> Fact:

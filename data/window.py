@@ -9,7 +9,7 @@ from data.audit import Fact
 
 TABLE = "first-seen.csv"
 COLUMNS = ("path", "sha256", "span")
-"""Of every photo of the source, in the window or not."""
+"""Of every photo of the source, in the window or not; files that are no photos are left out."""
 
 
 def read_first_seen(folders: Sequence[Path]) -> dict[str, int]:
@@ -39,18 +39,21 @@ def _seen_in(folder: Path) -> Iterable[tuple[str, int]]:
     return ((row[-1], number) for row in held)
 
 
-def write_first_seen(folder: Path, facts: Iterable[Fact], came_with: Mapping[str, int]) -> None:
+def write_first_seen(
+    folder: Path, facts: Iterable[Fact], first_seen: Mapping[str, int], coming: int
+) -> None:
     """Keeps what `read_first_seen` gives, also when the earlier spans are gone.
 
     Args:
         folder: the span's.
-        facts: about all photos of the source.
-        came_with: the number of the span that came with each, by the SHA-256 of its file.
+        facts: about all files of the source; those that are no photos are left out.
+        first_seen: from `read_first_seen`.
+        coming: the number of this span, which all others came with.
     """
     rows = (
-        (fact.name, fact.sha256, came_with[fact.sha256])
+        (fact.name, fact.sha256, first_seen.get(fact.sha256, coming))
         for fact in facts
-        if fact.sha256 in came_with
+        if not fact.reason
     )
     with (folder / TABLE).open("w", encoding="utf-8", newline="") as table:
         writer = csv.writer(table)
@@ -62,8 +65,8 @@ def first_span(came_with: Iterable[int], last_spans: int) -> int:
     """The number of the first span in the window.
 
     Args:
-        came_with: for each photo, the number of the span that came with it. A span that brought
-            corrections alone does not count.
+        came_with: the numbers of the spans that came with photos. One that brought corrections
+            alone is none of them.
         last_spans: how long the window is, from 1.
     """
     return [0, *sorted(set(came_with))][-last_spans:][0]

@@ -380,6 +380,7 @@ def _gate_nodes(
         servable=servable_gate.outputs["servable"],
         baseline_model=baseline.outputs["model"],
         best_models=best.outputs["model"] if best else None,
+        best_pushes=best.outputs["pushed_model"] if isinstance(best, Resolver) else None,
         classes=config.classes,
         gate=config.gate,
         code=code_hash("components.nodes.evaluator"),

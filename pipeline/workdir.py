@@ -4,12 +4,13 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from data.contract.errors import UserError
 from data.contract.model import MODEL_NAME
@@ -21,6 +22,8 @@ _MEANINGFUL = frozenset("*?[]{}\\^$|")
 makes of paths."""
 _LONGEST_DATABASE = 504
 """Bytes in the path of a database: SQLite's 512, less `-journal`."""
+_TRY_AGAIN_SECONDS = 0.2
+"""Between two tries to have a lock that another process holds."""
 
 
 class WorkdirError(UserError):
@@ -60,15 +63,16 @@ def write_atomically(file: Path, text: str) -> None:
 
 
 @contextmanager
-def hold(lock: Path, busy: str) -> Iterator[None]:
+def hold(lock: Path, busy: str, patience: float = 0) -> Iterator[None]:
     """Holds a lock on a file, which is made, for as long as the block runs.
 
     Args:
         lock: the file; its lock goes with the process, however that ends.
         busy: what to say if another process holds it.
+        patience: seconds that the other one is given to let go of it.
 
     Raises:
-        WorkdirError: another one does, or the file cannot be made.
+        WorkdirError: another one does still, or the file cannot be made.
     """
     try:
         file = lock.open("w")
@@ -77,11 +81,21 @@ def hold(lock: Path, busy: str) -> Iterator[None]:
             f"cannot write in {lock.parent}: {error.strerror}; name another --workdir"
         ) from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise WorkdirError(busy) from None
+        deadline = time.monotonic() + patience
+        while not _is_locked(file):
+            if time.monotonic() >= deadline:
+                raise WorkdirError(busy)
+            time.sleep(_TRY_AGAIN_SECONDS)
         yield
+
+
+def _is_locked(file: TextIO) -> bool:
+    """Whether the lock on a file could be had at once, and is ours now."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)

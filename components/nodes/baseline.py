@@ -57,7 +57,9 @@ class LastPushedStrategy(ResolverStrategy):
 class BestPushedStrategy(ResolverStrategy):
     """Resolves all other Models that were ever pushed, the one with the highest accuracy first.
 
-    Only the first one is compared with; that it is the best of so many is a part of the test.
+    Only the first one is compared with; that it is the best of so many is a part of the test. So
+    each has a PushedModel beside it, and those whose files were removed since have it alone: TFX
+    leaves out Models that are marked as deleted, but nobody removes PushedModels.
     """
 
     def resolve_artifacts(
@@ -72,10 +74,18 @@ class BestPushedStrategy(ResolverStrategy):
                 evaluated come last, the newest first.
 
         Returns:
-            Models, or none; nothing else.
+            Models, or none, and the first PushedModel of each that there is or was: that of a later
+            push would be another input of the Evaluator, whose verdict is the same.
         """
-        *others, last = [each.id for each in _pushed(input_dict)] or [0]
-        models = _models_behind(store, others) - _models_behind(store, [last])
+        pushed = _pushed(input_dict)
+        *others, last = [each.id for each in pushed] or [0]
+        latest = _models_behind(store, [last])
+        first = {
+            model: made
+            for made, model in sorted(_pairs(store, others), reverse=True)
+            if model not in latest
+        }
+        models, made = set(first), set(first.values())
         accuracies = _accuracies(store, input_dict[standard_component_specs.EVALUATION_KEY])
         found = sorted(
             (each for each in input_dict[standard_component_specs.MODEL_KEY] if each.id in models),
@@ -84,7 +94,7 @@ class BestPushedStrategy(ResolverStrategy):
         )
         return {
             standard_component_specs.MODEL_KEY: found,
-            standard_component_specs.PUSHED_MODEL_KEY: [],
+            standard_component_specs.PUSHED_MODEL_KEY: [each for each in pushed if each.id in made],
             standard_component_specs.EVALUATION_KEY: [],
         }
 

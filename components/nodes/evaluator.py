@@ -49,6 +49,9 @@ OTHERS = "others"
 
 MODELS = {LAST: "baseline_model", BEST: "best_models"}
 """The inputs that hold the models to compare with."""
+PUSHES = "best_pushes"
+"""The input that holds a PushedModel for each Model that BEST is the best of, also for those that
+were removed since."""
 NONE = {
     LAST: "this pipeline has pushed none",
     BEST: "no other version was pushed before",
@@ -65,6 +68,7 @@ class EvaluatorSpec(ComponentSpec):
         "servable": ChannelParameter(type=standard_artifacts.InfraBlessing),
         MODELS[LAST]: ChannelParameter(type=standard_artifacts.Model, optional=True),
         MODELS[BEST]: ChannelParameter(type=standard_artifacts.Model, optional=True),
+        PUSHES: ChannelParameter(type=standard_artifacts.PushedModel, optional=True),
     }
     OUTPUTS = {  # noqa: RUF012
         "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -127,7 +131,7 @@ class EvaluatorExecutor(executor.Executor):
                 name: NONE[name] if key in input_dict else _NOT_KNOWN
                 for name, key in MODELS.items()
             },
-            others=_count(others.get(BEST, [])),
+            others=_count(others.get(BEST, []), input_dict.get(PUSHES, [])),
             test_looks=earlier.looks([photo.image for photo in photos]),
         )
         evaluation = _judged(figures, gate, fingerprints[CANDIDATE])
@@ -224,9 +228,9 @@ def _fingerprint(model: types.Artifact) -> str:
         return fingerprint(folder)
 
 
-def _count(best: list[types.Artifact]) -> int:
+def _count(best: list[types.Artifact], pushes: list[types.Artifact]) -> int:
     """Of how many versions the first one is the best."""
-    return max(len(best), best[0].get_int_custom_property(OTHERS)) if best else 0
+    return max(len(pushes), best[0].get_int_custom_property(OTHERS)) if best else 0
 
 
 def _describe(artifact: types.Artifact, evaluation: Evaluation) -> None:
@@ -303,6 +307,7 @@ class Evaluator(BaseBeamComponent):
         servable: types.BaseChannel,
         baseline_model: types.BaseChannel,
         best_models: types.BaseChannel | None,
+        best_pushes: types.BaseChannel | None,
         classes: Sequence[str],
         gate: GateSettings,
         code: str,
@@ -316,11 +321,14 @@ class Evaluator(BaseBeamComponent):
             baseline_model: the one that was pushed last; there may be none.
             best_models: the others that were pushed, the most accurate first; there may be none.
                 None where the platform cannot tell.
+            best_pushes: a PushedModel for each of these, and for those that were removed since.
+                None where the models themselves say of how many the first is the best.
             classes: names in the order of the probabilities.
             gate: what it must reach.
             code: hash of the code that runs inside the node.
         """
-        known = {} if best_models is None else {MODELS[BEST]: best_models}
+        optional = {MODELS[BEST]: best_models, PUSHES: best_pushes}
+        known = {key: channel for key, channel in optional.items() if channel is not None}
         super().__init__(
             EvaluatorSpec(
                 examples=examples,

@@ -89,7 +89,8 @@ class RunFacts:
     """What is known of near-duplicates."""
     nodes: Sequence[NodeCost]
     by_span: Mapping[str, Mapping[int, float]]
-    """Test accuracy of each version, the oldest first, on each span that it was asked about."""
+    """Test accuracy of each version, the oldest first, on each span that it was asked about; this
+    run's model is the last."""
 
 
 def make_page(facts: Facts) -> str:
@@ -139,8 +140,9 @@ def complete(page: str, run: RunFacts) -> str:
     Raises:
         ValueError: it is not such a page.
     """
-    by_span = dict(list(run.by_span.items())[-VERSIONS:])
-    spans = sorted({span for measured in by_span.values() for span in measured})[-SPANS:]
+    spans = sorted({span for measured in run.by_span.values() for span in measured})[-SPANS:]
+    seen = {name: each for name, each in run.by_span.items() if not each.keys().isdisjoint(spans)}
+    by_span = dict(list(seen.items())[-VERSIONS:])
     chart = _by_span(by_span, spans) if len(spans) > 1 else ""
     for part in ("outcome", "spans", "ingestion", "nodes"):
         added = render(RUN, part=part, run=run, by_span=by_span, spans=spans, chart=chart)
@@ -157,7 +159,7 @@ def complete(page: str, run: RunFacts) -> str:
 
 
 def _by_span(by_span: Mapping[str, Mapping[int, float]], spans: Sequence[int]) -> Markup:
-    """A line for each version; the newest has a colour."""
+    """A line for each version; the model of the run has a colour."""
     *_, newest = by_span
     lines = []
     for version, measured in by_span.items():

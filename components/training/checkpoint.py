@@ -93,7 +93,7 @@ class PhaseCheckpoint(keras.callbacks.Callback):
         """Puts a compiled model, and its optimizer, where the newest epoch left them."""
         if committed := self._newest():
             model.optimizer.build(model.trainable_variables)
-            _load(committed / _STATE, [*model.weights, *model.optimizer.variables])
+            _load(committed / _STATE, _state(model))
 
     def restore_kept(self, model: keras.Model) -> None:
         """Gives the model the weights of the epoch that the phase ends with."""
@@ -108,7 +108,7 @@ class PhaseCheckpoint(keras.callbacks.Callback):
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         model = self.model
-        _save(unfinished / _STATE, [*model.weights, *model.optimizer.variables])
+        _save(unfinished / _STATE, _state(model))
         if previous is None or self.kept == len(self.history) - 1:
             _save(unfinished / _KEPT, model.weights)
         else:
@@ -122,6 +122,18 @@ class PhaseCheckpoint(keras.callbacks.Callback):
 
     def _newest(self) -> Path | None:
         return _newest_epoch(self._folder)
+
+
+def _state(model: keras.Model) -> list[keras.Variable]:
+    """What a phase goes on with, whatever the precision of the devices that it goes on with.
+
+    The scale of the loss, which only float16 needs, is left out: it finds its size anew, by a few
+    steps that are skipped.
+    """
+    optimizer = model.optimizer
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer = optimizer.inner_optimizer
+    return [*model.weights, *optimizer.variables]
 
 
 def _save(file: Path, variables: Sequence[keras.Variable]) -> None:

@@ -6,6 +6,7 @@ however few photos there are in it. Here training on several replicas computes w
 one, but for rounding and the masks of dropout, of which each replica draws its own.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import keras
@@ -67,6 +68,7 @@ def fit_on_replicas(
     )
     if cluster():
         _begin_alike(model)
+    _draw_apart(model)
     batches = iter(train)
     model.stop_training = False
     told.on_train_begin()
@@ -92,6 +94,23 @@ def _begin_alike(model: keras.Model) -> None:
         variable.assign(value.reshape(variable.shape))
 
 
+def _draw_apart(model: keras.Model) -> None:
+    """Gives each replica seeds of its own: they begin alike, and so would the masks of dropout."""
+    dropouts = (each for each in model._flatten_layers() if isinstance(each, keras.layers.Dropout))
+    seeds = [each.seed_generator.state for each in dropouts if each.rate]
+
+    @tf.function
+    def on_all() -> None:
+        strategy().run(on_replica)
+
+    def on_replica() -> None:
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for seed in seeds:
+            seed.assign_add(tf.cast([replica, 0], seed.dtype))
+
+    on_all()
+
+
 def _learning(model: keras.Model, weights: tf.Tensor) -> Callable[..., tf.Tensor]:
     """A step of training, as a replica takes it."""
     optimizer = model.optimizer
@@ -103,10 +122,24 @@ def _learning(model: keras.Model, weights: tf.Tensor) -> Callable[..., tf.Tensor
             # The optimizer adds up the gradients of all replicas.
             scaled = optimizer.scale_loss(loss / counted[-1])
         gradients = tape.gradient(scaled, model.trainable_variables)
+        if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _finite_on_all_or_none(gradients)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return counted
 
     return step
+
+
+def _finite_on_all_or_none(gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """A replica's gradients, or no numbers once those of any replica have overflown.
+
+    LossScaleOptimizer skips a step if the gradients of a machine's first replica are not finite,
+    before it adds up those of all.
+    """
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(each)) for each in gradients])
+    replica = tf.distribute.get_replica_context()
+    overflown = replica.all_reduce(_SUM, tf.cast(~finite, tf.float32)) > 0
+    return [tf.where(overflown, math.nan, each) for each in gradients]
 
 
 def _measuring(model: keras.Model) -> Callable[..., tf.Tensor]:

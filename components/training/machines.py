@@ -19,8 +19,6 @@ from components.training.history import PhaseHistory
 _KINDS = ("chief", "master", "workerpool0", "worker", "workerpool1")
 """What TF_CONFIG and Vertex AI call machines; the first of those that there are is the chief."""
 
-_LONGEST_TEXT = 1 << 16
-
 _LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -200,10 +198,10 @@ def as_chief_says(history: PhaseHistory) -> PhaseHistory:
     if cluster() is None:
         return history
     letters = np.frombuffer(json.dumps(asdict(history)).encode(), np.uint8)
-    code = np.zeros(_LONGEST_TEXT, np.float32)
-    code[: len(letters)] = letters
-    said = from_chief(code).astype(np.uint8)
-    return PhaseHistory(**json.loads(said[said > 0].tobytes()))
+    length = int(from_chief(np.array([len(letters)], np.float32))[0])
+    # What the others give is not looked at, but has to be of the same shape.
+    said = from_chief(np.resize(letters, length).astype(np.float32))
+    return PhaseHistory(**json.loads(said.astype(np.uint8).tobytes()))
 
 
 def wait_for_all() -> None:

@@ -33,7 +33,7 @@ from components.training.cache.reading import (
 )
 from components.training.head import Labelled, solve_head
 from components.training.history import PhaseHistory
-from components.training.machines import share_of_machine, strategy
+from components.training.machines import cluster, share_of_machine, strategy
 from components.training.phases import Phase, Splits
 from components.training.photo_batches import (
     Share,
@@ -130,10 +130,12 @@ def on_the_fly(
         )
 
     splits = shared(whole)
+    # A shuffled dataset goes on with other orders in the next phase; a second one would not.
+    own = splits if cluster() is None else shared(share_of_machine)
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:
         unfreeze_last(classifier.backbone, layers)
-        return classifier.model, shared(share_of_machine)
+        return classifier.model, own
 
     untrained = classifier.backbone.get_weights()
 

@@ -2,11 +2,14 @@
 
 from http import HTTPStatus
 
+from google.api_core.exceptions import RetryError
 from google.auth.exceptions import GoogleAuthError, TransportError
+from urllib3.exceptions import HTTPError
 
 from data.contract.errors import UserError
 
 _TRY_AGAIN = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS)
+_OF_THE_NETWORK = (OSError, HTTPError, TransportError, RetryError)
 
 
 class SubmitError(UserError):
@@ -23,7 +26,7 @@ def said_no(platform: str, error: Exception) -> SubmitError:
     Args:
         platform: its name.
         error: of the client of Kubeflow Pipelines, which has a `status`, of Google's, which has a
-            `code`, of google.auth, or of the network.
+            `code`, of google.auth, of the network, or a fault of the client itself, which lasts.
     """
     reason = " ".join(str(error).split())[:500] or type(error).__name__
     kind = SubmitError if _is_lasting(error) else OutOfReachError
@@ -34,8 +37,8 @@ def _is_lasting(error: Exception) -> bool:
     """Whether the answer would be the same a little later."""
     status = getattr(error, "status", None) or getattr(error, "code", None)
     if isinstance(status, int):
-        return 400 <= status < 500 and status not in _TRY_AGAIN
-    # A TransportError is of the network, and says of itself that it is not retryable.
-    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError):
-        return not error.retryable
-    return False
+        return status < 500 and status not in _TRY_AGAIN
+    # A TransportError says of itself that it is not retryable.
+    if isinstance(error, _OF_THE_NETWORK):
+        return False
+    return not (isinstance(error, GoogleAuthError) and error.retryable)

@@ -58,7 +58,10 @@ def _drift(options: argparse.Namespace) -> int:
     workdir = past_workdir(options.workdir)
     version = served_version(workdir)
     if version is None:
-        raise UsageError(f"no version was pushed in {workdir.root}: name another --workdir")
+        raise UsageError(
+            f"no version was pushed in {workdir.root}, or its models.config calls none stable: "
+            "promote one, or name another --workdir"
+        )
     now = _scrape(options.url, options.model_name, version)
     window = _since_last(options.window, now) if options.window else now
     checks = []

@@ -26,7 +26,7 @@ def add_history(commands: "Commands") -> None:
         "--json",
         action="store_true",
         help='print a list of {"run", "when", "span", "accuracy", "interval", "verdict", "pushed", '
-        '"version", "served_now", "canary_now", "production"}',
+        '"version", "kept", "served_now", "canary_now", "production"}',
     )
     parser.set_defaults(command=_history)
 
@@ -39,5 +39,6 @@ def _history(options: argparse.Namespace) -> int:
     workdir = past_workdir(options.workdir)
     runs = read_history(open_store(workdir.metadata), served_version(workdir))
     events = Production(workdir).history()
-    print(json.dumps(as_json(runs, events), indent=2) if options.json else as_text(runs, events))
+    said = runs, events, [each.name for each in workdir.serving.glob("*")]
+    print(json.dumps(as_json(*said), indent=2) if options.json else as_text(*said))
     return Exit.DONE

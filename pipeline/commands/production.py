@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pipeline.workdir import Workdir
 
 _WAIT = 30
+_PATIENCE = 300
+"""Seconds that a run waits for another command to end, rather than fail when all else is done."""
 _LONGEST_REASON = 1000
 
 _HOW = (
@@ -166,16 +168,26 @@ def _canary(options: argparse.Namespace) -> int:
 def promote_pushed(workdir: "Workdir", version: int) -> None:
     """What `serving.promote` asks for at the end of a run.
 
+    A run whose model is that of the newest version pushes no other. If that was stable before and
+    is so no longer, a person has decided against it, and that stands.
+
     Raises:
         UserError: as `promote`.
     """
 
     def choose(production: "Production", labels: "Labels", there: list[int]) -> "dict[str, int]":
+        from pipeline.production.events import was_stable
         from pipeline.production.production import without
 
+        if labels.get(STABLE) != version and was_stable(production.history(), version):
+            complain(
+                f"version {version} was stable before and is not promoted again: if it should "
+                f"answer after all, `dog-emotion promote {version}`"
+            )
+            return dict(labels)
         return {**without(labels, version), STABLE: version}
 
-    _change("promote", choose, _Asked(workdir, "serving.promote", None, _WAIT))
+    _change("promote", choose, _Asked(workdir, "serving.promote", None, _WAIT, _PATIENCE))
 
 
 @dataclass(frozen=True)
@@ -186,6 +198,8 @@ class _Asked:
     reason: str
     url: str | None
     wait: int
+    patience: float = 0
+    """Seconds that another command is given to end."""
 
 
 def _asked(options: argparse.Namespace) -> _Asked:
@@ -202,19 +216,28 @@ def _change(command: str, choose: _Choose, asked: _Asked) -> int:
     workdir = asked.workdir
     there = _versions(workdir)
     production = Production(workdir)
-    with production.locked():
+    with production.locked(asked.patience):
         labels = production.labels or {}
         after = choose(production, labels, there)
         if after == labels:
-            print(f"{_said(after)} already; nothing has changed")
+            print(
+                f"{_said(after)} already; nothing has changed" if after else "nothing has changed"
+            )
             return Exit.DONE
         for version in sorted(after[label] for label in after if after[label] != labels.get(label)):
             _require_servable(workdir, version, there)
             if command != "rollback" and STABLE in labels:
                 _require_no_break(production, workdir, labels[STABLE], version)
+        first = production.labels is None
         event = production.change(command, after, asked.reason, _loader(asked))
     print(f"serving   {production.file}")
     _report(event, asked)
+    if first:
+        print(
+            "servers   `serve` that has found this folder by itself follows the file from now on; "
+            "all others\n          must be started again, with --model_config_file "
+            f"{production.file}\n          --model_config_file_poll_wait_seconds 1"
+        )
     return Exit.DONE
 
 
@@ -302,7 +325,12 @@ def _bless(options: argparse.Namespace) -> int:
         with production.locked():
             version = int(options.what) if is_version else _push_blocked(workdir, options.what)
             production.decide(BLESS, version, options.reason)
-    print(f"blessed   version {version}\npromote   dog-emotion promote {version}")
+            answers = production.labels is None and version == max(_versions(workdir))
+    print(f"blessed   version {version}")
+    if answers:
+        print("serving   it answers at once: nothing was promoted, so the newest version does")
+    else:
+        print(f"promote   dog-emotion promote {version}")
     return Exit.DONE
 
 

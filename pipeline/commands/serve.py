@@ -31,8 +31,9 @@ def add_serve(commands: "Commands") -> None:
         help="TF Serving's REST API and a page to try it, on any machine",
         description="Serves models over TF Serving's REST API, without TF Serving: what the "
         "options name, or the run below runs/ that pushed the newest model: what is stable there, "
-        "once something was promoted, and else the newest version. Versions take over without a "
-        "request lost. The options are those of tensorflow_model_server, and --canary_share.",
+        "as soon as something is promoted, and the newest version until then. Versions take over "
+        "without a request lost. The options are those of tensorflow_model_server, and "
+        "--canary_share.",
     )
     parser.add_argument(
         "--host",
@@ -47,10 +48,15 @@ def add_serve(commands: "Commands") -> None:
         help="port to listen on (default: %(default)s); 0 takes any free one",
     )
     parser.add_argument(
-        "--model_name", default=MODEL_NAME, metavar="NAME", help="(default: %(default)s)"
+        "--model_name",
+        metavar="NAME",
+        help=f"of the model in --model_base_path (default: {MODEL_NAME})",
     )
     parser.add_argument(
-        "--model_base_path", type=Path, metavar="DIR", help="the folder of the model's versions"
+        "--model_base_path",
+        type=Path,
+        metavar="DIR",
+        help="the folder of the model's versions, of which the newest answers whatever is promoted",
     )
     parser.add_argument(
         "--model_config_file",
@@ -141,7 +147,7 @@ def _serve(options: argparse.Namespace) -> int:
     from serving.quiet_tensorflow import import_tensorflow
 
     batching = _batching(options)
-    models = _models_to_serve(options)
+    models, awaited = _models_to_serve(options)
     import_tensorflow()
     from serving.asking.page_files import PAGE
     from serving.embedded.options import ServerOptions
@@ -161,6 +167,7 @@ def _serve(options: argparse.Namespace) -> int:
             file_system_poll_wait_seconds=options.file_system_poll_wait_seconds,
             model_config_file=options.model_config_file,
             model_config_file_poll_wait_seconds=options.model_config_file_poll_wait_seconds or 0,
+            model_config_file_awaited=awaited,
             canary_share=options.canary_share,
             batching=batching,
             observers=[metrics, desk] if desk else [metrics],
@@ -187,30 +194,57 @@ def _feedback_desk(options: argparse.Namespace) -> "FeedbackDesk | None":
     return FeedbackDesk(FeedbackFolder(options.feedback, options.feedback_photos, most_bytes))
 
 
-def _models_to_serve(options: argparse.Namespace) -> "list[ModelConfig]":
-    """The models that the options name; a file that is found by itself is put among the options."""
+def _models_to_serve(options: argparse.Namespace) -> "tuple[list[ModelConfig], bool]":
+    """The models that the options name, and whether they are served only until the file appears
+    that decides; a file that is found by itself is put among the options."""
     from serving.embedded.config_files import ModelConfig, read_models
 
-    if options.model_config_file and options.model_base_path:
-        raise UsageError("--model_config_file names the models: leave out --model_base_path")
+    _require_options_that_fit(options)
     base_path = options.model_base_path
-    if not options.model_config_file and base_path is None:
+    if base_path is not None:
+        _tell_what_is_not_followed(base_path)
+    elif options.model_config_file is None:
         base_path = _newest_base_path()
-        file = base_path.parent / MODELS_CONFIG
-        if file.is_file():
-            options.model_config_file = file
-            if options.model_config_file_poll_wait_seconds is None:
-                options.model_config_file_poll_wait_seconds = _POLL_SECONDS
-            if options.canary_share is None:
-                options.canary_share = 0
-    if options.model_config_file:
-        models = read_models(options.model_config_file)
+        options.model_config_file = base_path.parent / MODELS_CONFIG
+        if options.model_config_file_poll_wait_seconds is None:
+            options.model_config_file_poll_wait_seconds = _POLL_SECONDS
+        if options.canary_share is None:
+            options.canary_share = 0
+    file = options.model_config_file
+    awaited = base_path is not None and file is not None and not file.is_file()
+    if file is None or awaited:
+        models = [ModelConfig(options.model_name or MODEL_NAME, base_path.absolute())]
     else:
-        models = [ModelConfig(options.model_name, base_path.absolute())]
+        models = read_models(file)
     for model in models:
         if not model.base_path.is_dir():
             raise UsageError(f"{model.base_path} is not a folder: name a model's base path")
-    return models
+    return models, awaited
+
+
+def _require_options_that_fit(options: argparse.Namespace) -> None:
+    if options.model_config_file and options.model_base_path:
+        raise UsageError("--model_config_file names the models: leave out --model_base_path")
+    if options.model_name is not None and options.model_base_path is None:
+        raise UsageError(
+            f"--model_name {options.model_name} is for the model in --model_base_path: name that "
+            "too, or leave out --model_name"
+        )
+    if options.canary_share is not None and options.model_base_path:
+        raise UsageError(
+            f"--canary_share {options.canary_share} goes by the labels in a file: name that by "
+            "--model_config_file, and leave out --model_base_path"
+        )
+
+
+def _tell_what_is_not_followed(base_path: Path) -> None:
+    file = base_path.parent / MODELS_CONFIG
+    if file.is_file():
+        complain(
+            f"{file} is not followed, and the newest version answers: to follow it, replace "
+            f"--model_base_path by --model_config_file {file} "
+            f"--model_config_file_poll_wait_seconds {_POLL_SECONDS}"
+        )
 
 
 def _newest_base_path() -> Path:

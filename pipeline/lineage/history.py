@@ -134,8 +134,16 @@ def _past_run(
     )
 
 
-def as_json(runs: Collection[PastRun], events: Sequence[Event]) -> list[dict[str, Any]]:
-    """The same as JSON values, an object for each run, with what its version was in production."""
+def as_json(
+    runs: Collection[PastRun], events: Sequence[Event], kept: Collection[str]
+) -> list[dict[str, Any]]:
+    """The same as JSON values, an object for each run, with what its version was in production.
+
+    Args:
+        runs: the oldest first.
+        events: what has happened in production.
+        kept: the versions that are on the disk still.
+    """
     canary = _canary(events)
     return [
         {
@@ -147,6 +155,7 @@ def as_json(runs: Collection[PastRun], events: Sequence[Event]) -> list[dict[str
             "verdict": run.verdict,
             "pushed": run.version is not None,
             "version": run.version,
+            "kept": run.version in kept,
             "served_now": run.served,
             "canary_now": run.version is not None and run.version == canary,
             "production": [
@@ -159,12 +168,18 @@ def as_json(runs: Collection[PastRun], events: Sequence[Event]) -> list[dict[str
     ]
 
 
-def as_text(runs: Collection[PastRun], events: Sequence[Event]) -> str:
-    """The same as a table, a line for each run, and below it one for each change of production."""
+def as_text(runs: Collection[PastRun], events: Sequence[Event], kept: Collection[str]) -> str:
+    """The same as a table, a line for each run, and below it one for each change of production.
+
+    Args:
+        runs: the oldest first.
+        events: what has happened in production.
+        kept: the versions that are on the disk still; the others are marked.
+    """
     canary = _canary(events)
     lines = [
         _row("began (UTC)", "span", "accuracy", "version", "gate"),
-        *(_line(run, canary) for run in runs),
+        *(_line(run, canary, kept) for run in runs),
     ]
     if events:
         lines += ["", "in production", *as_table(events)]
@@ -176,7 +191,8 @@ def _canary(events: Sequence[Event]) -> str | None:
     return str(events[-1].after[CANARY]) if events and CANARY in events[-1].after else None
 
 
-def _line(run: PastRun, canary: str | None) -> str:
+def _line(run: PastRun, canary: str | None, kept: Collection[str]) -> str:
+    gone = "" if run.version in kept else " (gone)"
     accuracy = "-" if run.accuracy is None else f"{run.accuracy:.3f}"
     if run.interval is not None:
         low, high = run.interval
@@ -185,7 +201,7 @@ def _line(run: PastRun, canary: str | None) -> str:
         f"{run.began:{_WHEN}}",
         "-" if run.span is None else str(run.span),
         accuracy,
-        "not pushed" if run.version is None else run.version,
+        "not pushed" if run.version is None else run.version + gone,
         (run.verdict or "the run did not come to it")
         + (", served now" if run.served else "")
         + (", canary" if run.version is not None and run.version == canary else ""),
@@ -193,4 +209,4 @@ def _line(run: PastRun, canary: str | None) -> str:
 
 
 def _row(when: str, span: str, accuracy: str, version: str, gate: str) -> str:
-    return f"{when:<19}{span:>6}  {accuracy:<24}{version:<12}{gate}"
+    return f"{when:<19}{span:>6}  {accuracy:<24}{version:<19}{gate}"

@@ -17,9 +17,10 @@ from data.contract.nodes import EVALUATOR, REPORT, TRAINER
 from data.errors import DataError
 from pipeline.gate_table import gate_lines
 from pipeline.lineage.history import began
-from pipeline.outputs import Outputs, pushed_version, read_outputs, run_that_pushed
+from pipeline.outputs import Outputs, read_outputs, run_that_pushed
 from pipeline.production.events import Event, as_table
 from pipeline.production.production import Production
+from pipeline.pushed_models import pushed_models
 from pipeline.report.runs import read_description
 from pipeline.workdir import Workdir
 
@@ -144,22 +145,8 @@ def _baseline(store: MetadataStore, outputs: Outputs) -> str | None:
     model = outputs.artifacts[EVALUATOR, "blessing"].custom_properties["baseline_model_id"]
     if not model.int_value:
         return None
-    used = {
-        event.execution_id
-        for event in store.get_events_by_artifact_ids([model.int_value])
-        if event.type == mlmd.Event.INPUT
-    }
-    made = [
-        event.artifact_id
-        for event in store.get_events_by_execution_ids(sorted(used))
-        if event.type == mlmd.Event.OUTPUT
-    ]
-    found = (
-        pushed_version(artifact)
-        for artifact in store.get_artifacts_by_id(sorted(set(made)))
-        if artifact.type == "PushedModel"
-    )
-    return next((version for version in found if version is not None), None)
+    versions = (version for pushed, version in pushed_models(store) if pushed == model.int_value)
+    return next(versions, None)
 
 
 def as_json(origin: Origin) -> dict[str, Any]:

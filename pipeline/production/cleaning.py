@@ -15,17 +15,22 @@ from pathlib import Path
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from data.contract.errors import UserError
 from data.contract.model import ACCURACY
 from data.contract.nodes import ACTIVATION_CACHE, IMPORT_EXAMPLE_GEN, TRAINER, TUNER
 from data.contract.servable import is_complete
-from pipeline.outputs import PIPELINE_RUN, pushed_version, read_outputs, run_that_pushed
+from pipeline.lineage.history import made_by_run
+from pipeline.outputs import PIPELINE_RUN, read_outputs, run_that_pushed
 from pipeline.production.events import Event, Labels, former_stable
+from pipeline.pushed_models import MODEL, inputs_behind, pushed_models
 from pipeline.workdir import Workdir
 
 _LARGE = (IMPORT_EXAMPLE_GEN, "Transform", ACTIVATION_CACHE, TUNER, TRAINER)
 """The nodes whose outputs grow with the photos, or hold a model."""
 _GOING = ".going-"
 """What a folder's name begins with while it is being removed: nothing looks for such a name."""
+_UNFINISHED = ".unfinished"
+"""What Pusher calls a version that is not complete yet (`components/nodes/pusher.py`)."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +74,27 @@ def find_waste(workdir: Workdir, store: MetadataStore, kept: set[int]) -> list[W
         workdir: the folder.
         store: its metadata.
         kept: the versions that stay.
+
+    Raises:
+        UserError: the metadata is that of another folder, so nothing tells what can go.
     """
+    live = _live(workdir, store)
     found = [
         Waste(each, f"version {each.name}", _size(each), each.with_name(_GOING + each.name))
         for each in _versions(workdir)
         if int(each.name) not in kept
     ]
-    begun = [*workdir.serving.glob(".*"), *workdir.pipeline_root.glob(f"{_GOING}*")]
-    found += [Waste(each, "unfinished", _size(each), each) for each in begun if each.is_dir()]
+    begun = [
+        workdir.serving / _UNFINISHED,
+        *workdir.serving.glob(f"{_GOING}*"),
+        *workdir.pipeline_root.glob(f"{_GOING}*"),
+    ]
+    found += [
+        Waste(each, f"{each.name}, left by what was killed", _size(each), each)
+        for each in begun
+        if each.is_dir()
+    ]
     needed = _needed(store, kept)
-    live = {
-        Path(artifact.uri): artifact.id
-        for artifact in store.get_artifacts()
-        if artifact.state == mlmd.Artifact.LIVE
-    }
     oldest = _first_of_newest_run(store)
     for folder in sorted(
         each for node in _LARGE for each in workdir.pipeline_root.glob(f"{node}/*/*")
@@ -91,12 +103,33 @@ def find_waste(workdir: Workdir, store: MetadataStore, kept: set[int]) -> list[W
         if not name.isdecimal():
             continue
         going = workdir.pipeline_root / f"{_GOING}{node}-{key}-{name}"
-        if folder not in live and int(name) < oldest:
+        artifact = live.get(folder.resolve())
+        if artifact is None and int(name) < oldest:
             found.append(Waste(folder, f"unfinished {key} {name} of {node}", _size(folder), going))
-        elif folder in live and live[folder] not in needed:
-            what = f"{key} {name} of {node}"
-            found.append(Waste(folder, what, _size(folder), going, live[folder]))
+        elif artifact is not None and artifact not in needed:
+            found.append(Waste(folder, f"{key} {name} of {node}", _size(folder), going, artifact))
     return found
+
+
+def _live(workdir: Workdir, store: MetadataStore) -> dict[Path, int]:
+    """The ids of the artifacts that MLMD takes for existing, by their resolved folders: MLMD has
+    each under the name by which the run was given the workdir, and that may be another one now.
+
+    Raises:
+        UserError: there are some, and none of them lies in the workdir.
+    """
+    live = {
+        Path(artifact.uri).resolve(): artifact.id
+        for artifact in store.get_artifacts()
+        if artifact.state == mlmd.Artifact.LIVE
+    }
+    root = workdir.pipeline_root.resolve()
+    if live and not any(folder.is_relative_to(root) for folder in live):
+        raise UserError(
+            f"nothing that {workdir.metadata} knows of lies in {root}, but in such as "
+            f"{min(live)}: a folder of runs cannot be moved; move it back and clean it there"
+        )
+    return live
 
 
 def remove(store: MetadataStore, waste: Iterable[Waste]) -> None:
@@ -130,15 +163,10 @@ def _versions(workdir: Workdir) -> list[Path]:
 
 def _needed(store: MetadataStore, kept: set[int]) -> set[int]:
     """The ids of the artifacts that stay."""
-    pushed = store.get_artifacts_by_type("PushedModel")
-    runs = sorted(store.get_contexts_by_type(PIPELINE_RUN), key=lambda run: run.id)
-    wanted = {run.id: run for run in runs[-1:]}
-    if pushed:
-        ended = max(pushed, key=lambda each: each.id)
-        (made, *_) = store.get_events_by_artifact_ids([ended.id])
-        for context in store.get_contexts_by_execution(made.execution_id):
-            if context.type == PIPELINE_RUN:
-                wanted[context.id] = context
+    runs = {run.id: run for run in store.get_contexts_by_type(PIPELINE_RUN)}
+    ended = made_by_run(store, "PushedModel", runs)
+    newest = {max(found) for found in (runs, ended) if found}
+    wanted = {run: runs[run] for run in newest}
     for version in kept:
         if run := run_that_pushed(store, str(version)):
             wanted[run.id] = run
@@ -147,43 +175,31 @@ def _needed(store: MetadataStore, kept: set[int]) -> set[int]:
         for run in wanted.values()
         for artifact in read_outputs(store, run).artifacts.values()
     }
-    return needed | set(_compared(store, pushed))
+    return needed | set(_compared(store))
 
 
-def _compared(store: MetadataStore, pushed: Sequence[mlmd.Artifact]) -> Iterator[int]:
+def _compared(store: MetadataStore) -> Iterator[int]:
     """The models that the next one must not be worse than: the last one pushed, and the best of the
     others (`components/nodes/baseline.py`)."""
-    models = [
-        model
-        for each in sorted(pushed, key=lambda each: each.id)
-        if pushed_version(each) is not None
-        for model in _models_behind(store, each.id)
-    ]
-    yield from models[-1:]
+    models = [model for model, _ in pushed_models(store)]
+    if not models:
+        return
+    *others, last = models
+    yield last
+    evaluations = store.get_artifacts_by_type("ModelEvaluation")
+    given = inputs_behind(store, evaluations)
     accuracies = {
-        model: evaluation.custom_properties[ACCURACY].double_value
-        for evaluation in sorted(
-            store.get_artifacts_by_type("ModelEvaluation"), key=lambda each: each.id
-        )
-        for model in _models_behind(store, evaluation.id)
+        given[each.id][MODEL]: each.custom_properties[ACCURACY].double_value
+        for each in sorted(evaluations, key=lambda each: each.id)
+        if MODEL in given[each.id]
     }
-    others = [model for model in models[:-1] if model != models[-1]]
-    if others:
-        yield max(others, key=lambda model: (accuracies.get(model, 0.0), model))
-
-
-def _models_behind(store: MetadataStore, made: int) -> list[int]:
-    """The ids of the Models that the node was given which made an artifact."""
-    executions = {
-        event.execution_id
-        for event in store.get_events_by_artifact_ids([made])
-        if event.type == mlmd.Event.OUTPUT
-    }
-    return [
-        event.artifact_id
-        for event in store.get_events_by_execution_ids(sorted(executions))
-        if event.type == mlmd.Event.INPUT and event.path.steps[0].key == "model"
+    there = [
+        model.id
+        for model in store.get_artifacts_by_id(sorted({*others} - {last}))
+        if model.state == mlmd.Artifact.LIVE
     ]
+    if there:
+        yield max(there, key=lambda model: (accuracies.get(model, 0.0), model))
 
 
 def _first_of_newest_run(store: MetadataStore) -> int:

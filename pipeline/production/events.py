@@ -154,6 +154,11 @@ def append(file: Path, events: Sequence[Event]) -> None:
         os.close(handle)
 
 
+def was_stable(events: Sequence[Event], version: int) -> bool:
+    """Whether a version has ever been stable."""
+    return any(version in (each.before.get(STABLE), each.after.get(STABLE)) for each in events)
+
+
 def former_stable(events: Sequence[Event]) -> list[int]:
     """What was stable before, the latest first.
 

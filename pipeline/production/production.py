@@ -68,15 +68,19 @@ class Production:
         return found
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, patience: float = 0) -> Iterator[None]:
         """Keeps others from changing anything meanwhile, and records what was not yet.
 
+        Args:
+            patience: seconds that a command which is changing something is given to end.
+
         Raises:
-            WorkdirError: somebody else is changing something, or a file cannot be read or written.
+            WorkdirError: somebody else is changing something still, or a file cannot be read or
+                written.
         """
         root = self._workdir.root
         busy = f"another command is changing what {root} serves; wait for it"
-        with hold(self._folder / ".lock", busy):
+        with hold(self._folder / ".lock", busy, patience):
             try:
                 self._record(*self._unrecorded(events.read(self._history)))
             except OSError as error:

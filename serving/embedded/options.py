@@ -31,6 +31,8 @@ class ServerOptions:
     """Where `models` come from."""
     model_config_file_poll_wait_seconds: float = 0
     """Between two looks at that file; with 0 it is never read again."""
+    model_config_file_awaited: bool = False
+    """Whether the file is not there yet: `models` are served until it appears."""
     canary_share: float | None = None
     """Of requests that name neither version nor label, what goes to the canary, in [0, 1], and not
     to what is stable; None has the newest version answer them all."""

@@ -14,8 +14,8 @@ class Reloading:
 
     As in TF Serving's `server_core.cc`, labels come first, and a file with a label for a version
     that is not available is refused, with all the versions that it wants. So a version has to be
-    loaded by one file before the next one can give it a label. Only the file that the server starts
-    with may have labels for what is not there yet, or it could not start: as with TF Serving's
+    loaded by one file before the next one can give it a label. Only the first file may have labels
+    for what is not there yet, or no server could start with it: as with TF Serving's
     `--allow_version_labels_for_unavailable_models`.
 
     Args:
@@ -25,6 +25,8 @@ class Reloading:
         models: by name; changed as the file says.
         make: makes a model that is new.
         announce: told in one line that a file is in force, or why it is not.
+        awaited: whether the server has started without the file, which comes into force as the
+            first one when it appears.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class Reloading:
         models: dict[str, Model],
         make: Callable[[ModelConfig], Model],
         announce: Callable[[str], None],
+        *,
+        awaited: bool = False,
     ) -> None:
         self._file = file
         self.seconds = seconds
@@ -42,6 +46,7 @@ class Reloading:
         self._models = models
         self._make = make
         self._announce = announce
+        self._awaited = awaited
         self._due = time.monotonic() + seconds
         self._said = ""
 
@@ -50,6 +55,8 @@ class Reloading:
         if time.monotonic() < self._due:
             return
         self._due = time.monotonic() + self.seconds
+        if self._awaited and not self._file.exists():
+            return
         try:
             wanted = read_models(self._file)
             if wanted == self._in_force:
@@ -60,6 +67,7 @@ class Reloading:
             self._say(f"config    refused, and what was served before stays: {error}")
             return
         self._apply(wanted)
+        self._awaited = False
         self._say(f"config    {self._file} is in force")
 
     def _say(self, line: str) -> None:
@@ -71,6 +79,8 @@ class Reloading:
         for config in wanted:
             if not config.base_path.is_dir():
                 raise ServerConfigError(f"{self._file}: {config.base_path} is not a folder")
+            if self._awaited:
+                continue
             model = self._models.get(config.name)
             for label, version in config.labels.items():
                 if model is None or not model.is_available(version):

@@ -124,6 +124,7 @@ class EmbeddedServer:
                 models,
                 watched,
                 announce,
+                awaited=options.model_config_file_awaited,
             )
         self._watcher = Watcher(models, options.file_system_poll_wait_seconds, announce, reloading)
         metrics = Metrics(options.collectors)

@@ -492,8 +492,10 @@ def test_a_window_holds_the_photos_that_came_with_the_last_spans(
     assert (again.cached, again.older) == (True, 50)
 
     decide(tmp_path / "photos/relabels.csv", tmp_path / "photos/sad/2-00.png", "")
+    (tmp_path / "photos/sad/broken.png").write_bytes(b"no photo")
     corrected = ingest(until_week(3), out, last_spans=2)
     assert weeks_of(corrected.span_dir) == {"2": 49, "3": 50}  # it brought no photo
+    assert corrected.rejected == 1
 
     for earlier in (1, 2, 3):
         shutil.rmtree(out / f"span-{earlier}")
@@ -967,6 +969,7 @@ def test_every_module_of_the_room_decides_about_records_or_does_not() -> None:
         "drawn_dogs.py",
         "contract/beam.py",
         "contract/errors.py",
+        "contract/labels.py",
         "contract/feedback.py",
         "contract/model.py",
         "contract/nodes.py",

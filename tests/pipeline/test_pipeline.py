@@ -180,7 +180,11 @@ def test_the_trainer_reads_the_records_and_validates_on_val(
 def test_the_evaluator_compares_with_the_last_pushed_model_and_the_best(nodes: Nodes) -> None:
     node = nodes["Evaluator"]
     assert parsed(node, "classes") == ["calm", "wild"]
-    for key, finder in (("baseline_model", "LastPushedModel"), ("best_models", "BestPushedModel")):
+    for key, finder in (
+        ("baseline_model", "LastPushedModel"),
+        ("best_models", "BestPushedModel"),
+        ("best_pushes", "BestPushedModel"),
+    ):
         assert producers(node, key) == [finder]
         assert not node.inputs.inputs[key].min_count
 

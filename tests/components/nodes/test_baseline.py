@@ -147,16 +147,20 @@ class History:
         evaluation.set_float_custom_property("accuracy", accuracy)
         self._made_of(model, self._put("evaluation", evaluation))
 
+    def removed(self, model: Artifact) -> None:
+        """As TFX then gives it to no strategy any more."""
+        self.found["model"].remove(model)
+
     def pushed(self, model: Artifact, *, pushed: bool = True) -> None:
         artifact = standard_artifacts.PushedModel()
         artifact.set_int_custom_property("pushed", int(pushed))
         self._made_of(model, self._put("pushed_model", artifact))
 
-    def resolved(self, strategy: type[Any]) -> list[int]:
-        """The ids of the models that a strategy finds."""
+    def resolved(self, strategy: type[Any], key: str = "model") -> list[int]:
+        """The ids of the models, or of what else, that a strategy finds."""
         found = strategy().resolve_artifacts(self.store, self.found)
         assert found.keys() <= self.found.keys()
-        return [model.id for model in found["model"]]
+        return [each.id for each in found[key]]
 
     def _put(self, key: str, artifact: Artifact) -> Artifact:
         kind = self.store.put_artifact_type(artifact.artifact_type)
@@ -205,3 +209,21 @@ def test_the_models_pushed_before_the_last_come_with_the_most_accurate_first() -
     history.pushed(models[1])
     assert history.resolved(LastPushedStrategy) == [second]
     assert history.resolved(BestPushedStrategy) == [last, first, fourth, unknown]
+
+
+def test_of_how_many_models_one_is_the_best_is_known_though_some_were_removed() -> None:
+    history = History()
+    models = [history.model() for _ in range(4)]
+    for model, accuracy in zip(models, (0.4, 0.6, 0.5, 0.7), strict=True):
+        history.evaluated(model, accuracy)
+        history.pushed(model)
+    before = history.resolved(BestPushedStrategy, "pushed_model")
+    assert len(before) == 3
+    history.removed(models[0])
+    assert history.resolved(BestPushedStrategy) == [models[1].id, models[2].id]
+    assert history.resolved(BestPushedStrategy, "pushed_model") == before
+    # The last one once more, and one before it that is no other then.
+    history.pushed(models[3])
+    assert history.resolved(BestPushedStrategy, "pushed_model") == before
+    history.pushed(models[2])
+    assert len(history.resolved(BestPushedStrategy, "pushed_model")) == 3

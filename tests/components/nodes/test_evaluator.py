@@ -111,6 +111,7 @@ def evaluate(
         *,
         last: Any = None,
         best: Any = None,
+        pushes: Any = None,
         beside: Path | None = None,
         size_mb: float = 17.0,
         latency_ms: float = 30.0,
@@ -119,7 +120,7 @@ def evaluate(
         servable.set_float_custom_property(SIZE_MB, size_mb)
         servable.set_float_custom_property(LATENCY_MS, latency_ms)
         inputs = {"examples": examples, "model": models[name].artifact, "servable": servable}
-        given = {"baseline_model": last, "best_models": best}
+        given = {"baseline_model": last, "best_models": best, "best_pushes": pushes}
         inputs |= {key: artifact for key, artifact in given.items() if artifact is not None}
         folder = beside or tmp_path_factory.mktemp("evaluations")
         evaluation = standard_artifacts.ModelEvaluation()
@@ -199,8 +200,10 @@ def test_of_the_versions_before_only_the_best_has_to_be_there_still(
     evaluate: Callable[..., Evaluated], models: dict[str, Trained], new_artifact: Any
 ) -> None:
     gone = new_artifact(standard_artifacts.Model)
-    evaluation = evaluate("half", best=[models["knowing"].artifact, gone]).evaluation
-    assert evaluation.others == 2
+    best = [models["knowing"].artifact, gone]
+    pushes = [new_artifact(standard_artifacts.PushedModel) for _ in range(3)]
+    evaluation = evaluate("half", best=best, pushes=pushes).evaluation
+    assert evaluation.others == 3
     assert not isinstance(evaluation.best, str)
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,8 @@ Artifact = Any
 Job = Callable[[gapic.CustomJob], None]
 
 ROOT = Path(__file__).parents[3]
+LONGEST = 600
+"""Seconds that the machines of a job may take."""
 WHERE: dict[str, Any] = {"project": "p", "region": "europe-west4"}
 WEIGHTS = {"source": "efficientnet.h5", "sha256": "5" * 64}
 SUCCEEDED, FAILED = JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_FAILED
@@ -175,14 +178,18 @@ def run_job(job: gapic.CustomJob) -> None:
     pools = zip(("chief", "worker"), job.job_spec.worker_pool_specs, strict=False)
     commands = {kind: list(pool.container_spec.command) for kind, pool in pools}
     cluster = {kind: [free_address()] for kind in commands}
-    processes = []
-    for kind, (python, *command) in commands.items():
-        assert python == "python"
-        task = {"type": kind, "index": 0}
-        config = {"cluster": cluster, "task": task, "environment": "cloud"}
-        variables = {"PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config)}
-        processes.append(subprocess.Popen([sys.executable, *command], env=os.environ | variables))
-    assert [process.wait() for process in processes] == [0] * len(commands)
+    with ExitStack() as stack:
+        processes = []
+        for kind, (python, *command) in commands.items():
+            assert python == "python"
+            task = {"type": kind, "index": 0}
+            config = {"cluster": cluster, "task": task, "environment": "cloud"}
+            variables = {"PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(config)}
+            process = subprocess.Popen([sys.executable, *command], env=os.environ | variables)
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            processes.append(process)
+        assert [process.wait(LONGEST) for process in processes] == [0] * len(commands)
 
 
 @pytest.mark.slow

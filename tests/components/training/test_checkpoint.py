@@ -22,9 +22,10 @@ def history(*val_losses: float) -> list[Epoch]:
     return [{"val_loss": value} for value in val_losses]
 
 
-def new_model() -> keras.Model:
+def new_model(*, half: bool = False) -> keras.Model:
     model = keras.Sequential([keras.Input([1]), keras.layers.Dense(1, use_bias=False)])
-    model.compile(keras.optimizers.Adam(), "mse")
+    adam = keras.optimizers.Adam()
+    model.compile(keras.optimizers.LossScaleOptimizer(adam) if half else adam, "mse")
     model.optimizer.build(model.trainable_variables)
     return model
 
@@ -109,6 +110,17 @@ def test_a_phase_goes_on_where_it_was(tmp_path: Path) -> None:
     assert int(again.model.optimizer.iterations) == 3
     train(again, 0.6)
     assert start(tmp_path).history == history(0.9, 0.5, 0.7, 0.6)
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_phase_goes_on_in_the_other_precision(tmp_path: Path, half: bool) -> None:
+    before = PhaseCheckpoint(tmp_path, epochs=9, patience=9)
+    before.set_model(new_model(half=half))
+    train(before, 0.9, 0.5)
+    model = new_model(half=not half)
+    start(tmp_path).restore_state(model)
+    assert weight(model) == 2
+    assert int(model.optimizer.iterations) == 2
 
 
 def test_the_best_weights_are_kept_and_not_the_last(tmp_path: Path) -> None:

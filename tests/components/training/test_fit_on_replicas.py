@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -18,21 +19,32 @@ from tests.components.training.one_machine import Trained, free_address, train
 
 ROOT = Path(__file__).parents[3]
 
+LONGEST = 600
+"""Seconds until a process that says nothing is killed."""
+
 Process = subprocess.Popen[str]
 
 
-def start(activations: Any, folder: Path, *devices: str, **variables: str) -> Process:
+@contextmanager
+def started(activations: Any, folder: Path, *devices: str, **variables: str) -> Iterator[Process]:
+    """A machine that trains, and is gone after the block."""
     module = "tests.components.training.one_machine"
     folder.mkdir()
-    with (folder / "errors").open("w") as errors:
-        return subprocess.Popen(
+    with (
+        (folder / "errors").open("w") as errors,
+        subprocess.Popen(
             [sys.executable, "-m", module, activations.uri, str(folder), *devices],
             cwd=ROOT,
             env={**os.environ, **variables},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
-        )
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def kept(folder: Path, name: str) -> Trained:
@@ -60,27 +72,54 @@ def cluster(
         found = []
         for kind in addresses:
             config = {"cluster": addresses, "task": {"type": kind, "index": 0}}
-            process = start(activations, folder / kind, TF_CONFIG=json.dumps(config))
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            found.append((folder / kind, process))
+            machine = started(activations, folder / kind, TF_CONFIG=json.dumps(config))
+            found.append((folder / kind, stack.enter_context(machine)))
         yield found
 
 
 def wait_for(process: Process, line: str) -> None:
     assert process.stdout
-    for said in process.stdout:
-        if said.startswith(line):
-            return
-    raise AssertionError(f"it ended with {process.wait()} and without saying {line!r}")
+    killer = Timer(LONGEST, process.kill)
+    killer.start()
+    try:
+        if not any(said.startswith(line) for said in process.stdout):
+            raise AssertionError(f"it ended with {process.wait()} and without saying {line!r}")
+    finally:
+        killer.cancel()
+
+
+@pytest.fixture(scope="module")
+def on_two_devices(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[np.ndarray]]:
+    """The weights of small models, by how they were trained."""
+    file = tmp_path_factory.mktemp("devices") / "weights"
+    module = "tests.components.training.two_devices"
+    command = [sys.executable, "-m", module, str(file)]
+    subprocess.run(command, cwd=ROOT, check=True, timeout=LONGEST)
+    weights: dict[str, list[np.ndarray]] = pickle.loads(file.read_bytes())
+    return weights
+
+
+def test_all_devices_skip_a_batch_whose_gradients_overflow_on_one_of_them(
+    on_two_devices: dict[str, list[np.ndarray]],
+) -> None:
+    expected = on_two_devices["harmless"]
+    for weight, same in zip(on_two_devices["overflowing first"], expected, strict=True):
+        # The scale of the loss is half as large in one of the two.
+        np.testing.assert_allclose(weight, same, rtol=1e-3)
+
+
+def test_each_device_drops_other_inputs(on_two_devices: dict[str, list[np.ndarray]]) -> None:
+    kernel, _ = on_two_devices["dropout"]
+    dropped_on_one = np.any(kernel != 0, axis=1)
+    assert 0.4 < dropped_on_one.mean() < 0.6
 
 
 @pytest.mark.slow
 def test_gpus_train_as_one_device_does_to_rounding_of_their_precision(
     activations: Any, tmp_path: Path
 ) -> None:
-    with start(activations, tmp_path / "gpus", "gpus") as process:
-        said, _ = process.communicate()
+    with started(activations, tmp_path / "gpus", "gpus") as process:
+        said, _ = process.communicate(timeout=LONGEST)
     assert process.returncode == 0, (tmp_path / "gpus" / "errors").read_text()
     assert "  on 2 GPUs\n" in said
     expected = train(activations.uri, tmp_path / "here", solver="adam")

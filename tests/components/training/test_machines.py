@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from components.errors import ComponentError
 from components.training import machines
-from components.training.machines import Cluster, part_of, share_of_machine
+from components.training.history import PhaseHistory
+from components.training.machines import Cluster, as_chief_says, part_of, share_of_machine
 
 
 def config(cluster: dict[str, list[str]], kind: str, index: Any) -> str:
@@ -71,6 +72,16 @@ def test_each_machine_has_its_share_of_every_batch(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(machines, "cluster", lambda alone=alone: alone)
         shares.append([share.tolist() for share in share_of_machine(batches).as_numpy_iterator()])
     assert shares == [[[0, 1], [4, 5], [8]], [[2, 3], [6, 7], [9]]]
+
+
+def test_a_history_of_any_length_is_taken_over_from_the_chief(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machines, "cluster", lambda: Cluster(("c:1", "w:1"), 0))
+    monkeypatch.setattr(machines, "strategy", tf.distribute.get_strategy)
+    epoch = {"accuracy": 0.5, "loss": 1.25, "val_accuracy": 0.5, "val_loss": 1.5}
+    history = PhaseHistory("frozen", [epoch] * 2000, kept=7)
+    assert as_chief_says(history) == history
 
 
 def test_a_process_that_computes_already_joins_no_machines(monkeypatch: pytest.MonkeyPatch) -> None:

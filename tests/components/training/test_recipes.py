@@ -127,6 +127,28 @@ def test_a_seed_gives_the_same_photos_on_the_fly_and_each_epoch_others(
     assert epochs(8)[0] not in (first, second)
 
 
+def test_no_phase_on_the_fly_repeats_the_orders_of_the_one_before(
+    config: Config, transform: Any, split_files: dict[str, str]
+) -> None:
+    recipe = recipes.on_the_fly(
+        config.model,
+        config.training.model_copy(update={"batch_size": 8}),
+        config.classes,
+        files=split_files,
+        transform=transform,
+        seed=7,
+    )
+    frozen, unfrozen = (
+        np.concatenate([images for images, _ in splits.train.take(splits.train_steps)])
+        for _, splits in prepared(recipe).values()
+    )
+    # Both are the first view of each photo, and differ by the order alone.
+    assert not np.array_equal(frozen, unfrozen)
+    assert np.sort(frozen.mean(axis=(1, 2, 3))) == pytest.approx(
+        np.sort(unfrozen.mean(axis=(1, 2, 3))), rel=1e-5
+    )
+
+
 @pytest.mark.parametrize("unfreeze_layers", [30, 44])
 def test_the_exported_parts_make_of_validation_photos_what_the_backbone_does(
     config: Config,

@@ -435,8 +435,16 @@ def test_auto_is_on_the_fly_where_the_trainer_has_a_gpu() -> None:
         ("kubeflow", {"root": "/x"}, "--root /x: on kubeflow it must begin with gs:// or s3:// or"),
         ("kubeflow", {"data": "s3://b/x"}, "--data s3://b/x: on kubeflow it must begin with gs://"),
         ("kubeflow", {"data": "x"}, "--data x: on kubeflow it must begin with gs:// or /"),
-        ("kubeflow", {"data": "/x"}, "--data /x: nothing is mounted there; --set 'kubernetes.vol"),
-        ("kubeflow", {"serving": "/x"}, "--serving /x: nothing is mounted there; --set 'kuber"),
+        (
+            "kubeflow",
+            {"data": "/x"},
+            "--data /x: nothing is mounted there; compile with --set 'kubernetes.vol",
+        ),
+        (
+            "kubeflow",
+            {"serving": "/x"},
+            "--serving /x: nothing is mounted there; compile with --set 'kuber",
+        ),
         (
             "kubeflow",
             {"root": "s3://b/runs"},

@@ -14,6 +14,7 @@ from google.auth.exceptions import RefreshError, TransportError
 from google.cloud.aiplatform import initializer
 from google.cloud.aiplatform_v1.services.pipeline_service import PipelineServiceClient
 from google.cloud.aiplatform_v1.types import PipelineJob
+from urllib3.exceptions import HTTPError
 
 from data.contract.errors import Exit
 from pipeline.cli import main
@@ -251,7 +252,7 @@ def test_a_platform_that_is_out_of_reach_for_a_while_is_told_and_asked_again(
         assert line.endswith("; asking again")
 
 
-@pytest.mark.parametrize("kind", [ServiceUnavailable, TransportError, ConnectionError])
+@pytest.mark.parametrize("kind", [ServiceUnavailable, TransportError, HTTPError, ConnectionError])
 def test_vertex_out_of_reach_for_a_while_is_told_and_asked_again(
     vertex: Submit, kind: Callable[[str], Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -287,8 +288,8 @@ def test_kubeflow_that_refuses_to_answer_is_1_in_one_line_at_once(
     assert line.endswith("; the run goes on: 7")
 
 
-@pytest.mark.parametrize("kind", [Unauthenticated, Forbidden, RefreshError])
-def test_vertex_that_refuses_to_answer_is_1_in_one_line_at_once(
+@pytest.mark.parametrize("kind", [Unauthenticated, Forbidden, RefreshError, AttributeError])
+def test_vertex_that_will_not_answer_is_1_in_one_line_at_once(
     vertex: Submit, kind: Callable[[str], Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = kind("no access")

@@ -5,7 +5,7 @@ from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.contract.nodes import TRAINER
-from pipeline.lineage.by_span import accuracy_by_span
+from pipeline.lineage.by_span import NOT_PUSHED, accuracy_by_span
 from tests.components.report.conftest import write_evaluation
 from tests.pipeline.lineage.stores import Recorder, memory_store
 
@@ -36,7 +36,8 @@ def add_run(
 def test_each_version_on_each_span_it_was_asked_about(store: MetadataStore, tmp_path: Path) -> None:
     recorder = Recorder(store)
     first, on_first = add_run(recorder, tmp_path, 1, "17", None)
-    add_run(recorder, tmp_path, 2, "", first)  # it was blocked
+    _, on_second = add_run(recorder, tmp_path, 2, "", first)  # it was blocked
+    assert accuracy_by_span(store) == {"17": {1: on_first, 2: LAST}, NOT_PUSHED: {2: on_second}}
     _, on_third = add_run(recorder, tmp_path, 3, "18", first)
     assert accuracy_by_span(store) == {"17": {1: on_first, 2: LAST, 3: LAST}, "18": {3: on_third}}
 

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -74,6 +75,7 @@ def test_json_is_a_list_of_the_same(workdir: Workdir, capsys: pytest.CaptureFixt
         "verdict": "passed",
         "pushed": True,
         "version": "17",
+        "kept": True,
         "served_now": False,
         "canary_now": False,
         "production": [],
@@ -81,6 +83,20 @@ def test_json_is_a_list_of_the_same(workdir: Workdir, capsys: pytest.CaptureFixt
     assert (blocked["pushed"], blocked["version"], blocked["verdict"]) == (False, None, BLOCKED)
     assert (served["version"], served["served_now"]) == ("18", True)
     assert (stopped["accuracy"], stopped["interval"], stopped["verdict"]) == (None, None, None)
+
+
+def test_a_version_that_was_removed_is_marked(
+    workdir: Workdir, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(workdir.serving / "17")
+    where = ["--workdir", str(workdir.root)]
+    assert main(["history", *where]) == Exit.DONE
+    said = capsys.readouterr().out
+    assert "17 (gone)" in said
+    assert said.count("(gone)") == 1
+    assert main(["history", "--json", *where]) == Exit.DONE
+    runs = json.loads(capsys.readouterr().out)
+    assert [run["kept"] for run in runs] == [False, False, True, False]
 
 
 def test_an_incomplete_version_is_not_served(

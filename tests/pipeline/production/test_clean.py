@@ -1,6 +1,7 @@
 """`clean`: what goes, what stays, and what is left when it is killed."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from data.contract.nodes import ACTIVATION_CACHE, TRAINER
 from pipeline.cli import main
 from pipeline.commands import production as commands
 from pipeline.config import ServingSettings, load_config
-from pipeline.outputs import open_store
+from pipeline.outputs import PIPELINE_RUN, open_store, read_outputs
+from pipeline.production.blessing import record_push
 from pipeline.workdir import hold
 from tests.pipeline.lineage.stores import Recorder
 from tests.pipeline.production.folders import make_workdir
@@ -32,7 +34,7 @@ class Made:
         config = load_config().model_copy(update={"serving": ServingSettings(keep=keep)})
         self.workdir.store_config(config)
         store = open_store(self.workdir.metadata)
-        recorder = Recorder(store)
+        self.recorder = recorder = Recorder(store)
         for number, version in enumerate(VERSIONS, start=1):
             run = recorder.begin(f"run-{version}", span=number)
             activations = self._artifact(recorder, "Examples", ACTIVATION_CACHE, number)
@@ -103,6 +105,71 @@ def test_what_no_kept_version_was_made_of_goes_and_mlmd_knows(made: Made) -> Non
     # The best model stays too, because the gate compares with it; what was never finished goes.
     assert made.artifacts(TRAINER) == {"1": True, "3": True, "4": True, "5": True}
     assert made.command("rollback") == Exit.DONE
+
+
+@pytest.mark.parametrize("spelling", ["run/../run", "link"])
+def test_a_workdir_by_another_name_loses_no_more(made: Made, spelling: str) -> None:
+    parent = made.workdir.root.parent
+    (parent / "link").symlink_to(made.workdir.root)
+    assert main(["clean", "--yes", "--workdir", str(parent / spelling)]) == Exit.DONE
+    assert made.artifacts(ACTIVATION_CACHE) == {"3": True, "4": True, "5": True}
+    assert made.artifacts(TRAINER) == {"1": True, "3": True, "4": True, "5": True}
+
+
+def test_a_copy_of_a_workdir_is_refused(made: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    """The metadata in it is about the original."""
+    copy = made.workdir.root.with_name("copy")
+    shutil.copytree(made.workdir.root, copy)
+    capsys.readouterr()
+    assert main(["clean", "--yes", "--workdir", str(copy)]) == Exit.FAILED
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be moved" in line
+    assert sorted(int(each.name) for each in (copy / "serving/dog_emotion").iterdir()) == [
+        *VERSIONS
+    ]
+
+
+def test_what_the_newest_whole_run_made_stays_though_an_older_one_was_blessed(made: Made) -> None:
+    """And the newest run of all, which was killed, has made little."""
+    store = open_store(made.workdir.metadata)
+    first, *_ = store.get_contexts_by_type(PIPELINE_RUN)
+    outputs = read_outputs(store, first)
+    record_push(store, first, outputs, str(made.workdir.serving / "16"))
+    Recorder(store).begin("killed", span=6)
+    # Not kept for a version: that of the newest whole run is gone.
+    shutil.rmtree(made.workdir.serving / "20")
+    assert made.command("clean", "--yes") == Exit.DONE
+    assert made.artifacts(ACTIVATION_CACHE) == {"3": True, "4": True, "5": True}
+
+
+def test_of_the_models_that_are_left_the_best_stays(made: Made) -> None:
+    """Though one that was removed would be better than what it is on newer test photos."""
+    made.command("clean", "--yes")
+    store = open_store(made.workdir.metadata)
+    for model in store.get_artifacts_by_type("Model"):
+        if model.state == mlmd.Artifact.LIVE:
+            accuracy = 0.4 if model.uri.endswith("/1") else 0.3
+            run = made.recorder.begin(model.uri, span=6)
+            made.recorder.measure(run, accuracy, read={"model": model})
+    assert made.command("clean", "--yes") == Exit.DONE
+    assert made.artifacts(TRAINER) == {"1": True, "3": True, "4": True, "5": True}
+
+
+def test_of_hidden_folders_only_those_of_killed_commands_go_and_by_name(
+    made: Made, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serving = made.workdir.serving
+    for name in (".unfinished", ".going-3", ".snapshots"):
+        (serving / name).mkdir()
+    capsys.readouterr()
+    assert made.command("clean", "--yes") == Exit.DONE
+    said = capsys.readouterr().out
+    assert [name in said for name in (".unfinished", ".going-3", ".snapshots")] == [
+        True,
+        True,
+        False,
+    ]
+    assert [each.name for each in serving.glob(".*")] == [".snapshots"]
 
 
 def test_it_says_what_would_go_and_how_much(made: Made, capsys: pytest.CaptureFixture[str]) -> None:

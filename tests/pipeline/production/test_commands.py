@@ -183,11 +183,23 @@ def test_other_classes_need_a_person_to_let_them_in(
     assert tried("bless", "21", "--force", "--reason", "x") == Exit.FAILED
     assert tried.labels == {"stable": 17}
     assert tried("bless", "18", "--force", "--reason", "clients know") == Exit.DONE
+    assert "dog-emotion promote 18" in capsys.readouterr().out
     assert tried("promote", "18") == Exit.DONE
     assert tried("rollback") == Exit.DONE  # there clients have been before
     assert tried.labels == {"stable": 17}
     told = [(event.command, event.why) for event in Production(tried.workdir).history()]
     assert told[1] == ("bless", "clients know")
+
+
+def test_what_was_blessed_answers_at_once_as_long_as_nothing_was_promoted(
+    tried: Tried, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version, answers in (("19", True), ("18", False)):
+        assert tried("bless", version, "--force", "--reason", "it is the best") == Exit.DONE
+        assert ("answers at once" in capsys.readouterr().out) == answers
+    tried("promote", "17")
+    assert tried("bless", "19", "--force", "--reason", "it is the best") == Exit.DONE
+    assert "answers at once" not in capsys.readouterr().out
 
 
 def test_servers_are_given_time_to_load_before_the_label_moves(
@@ -260,6 +272,17 @@ def test_a_change_by_hand_is_in_the_history_too(tried: Tried) -> None:
             ("by hand", [("stable", 17, 18)]),
         ]
         tried("promote", "19")
+
+
+def test_drift_says_why_there_is_no_version_to_compare_with(
+    tried: Tried, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried("promote", "17")
+    tried.file.write_text(tried.file.read_text().replace("stable", "old"))
+    capsys.readouterr()
+    assert tried("drift") == Exit.USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "models.config calls none stable: promote one" in line
 
 
 def test_two_at_once_do_not_mix(tried: Tried, capsys: pytest.CaptureFixture[str]) -> None:

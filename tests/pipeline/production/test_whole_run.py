@@ -1,6 +1,8 @@
 """`bless` and `clean` on what real runs have left, and what a run promotes."""
 
 import json
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,6 +38,7 @@ def test_a_blocked_model_is_blessed_promoted_compared_with_and_cleaned_up_after(
     bless = ["bless", blocked["run"], "--reason", REASON, *where]
     assert main(bless) == Exit.USAGE
     assert main([*bless, "--force"]) == Exit.DONE
+    assert "serving   it answers at once" in capsys.readouterr().out
     assert main([*bless, "--force"]) == Exit.FAILED
     assert "has pushed its model" in capsys.readouterr().err
     assert main(["history", "--json", *where]) == Exit.DONE
@@ -71,21 +74,73 @@ def test_a_blocked_model_is_blessed_promoted_compared_with_and_cleaned_up_after(
     assert not again(run_tiny(workdir.root, photos, *changed)) & {"ActivationCache", "Trainer"}
 
 
+class Promoting:
+    """A run that has pushed a version, or found it pushed already, and promotes it."""
+
+    def __init__(self, workdir: Workdir, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.workdir = workdir
+        self.version = 0
+        monkeypatch.setattr("pipeline.local_runner.run_locally", self._run)
+        monkeypatch.setattr("pipeline.summary.as_text", lambda summary: "")
+        monkeypatch.setattr(commands, "print_check", lambda version: True)
+        monkeypatch.setattr(commands, "_require_no_break", lambda *arguments: None)
+        monkeypatch.setattr(commands, "_WAIT", 0)
+
+    def _run(self, *arguments: object) -> SimpleNamespace:
+        return SimpleNamespace(model=self.workdir.serving / str(self.version), tuned=None)
+
+    def __call__(self, version: int, promote: str = "true") -> int:
+        self.version = version
+        run = ["run", "--profile", "tiny", "--workdir", str(self.workdir.root)]
+        return main([*run, "--set", f"serving.promote={promote}"])
+
+    @property
+    def labels(self) -> dict[str, int] | None:
+        found = Production(self.workdir).labels
+        return None if found is None else dict(found)
+
+
+@pytest.fixture
+def promoting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Promoting:
+    """In a folder with versions 17 to 19."""
+    return Promoting(make_workdir(tmp_path / "run", 17, 18, 19), monkeypatch)
+
+
 @pytest.mark.parametrize(("promote", "labels"), [("true", {"stable": 17}), ("false", None)])
 def test_a_run_promotes_what_it_has_pushed_if_it_is_told_to(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    promote: str,
-    labels: dict[str, int] | None,
+    promoting: Promoting, promote: str, labels: dict[str, int] | None
 ) -> None:
-    workdir = make_workdir(tmp_path / "run", 17)
-    pushed = SimpleNamespace(model=workdir.serving / "17", tuned=None)
-    monkeypatch.setattr("pipeline.local_runner.run_locally", lambda *arguments: pushed)
-    monkeypatch.setattr("pipeline.summary.as_text", lambda summary: "")
-    monkeypatch.setattr(commands, "print_check", lambda version: True)
-    run = ["run", "--profile", "tiny", "--workdir", str(workdir.root)]
-    assert main([*run, "--set", f"serving.promote={promote}"]) == Exit.DONE
-    assert Production(workdir).labels == labels
-    assert [each.why for each in Production(workdir).history()] == ["serving.promote"] * bool(
-        labels
-    )
+    assert promoting(17, promote) == Exit.DONE
+    assert promoting.labels == labels
+    told = [each.why for each in Production(promoting.workdir).history()]
+    assert told == ["serving.promote"] * bool(labels)
+
+
+def test_a_run_of_unchanged_photos_leaves_a_rollback_alone(
+    promoting: Promoting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    promoting(17)
+    promoting(18)
+    assert main(["rollback", "--workdir", str(promoting.workdir.root)]) == Exit.DONE
+    capsys.readouterr()
+    assert promoting(18) == Exit.DONE
+    assert promoting.labels == {"stable": 17}
+    assert "`dog-emotion promote 18`" in capsys.readouterr().err
+    assert promoting(19) == Exit.DONE
+    assert promoting.labels == {"stable": 19}
+
+
+def test_a_run_waits_for_a_command_that_is_changing_something(promoting: Promoting) -> None:
+    held = threading.Event()
+
+    def other() -> None:
+        with Production(promoting.workdir).locked():
+            held.set()
+            time.sleep(2)
+
+    command = threading.Thread(target=other)
+    command.start()
+    held.wait()
+    assert promoting(17) == Exit.DONE
+    command.join()
+    assert promoting.labels == {"stable": 17}

@@ -1,13 +1,14 @@
 """A configuration file that changes while the server runs: labels, versions, canaries."""
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serving.embedded.config_files import read_models
+from serving.embedded.config_files import ModelConfig, read_models
 from tests.serving.conftest import Client, serving, wait_for
 from tests.serving.embedded.models import NAME
 
@@ -63,6 +64,37 @@ def started(followed: Followed, **options: Any) -> Any:
         model_config_file_poll_wait_seconds=0.05,
         **options,
     )
+
+
+def test_a_file_that_appears_is_followed_without_a_request_lost(
+    followed: Followed, conformance_models: Path
+) -> None:
+    """Though it gives the label to a version that is not loaded: it is the first one."""
+    content = followed.file.read_text()
+    followed.file.unlink()
+    with serving(
+        ModelConfig(NAME, conformance_models),
+        announce=followed.lines.append,
+        model_config_file=followed.file,
+        model_config_file_poll_wait_seconds=0.05,
+        model_config_file_awaited=True,
+        canary_share=0,
+    ) as client:
+        wait_for(lambda: client.states(NAME) == {2: "AVAILABLE"})
+        assert ask(client) == SECOND
+        assert not followed.said("config ")
+        followed.text(content)
+        answers = [ask(client)]
+        deadline = time.monotonic() + 60
+        while answers[-1] != FIRST and time.monotonic() < deadline:
+            answers.append(ask(client))
+        assert answers[-1] == FIRST
+        assert all(answer in (FIRST, SECOND) for answer in answers)
+        assert ask(client, "/labels/stable") == FIRST
+        # From then on it is as any other.
+        followed.write([1], {"stable": 2})
+        wait_for(lambda: followed.said("refused"))
+        assert ask(client, "/labels/stable") == FIRST
 
 
 def ask(client: Client, target: str = "") -> Any:
