@@ -230,7 +230,7 @@ def _fingerprint(model: types.Artifact) -> str:
 
 def _count(best: list[types.Artifact], pushes: list[types.Artifact]) -> int:
     """Of how many versions the first one is the best."""
-    return max(len(pushes), best[0].get_int_custom_property(OTHERS)) if best else 0
+    return max(1, len(pushes), best[0].get_int_custom_property(OTHERS)) if best else 0
 
 
 def _describe(artifact: types.Artifact, evaluation: Evaluation) -> None:

@@ -33,7 +33,7 @@ from components.training.cache.reading import (
 )
 from components.training.head import Labelled, solve_head
 from components.training.history import PhaseHistory
-from components.training.machines import cluster, share_of_machine, strategy
+from components.training.machines import share_of_machine, strategy
 from components.training.phases import Phase, Splits
 from components.training.photo_batches import (
     Share,
@@ -115,9 +115,9 @@ def on_the_fly(
         view = (seed << 31) + index // steps  # a different one for each seed and epoch
         return augmented(images, hashes, view, settings.augmentation), labels
 
-    def shared(share: Share) -> Splits:
+    def shared(share: Share, shuffle_seed: int) -> Splits:
         train = photo_batches(
-            learnt, transform, batch_size=batch_size, shuffle_seed=seed, share=share
+            learnt, transform, batch_size=batch_size, shuffle_seed=shuffle_seed, share=share
         )
         return Splits(
             train=prefetched(
@@ -129,13 +129,13 @@ def on_the_fly(
             ),
         )
 
-    splits = shared(whole)
-    # A shuffled dataset goes on with other orders in the next phase; a second one would not.
-    own = splits if cluster() is None else shared(share_of_machine)
+    splits = shared(whole, seed)
 
     def prepare(layers: int) -> tuple[keras.Model, Splits]:
         unfreeze_last(classifier.backbone, layers)
-        return classifier.model, own
+        # A dataset of its own for each phase, with other orders: how far one that is read ahead has
+        # come with its orders when a phase ends is chance.
+        return classifier.model, shared(share_of_machine, seed + layers)
 
     untrained = classifier.backbone.get_weights()
 
