@@ -272,7 +272,9 @@ def test_the_workers_start_finds_what_it_asks_for(
 ) -> None:
     """Beam's boot asks pip for the version of Beam, and then runs this module; it makes an
     environment of its own where the variable is not set."""
-    (beam,) = re.findall(r"beam_python3.11_sdk:([\d.]+)", DOCKERFILE.read_text())
+    (beam,) = re.findall(
+        r"^COPY --from=\S+beam_python3.11_sdk:([\d.]+)", DOCKERFILE.read_text(), re.MULTILINE
+    )
     shown = image.run("python", "-m", "pip", "show", "apache-beam")
     assert f"Version: {beam}\n" in shown
     assert f"Location: {SITE_PACKAGES}\n" in shown
