@@ -20,7 +20,6 @@ from data.contract.progress import Tell
 from data.errors import DataError
 from data.folder import LabelledPhoto, list_photos, require_apart, show
 from data.held_photos import find_held
-from data.photos import decode_photo, read_photo
 from data.relabels import Relabel, decide, describe_unheeded, drop_outdated, read_decisions
 
 # Left to itself, Beam's DirectRunner first tries Prism, a binary that it wants to download. This is
@@ -162,7 +161,11 @@ def ingest(
             ]
             first_seen = window.read_first_seen(spans.list_spans(out)) if last_spans else {}
             coming = spans.next_number(out)
-            within = _within_window(photos, every, first_seen, coming, last_spans)
+            within = (
+                window.find_within(photos, every, first_seen, coming, last_spans)
+                if last_spans
+                else [True] * len(photos)
+            )
             older = within.count(False)
             task = _Task(
                 list(compress(photos, within)), made.rows, out, unfinished, span, max_reject_share
@@ -239,46 +242,6 @@ class _Task:
             content = fact.sha256 or fact.reason
             digest.update(json.dumps([fact.name, label, content]).encode())
         return digest.hexdigest()
-
-
-def _within_window(
-    photos: Sequence[LabelledPhoto],
-    facts: Sequence[Fact],
-    first_seen: Mapping[str, int],
-    coming: int,
-    last_spans: int | None,
-) -> list[bool]:
-    """Whether each photo came with one of the last so many spans.
-
-    Raises:
-        DataError: a class would be without photos.
-    """
-    if not last_spans:
-        return [True] * len(photos)
-    came_with = [first_seen.get(fact.sha256) for fact in facts]
-    numbers = {number for number in came_with if number is not None}
-    # A span that brings only files that are no photos brings none.
-    if any(
-        number is None and _is_photo(photo) for number, photo in zip(came_with, photos, strict=True)
-    ):
-        numbers.add(coming)
-    begin = window.first_span(numbers, last_spans)
-    within = [number is None or number >= begin for number in came_with]
-    labels = {photo.label for photo in photos}
-    if gone := labels - {photo.label for photo in compress(photos, within)}:
-        raise DataError(
-            f"data.window = {last_spans}: no photo of {', '.join(sorted(gone))} came with the last "
-            f"{last_spans} spans; take a longer window"
-        )
-    return within
-
-
-def _is_photo(photo: LabelledPhoto) -> bool:
-    try:
-        decode_photo(read_photo(photo.path))
-    except DataError:
-        return False
-    return True
 
 
 def _unread(photo: LabelledPhoto) -> Fact:

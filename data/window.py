@@ -2,10 +2,14 @@
 
 import csv
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 
 from data import span_photos, spans
 from data.audit import Fact
+from data.errors import DataError
+from data.folder import LabelledPhoto
+from data.photos import decode_photo, read_photo
 
 TABLE = "first-seen.csv"
 COLUMNS = ("path", "sha256", "span")
@@ -61,12 +65,46 @@ def write_first_seen(
         writer.writerows(rows)
 
 
-def first_span(came_with: Iterable[int], last_spans: int) -> int:
-    """The number of the first span in the window.
+def find_within(
+    photos: Sequence[LabelledPhoto],
+    facts: Sequence[Fact],
+    first_seen: Mapping[str, int],
+    coming: int,
+    last_spans: int,
+) -> list[bool]:
+    """Whether each photo came with one of the last so many spans.
 
     Args:
-        came_with: the numbers of the spans that came with photos. One that brought corrections
-            alone is none of them.
+        photos: of the source.
+        facts: about them, in the same order.
+        first_seen: from `read_first_seen`.
+        coming: the number of the span to be written.
         last_spans: how long the window is, from 1.
+
+    Raises:
+        DataError: a class would be without photos.
     """
-    return [0, *sorted(set(came_with))][-last_spans:][0]
+    came_with = [first_seen.get(fact.sha256) for fact in facts]
+    numbers = {number for number in came_with if number is not None}
+    # A span that brings only files that are no photos brings none.
+    if any(
+        number is None and _is_photo(photo) for number, photo in zip(came_with, photos, strict=True)
+    ):
+        numbers.add(coming)
+    begin = [0, *sorted(numbers)][-last_spans:][0]
+    within = [number is None or number >= begin for number in came_with]
+    labels = {photo.label for photo in photos}
+    if gone := labels - {photo.label for photo in compress(photos, within)}:
+        raise DataError(
+            f"data.window = {last_spans}: no photo of {', '.join(sorted(gone))} came with the last "
+            f"{last_spans} spans; take a longer window"
+        )
+    return within
+
+
+def _is_photo(photo: LabelledPhoto) -> bool:
+    try:
+        decode_photo(read_photo(photo.path))
+    except DataError:
+        return False
+    return True

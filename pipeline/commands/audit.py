@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.contract.errors import Exit
-from pipeline.commands.common import add_command, add_configuration, configuration
+from pipeline.commands.common import add_command, add_configuration, add_photos, configuration
 
 if TYPE_CHECKING:
     from pipeline.commands.common import Commands
@@ -21,12 +21,7 @@ def add_audit(commands: "Commands") -> None:
         "files that are no photos, near-duplicates, conflicting labels, photos without a dog, "
         "white bars, sizes, brightness, and a sample of each class.",
     )
-    parser.add_argument(
-        "photos",
-        type=Path,
-        metavar="PHOTOS",
-        help="one folder of photos per class, or a CSV file with the columns path,label",
-    )
+    add_photos(parser)
     parser.add_argument(
         "--out",
         type=Path,

@@ -80,6 +80,47 @@ def configuration(options: argparse.Namespace) -> "Config":
     return load_config(*profiles, file=options.config, overrides=options.overrides)
 
 
+PHOTOS = "one folder of photos per class, or a CSV file with the columns path,label"
+
+
+def add_photos(parser: argparse.ArgumentParser, *, nargs: str | None = None) -> None:
+    """Adds the argument PHOTOS."""
+    parser.add_argument("photos", type=Path, metavar="PHOTOS", nargs=nargs, help=PHOTOS)
+
+
+def add_photos_with_workdir(parser: argparse.ArgumentParser, workdir: str) -> None:
+    """Adds what `photos_workdir` reads.
+
+    Args:
+        parser: the command's.
+        workdir: what the folder is, in the words of its help.
+    """
+    add_photos(parser)
+    parser.add_argument(
+        "--workdir",
+        type=Path,
+        default=RUNS / "photos",
+        metavar="DIR",
+        help=f"{workdir} (default: %(default)s)",
+    )
+
+
+def photos_workdir(options: argparse.Namespace) -> "Workdir":
+    """The folder of the runs on PHOTOS; both are found to be usable, and apart.
+
+    Raises:
+        UserError: they are not.
+    """
+    from data.folder import require_apart
+    from pipeline.workdir import Workdir
+
+    require_there("", options.photos)
+    workdir = Workdir(options.workdir.absolute())
+    workdir.require_usable()
+    require_apart(workdir.root, options.photos)
+    return workdir
+
+
 def add_past_workdir(parser: argparse.ArgumentParser) -> None:
     """Adds the option that `past_workdir` reads."""
     parser.add_argument(

@@ -9,6 +9,7 @@ from data.contract.errors import Exit, UsageError
 from pipeline.commands.common import (
     add_command,
     add_configuration,
+    add_photos,
     configuration,
     number,
     require_there,
@@ -27,13 +28,7 @@ def add_data(commands: "Commands") -> None:
         "split, and writes them as TFRecord shards: the first step of `run`, alone. With --prove, "
         "looks instead for near-duplicates across the splits of records that exist.",
     )
-    parser.add_argument(
-        "photos",
-        type=Path,
-        metavar="PHOTOS",
-        nargs="?",
-        help="one folder of photos per class, or a CSV file with the columns path,label",
-    )
+    add_photos(parser, nargs="?")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where spans go")
     parser.add_argument(
         "--span",

@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data.contract.errors import Exit, UsageError
-from pipeline.commands.common import RUNS, add_command, number, require_there
+from pipeline.commands.common import (
+    add_command,
+    add_photos_with_workdir,
+    number,
+    photos_workdir,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -35,19 +40,7 @@ def add_review(commands: "Commands") -> None:
         "row in a table that `run` and `data` honour; no photo of PHOTOS is moved or deleted. "
         "Ctrl-C ends it.",
     )
-    parser.add_argument(
-        "photos",
-        type=Path,
-        metavar="PHOTOS",
-        help="one folder of photos per class, or a CSV file with the columns path,label",
-    )
-    parser.add_argument(
-        "--workdir",
-        type=Path,
-        default=RUNS / "photos",
-        metavar="DIR",
-        help="the folder of the runs on these photos (default: %(default)s)",
-    )
+    add_photos_with_workdir(parser, "the folder of the runs on these photos")
     parser.add_argument(
         "--relabels",
         type=Path,
@@ -73,14 +66,10 @@ def add_review(commands: "Commands") -> None:
 
 
 def _review(options: argparse.Namespace) -> int:
-    from data.folder import list_photos, require_apart
+    from data.folder import list_photos
     from pipeline.config import Config
-    from pipeline.workdir import Workdir
 
-    require_there("", options.photos)
-    workdir = Workdir(options.workdir.absolute())
-    workdir.require_usable()
-    require_apart(workdir.root, options.photos)
+    workdir = photos_workdir(options)
     stored = workdir.stored_config()
     table = _table(options, stored)
     if options.feedback is not None:
@@ -99,9 +88,8 @@ def _review(options: argparse.Namespace) -> int:
     at_first = [listed[photo.name].label for photo in doubts.photos]
     decisions = Decisions(table, doubts.photos, at_first)
     reader = photo_reader(listed, doubts.photos)
-    server = ReviewServer(doubts, decisions, reader, options.port)
+    server = ReviewServer(doubts, decisions, reader, options.port, _announce)
     print(f"relabels  {table}: {_describe_table(decisions)}")
-    print(f"review    {server.url}   (Ctrl-C when you have done enough)", flush=True)
     with suppress(KeyboardInterrupt):  # which is how it ends
         server.run()
     print(f"\ndecided   {_describe_tally(decisions.tally())}: {table}")
@@ -146,6 +134,10 @@ def _ingest(photos: Path, workdir: "Workdir", config: "Config", table: Path) -> 
     for remark in describe_remarks(ingested):
         print(f"records   {remark}", flush=True)
     return ingested
+
+
+def _announce(url: str) -> None:
+    print(f"review    {url}   (Ctrl-C when you have done enough)", flush=True)
 
 
 def _require_class_folders(options: argparse.Namespace) -> None:

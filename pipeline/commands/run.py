@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from data.contract.beam import causes
 from data.contract.errors import Exit, UsageError, UserError
 from pipeline.commands.common import (
+    PHOTOS,
     RUNS,
     add_command,
     add_configuration,
@@ -39,7 +40,7 @@ def add_run(commands: "Commands") -> None:
         "--photos",
         type=Path,
         metavar="DIR",
-        help="one folder of photos per class, or a CSV file with the columns path,label",
+        help=PHOTOS,
     )
     add_configuration(parser, "demo, photos; default: photos with --photos, else demo")
     parser.add_argument(

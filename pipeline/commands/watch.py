@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from data.contract.errors import Exit, UsageError
 from pipeline.commands.common import (
-    RUNS,
     add_command,
     add_configuration,
+    add_photos_with_workdir,
     complain,
     configuration,
     number,
-    require_there,
+    photos_workdir,
 )
 
 if TYPE_CHECKING:
@@ -34,20 +34,8 @@ def add_watch(commands: "Commands") -> None:
         "`run`, in a process of its own. What was interrupted goes on; what has failed is tried "
         "again when enough further ones are there or the days have passed. Ctrl-C ends it.",
     )
-    parser.add_argument(
-        "photos",
-        type=Path,
-        metavar="PHOTOS",
-        help="one folder of photos per class, or a CSV file with the columns path,label",
-    )
+    add_photos_with_workdir(parser, "where everything goes")
     add_configuration(parser, "photos", default=[PROFILE])
-    parser.add_argument(
-        "--workdir",
-        type=Path,
-        default=RUNS / "photos",
-        metavar="DIR",
-        help="where everything goes (default: %(default)s)",
-    )
     parser.add_argument(
         "--enough",
         type=number(1, 10**6),
@@ -93,16 +81,11 @@ def add_watch(commands: "Commands") -> None:
 
 
 def _watch(options: argparse.Namespace) -> int:
-    from data.folder import require_apart
     from pipeline.watch.watch import Terms, Watch
-    from pipeline.workdir import Workdir
 
     configuration(options)  # wrong settings are wrong now, and not at the first run
-    require_there("", options.photos)
     hook = _words(options.hook) if options.hook is not None else None
-    workdir = Workdir(options.workdir.absolute())
-    workdir.require_usable()
-    require_apart(workdir.root, options.photos)
+    workdir = photos_workdir(options)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with workdir.watched():
         watch = Watch(

@@ -47,7 +47,7 @@ def accuracy_by_span(store: MetadataStore) -> dict[str, dict[int, float]]:
         for model, accuracy in _measured(evaluations[run], models).items():
             if model in versions:
                 found[versions[model]][span] = accuracy
-            elif run == newest[-1] and model == models[MODEL]:
+            elif run == newest[-1] and model == models.get(MODEL):
                 found[NOT_PUSHED][span] = accuracy
     return {version: by_span for version, by_span in found.items() if by_span}
 

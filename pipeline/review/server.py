@@ -26,6 +26,8 @@ class ReviewServer:
         decisions: about these photos.
         read_photo: the JPEG of the photo at a position; raises UserError if it is not there.
         port: to listen on; 0 takes any free one.
+        announce: told where it listens, once a signal ends it: one in the instant before may be
+            lost.
 
     Raises:
         UsageError: the port cannot be listened on.
@@ -37,6 +39,7 @@ class ReviewServer:
         decisions: Decisions,
         read_photo: Callable[[int], bytes],
         port: int,
+        announce: Callable[[str], None],
     ) -> None:
         try:
             self._listener = socket.create_server((HOST, port))
@@ -46,7 +49,7 @@ class ReviewServer:
             ) from error
         port = self._listener.getsockname()[1]
         self.url = f"http://{HOST}:{port}/"
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 create_app(doubts, decisions, read_photo, port),
                 loop="uvloop",
@@ -58,7 +61,8 @@ class ReviewServer:
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=GRACE_SECONDS,
-            )
+            ),
+            lambda: announce(self.url),
         )
 
     def run(self) -> None:
@@ -68,6 +72,18 @@ class ReviewServer:
     def stop(self) -> None:
         """Ends `run` in another thread, once requests in flight are answered."""
         self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """Tells when it has started."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_start()
 
 
 def photo_reader(

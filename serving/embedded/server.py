@@ -127,6 +127,11 @@ class EmbeddedServer:
                 awaited=options.model_config_file_awaited,
             )
         self._watcher = Watcher(models, options.file_system_poll_wait_seconds, announce, reloading)
+
+        def start() -> None:  # a signal ends the server from now on; before, it may be lost
+            announce(f"serving   {self.url}")
+            self._watcher.start()
+
         metrics = Metrics(options.collectors)
         app = create_app(
             RestApi(models, metrics, options.observers),
@@ -135,7 +140,7 @@ class EmbeddedServer:
             Limits(threads=options.rest_api_num_threads),
             options.page,
             options.endpoints,
-            on_start=self._watcher.start,
+            on_start=start,
         )
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -150,7 +155,6 @@ class EmbeddedServer:
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
         )
-        announce(f"serving   {self.url}")
 
     @property
     def url(self) -> str:

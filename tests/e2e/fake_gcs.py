@@ -25,6 +25,8 @@ from threading import Thread
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from tests.ports import free_port
+
 TOKEN = "a-token"
 _BETWEEN_HOSTS = {"transfer-encoding", "connection", "content-length", "date"}
 """Headers of a connection, not of what is said over it."""
@@ -92,9 +94,7 @@ def _storage() -> Iterator[int]:
     Yields:
         Its port.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = f"-backend memory -scheme http -host 127.0.0.1 -port {port} -log-level error"
     with subprocess.Popen([str(find_binary()), *options.split()]) as process:
         try:

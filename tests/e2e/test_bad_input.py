@@ -5,7 +5,6 @@ All of these end before the first node runs, so they are run in this process.
 
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +18,7 @@ from data.ingest import ingest
 from pipeline.cli import main
 from pipeline.config import load_config
 from pipeline.workdir import Workdir
+from tests.disks import small_disk
 
 Snapshot = dict[str, str]
 RunHere = Callable[..., tuple[int, str]]
@@ -222,11 +222,10 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small disk to fill cannot be mounted by this user")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with small_disk(disk, "1m") as mounted:
+        if not mounted:
+            pytest.skip("a small disk to fill cannot be mounted by this user")
+        yield disk
 
 
 @pytest.mark.parametrize("drawn", [True, False])

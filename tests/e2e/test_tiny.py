@@ -19,6 +19,8 @@ import pytest
 from ml_metadata import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from tests import disks
+
 Result = subprocess.CompletedProcess[str]
 Command = Callable[..., Result]
 Snapshot = dict[str, str]
@@ -53,13 +55,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path | None]:
     """A disk of 200 MB, or None where this user may not mount one."""
     disk = tmp_path_factory.mktemp("disk")
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(disk)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        yield None
-        return
-    yield disk
-    # Lazily: MLMD closes its database when Python happens to collect the store.
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with disks.small_disk(disk, str(DISK)) as mounted:
+        yield disk if mounted else None
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ and with `gpus` behind it on two devices that stand in for GPUs, in either preci
 """
 
 import pickle
-import socket
 import sys
 from pathlib import Path
 from typing import Literal
@@ -22,6 +21,7 @@ from components.training.history import PhaseHistory
 from components.training.phases import train_in_phases
 from components.training.photo_batches import balanced_class_weights
 from components.training.settings import FrozenSettings, PhaseSettings, TrainingSettings
+from tests.ports import free_port
 
 CLASSES = ["sad", "happy", "angry", "relaxed"]
 EPOCHS = 2
@@ -68,9 +68,7 @@ def train(
 
 def free_address() -> str:
     """A place on this machine where nothing listens yet."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_port()}"
 
 
 def _on_gpus(activations: str, folder: Path) -> None:

@@ -669,6 +669,10 @@ def test_the_command_writes_the_file_and_nothing_besides(
         (["--out", "none/spec.json"], "--out none/spec.json: there is no folder none"),
         (["--out", "s.json", "--set=training.epochs=1"], "training.epochs: no such key"),
         (["--out", "s.json", "--data", "here"], "--data here: on vertex it must begin with gs://"),
+        (
+            ["--out", "s.json", "--set=serving.promote=true"],
+            "serving.promote = true: only `run` promotes",
+        ),
     ],
 )
 def test_what_is_wrong_is_2_in_one_line_and_nothing_is_written(

@@ -106,7 +106,8 @@ def reviewing(table: Path, port: int = 0, doubts: Doubts | None = None) -> Itera
     """A review served in a thread, on a free port, for as long as the block runs."""
     doubts = doubts or make_doubts()
     at_first = [photo.label for photo in doubts.photos]
-    server = ReviewServer(doubts, Decisions(table, doubts.photos, at_first), draw, port)
+    decisions = Decisions(table, doubts.photos, at_first)
+    server = ReviewServer(doubts, decisions, draw, port, announce=lambda url: None)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from serving.embedded.versions import Policy
 from serving.observing import feedback as feedback_module
 from serving.observing.feedback import ENDPOINT, FeedbackDesk
 from serving.observing.feedback_folder import FeedbackFolder, FullError
+from tests.disks import small_disk
 from tests.serving.asking.photo_model import LABELS, write_explaining_model
 from tests.serving.conftest import Client, Reply, serving, wait_for
 
@@ -314,23 +314,22 @@ def test_two_servers_share_a_folder_and_its_bound(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 200 KB; skipped where this user may not mount one."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("a small disk to fill cannot be mounted by this user")
-    yield disk
-    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+    with small_disk(disk, "200k") as mounted:
+        if not mounted:
+            pytest.skip("a small disk to fill cannot be mounted by this user")
+        yield disk
 
 
-def test_a_full_disk_says_so_and_keeps_what_there_was(small_disk: Path) -> None:
-    kept = FeedbackFolder(small_disk, 100, 10**9)
+def test_a_full_disk_says_so_and_keeps_what_there_was(full_disk: Path) -> None:
+    kept = FeedbackFolder(full_disk, 100, 10**9)
     kept.keep(about(b"a" * 100_000), b"a" * 100_000)
-    before = names(small_disk)
+    before = names(full_disk)
     with pytest.raises(FullError, match="the disk is full"):
         kept.keep(about(b"b" * 150_000), b"b" * 150_000)
-    assert names(small_disk) == before
-    found, remarks = read_feedback(small_disk)
+    assert names(full_disk) == before
+    found, remarks = read_feedback(full_disk)
     assert (len(found), remarks) == (1, [])
